@@ -1,0 +1,53 @@
+# Every target sets up what it needs, once. `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+RUN := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint format train bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(RUN)
+
+setup: $(DEV) ## create the virtual environment with everything in it
+
+demo: $(RUN) ## paint the example photos in the example styles
+	$(BIN)/adain grid --content examples/content --style examples/style --output out/demo
+
+test: $(DEV) ## run the tests
+	$(BIN)/python -m pytest
+
+test-slow: $(DEV) ## run the slow tests too
+	$(BIN)/python -m pytest -m 'not gpu'
+
+lint: $(DEV) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV) ## put the code into the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train: $(RUN) ## train AdaIN on COCO and WikiArt; ARGS='--data.content DIR --data.style DIR' for your own pictures
+	$(BIN)/python train.py fit --config configs/adain.yaml $(ARGS)
+
+bench: $(RUN) ## measure training and stylising beside a textbook implementation
+	$(BIN)/python benchmarks/speed.py
+
+clean: ## remove the virtual environment, caches and demo pictures
+	rm -rf $(VENV) out dist .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,30 @@
+"""Neural style transfer: any photo in the style of any picture.
+
+import adain
+
+picture = adain.stylize("photo.jpg", "painting.jpg", alpha=0.8)  # (1, 3, H, W), RGB in [0, 1]
+adain.save(picture, "stylised.png")
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "METHODS": "adain.methods",
+    "encode_style": "adain.inference",
+    "load": "adain.weights",
+    "load_picture": "adain.images",
+    "prepare": "adain.inference",
+    "save": "adain.images",
+    "stylize": "adain.inference",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `adain --help` answers without waiting for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'adain' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

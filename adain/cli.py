@@ -1,0 +1,196 @@
+"""The `adain` command: a table of typed functions, whose signatures are the flags and whose docstrings are the help."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from docstring_parser import parse
+from jsonargparse import ArgumentParser
+
+# torch is imported by the functions that need it, so that help and wrong usage answer at once.
+
+
+def stylize(
+    content: list[str],
+    style: list[str],
+    output: str | None = None,
+    method: str = "adain",
+    checkpoint: str | None = None,
+    alpha: float = 1.0,
+    size: int | None = None,
+    style_size: int | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    seed: int = 0,
+    quiet: bool = False,
+) -> int:
+    """Paint pictures in the style of another.
+
+    Args:
+        content: the pictures to paint.
+        style: the picture whose style they take; several are mixed.
+        output: the file to write, or a folder if the name has no suffix; by default
+            CONTENT__STYLE.png beside each content.
+        method: the kind of network, with its embedded weights.
+        checkpoint: a file of weights to use instead of the method's embedded ones.
+        alpha: strength of the style, 0 to 1.
+        size: shorter side of the result in pixels; by default the content's.
+        style_size: shorter side that the style is brought to, in pixels; larger makes coarser strokes.
+        device: auto, cpu, cuda, mps, or any other that torch knows.
+        precision: of the network's arithmetic.
+        seed: of whatever a method draws at random.
+        quiet: print nothing but errors.
+    """
+    jobs = plan_outputs(content, style, output)
+    import torch
+
+    from adain import images, inference
+
+    torch.manual_seed(seed)
+    ready = inference.prepare(checkpoint or method, device, precision)
+    code = inference.encode_style(ready, style, style_size)
+    failures = []
+    for source, target in jobs.items():
+        try:
+            picture = inference.stylize(source, code, ready, alpha=alpha, size=size)
+        except OSError as error:
+            failures.append(error)
+            continue
+        images.save(picture, target)
+        if not quiet:
+            print(target)
+    if len(failures) == len(jobs):
+        raise failures[0]
+    for failure in failures:
+        print(f"adain: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def grid(
+    content: str, style: str, output: str, size: int | None = None, alpha: float = 1.0, method: str = "adain"
+) -> int:
+    """Paint every picture of a folder in every style of another, with a contact sheet of them all.
+
+    Args:
+        content: folder of contents.
+        style: folder of styles.
+        output: folder to write to; the sheet is sheet.png in it.
+        size: shorter side of the results in pixels; by default each content's.
+        alpha: strength of the style, 0 to 1.
+        method: a method's name, or a file of weights.
+    """
+    from adain.grid import paint_grid
+
+    print(paint_grid(content, style, output, method=method, alpha=alpha, size=size))
+    return 0
+
+
+def convert(source: str, output: str) -> int:
+    """Turn a training run's checkpoint into a small safetensors file that carries its own arguments and recipe.
+
+    Args:
+        source: a checkpoint of a run (last.ckpt), or the decoder.pth of naoto0804/pytorch-AdaIN.
+        output: the file to write, ending in .safetensors.
+    """
+    from adain.weights import convert
+
+    convert(source, output)
+    print(output)
+    return 0
+
+
+COMMANDS: dict[str, Callable[..., int]] = {"stylize": stylize, "grid": grid, "convert": convert}
+
+
+def plan_outputs(content: list[str], style: list[str], output: str | None) -> dict[Path, Path]:
+    """Where each content's result goes, checked before any work is done.
+
+    Raises:
+        ValueError: an output that would replace an input or another output, or a suffix that cannot be written.
+        OSError: an input that is not there.
+    """
+    from adain.images import check_suffix
+
+    contents, styles = ([Path(name) for name in names] for names in (content, style))
+    for path in (*contents, *styles):
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file")
+    names = [f"{path.stem}__{'+'.join(one.stem for one in styles)}.png" for path in contents]
+    if output is None:
+        targets = [path.with_name(name) for path, name in zip(contents, names, strict=True)]
+    elif Path(output).suffix and not Path(output).is_dir():
+        targets = [check_suffix(output)] * len(contents)
+    else:
+        targets = [Path(output) / name for name in names]
+    if len(set(targets)) < len(targets):
+        raise ValueError("several contents would be written to one output; name a folder, and contents unlike in name")
+    inputs = {path.resolve() for path in (*contents, *styles)}
+    for target in targets:
+        if target.resolve() in inputs:
+            raise ValueError(f"{target} is an input and would be overwritten; name another output")
+    return dict(zip(contents, targets, strict=True))
+
+
+class Parser(ArgumentParser):
+    """A parser made from a function's signature, whose errors take one line."""
+
+    def error(self, message: str, *_: object) -> None:  # type: ignore[override]
+        """Print the message and exit with code 2."""
+        print(f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+    @classmethod
+    def of(cls, function: Callable[..., int], prog: str) -> "Parser":
+        """Flags from the parameters, types and defaults from the signature, help from the docstring."""
+        doc = parse(inspect.getdoc(function) or "")
+        texts = {entry.arg_name: entry.description for entry in doc.params}
+        parser = cls(prog=prog, description=doc.short_description)
+        for name, parameter in inspect.signature(function).parameters.items():
+            flag, help_ = "--" + name.replace("_", "-"), texts[name]
+            if parameter.annotation is bool:
+                parser.add_argument(flag, action="store_true", help=help_)
+            elif parameter.annotation == list[str]:
+                parser.add_argument(flag, nargs="+", type=str, metavar="PATH", required=True, help=help_)
+            elif parameter.default is parameter.empty:
+                parser.add_argument(flag, type=parameter.annotation, required=True, help=help_)
+            else:
+                parser.add_argument(flag, type=parameter.annotation, default=parameter.default, help=help_)
+        return parser
+
+
+def main(args: list[str] | None = None, prog: str = "adain") -> int:
+    """Run a command and return the exit code: 0 done, 1 some inputs failed, 2 wrong input or usage."""
+    args = sys.argv[1:] if args is None else args
+    name = args[0] if args else "--help"
+    try:
+        if name == "train":
+            from adain.task import main as train
+
+            train(args[1:])
+            return 0
+        if name in COMMANDS:
+            return run(COMMANDS[name], args[1:], f"{prog} {name}")
+    except (ValueError, OSError) as error:
+        return report(error)
+    summaries = {key: parse(command.__doc__ or "").short_description for key, command in COMMANDS.items()}
+    summaries["train"] = "Train a network: fit, validate and their flags."
+    usage = [f"usage: {prog} COMMAND ...; {prog} COMMAND --help tells more", ""]
+    usage += [f"  {key:9} {summary}" for key, summary in summaries.items()]
+    print("\n".join(usage), file=sys.stdout if name in ("--help", "-h") else sys.stderr)
+    return 0 if name in ("--help", "-h") else 2
+
+
+def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
+    """Call `function` with the flags in `args`; wrong input becomes one line and exit code 2."""
+    try:
+        return function(**Parser.of(function, prog).parse_args(args).as_dict())
+    except (ValueError, OSError) as error:
+        return report(error)
+
+
+def report(error: Exception) -> int:
+    """Print the error in one line; the exit code for it."""
+    print(f"adain: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,35 @@
+"""Decoders that mirror a backbone: features back to a picture."""
+
+from collections import OrderedDict
+from typing import Literal
+
+from torch import nn
+
+from adain.backbones import POOL, Backbone, Padding, check_choice
+
+Norm = Literal["none", "batch", "instance"]
+NORMS = {"none": None, "batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
+
+
+def mirror(backbone: Backbone, layer: str, norm: Norm = "none", padding: Padding = "reflect") -> nn.Sequential:
+    """The mirror of `backbone` up to `layer`: its convolutions in reverse, poolings become nearest upsampling.
+
+    For VGG-19 at relu4_1: 512-256 | up | 256 256 256 128 | up | 128 64 | up | 64 3, each 3x3 and followed by a ReLU
+    but the last, whose output is the picture (Huang & Belongie 2017, section 6.1). They found any `norm` harmful
+    (their Fig. 6); it is here so that this can be shown.
+    """
+    check_choice("norm", norm, NORMS)
+    widths = [3, *backbone.plan(layer)]
+    net = OrderedDict[str, nn.Module]()
+    for i in range(len(widths) - 1, 0, -1):
+        if widths[i] == POOL:
+            net[f"up{i}"] = nn.Upsample(scale_factor=2)
+            continue
+        inputs = widths[i]
+        outputs = next(width for width in reversed(widths[:i]) if width != POOL)
+        net[f"conv{i}"] = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode=padding)
+        if i > 1:
+            if kind := NORMS[norm]:
+                net[f"norm{i}"] = kind(outputs, affine=True)
+            net[f"relu{i}"] = nn.ReLU(inplace=True)
+    return nn.Sequential(net)

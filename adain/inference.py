@@ -1,0 +1,130 @@
+"""Stylising: the one call that the command line and everything else use."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from adain import images, weights
+from adain.backbones import check_choice
+from adain.methods import Method, StyleCode
+
+Picture = str | Path | Image.Image | Tensor
+"""A file, a Pillow image, or a tensor (B, 3, H, W) or (3, H, W), RGB in [0, 1]."""
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DTYPES = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+SMALLEST = 16
+"""Pixels a side below which reflection runs out at the deepest layer; smaller pictures are extended first."""
+
+
+def prepare(method: str | Path | Method = "adain", device: str = "auto", precision: Precision = "auto") -> Method:
+    """A method ready to stylise.
+
+    Args:
+        method: a name (its embedded weights), a file of weights, or a method already built.
+        device: any of torch's; `auto` is the first of cuda, mps and cpu that there is.
+        precision: of the network; statistics are float32 in all. `auto` is fp32.
+
+    Raises:
+        ValueError: unknown name or choice, weights that do not fit, a device that is not there.
+        OSError: no such file.
+    """
+    check_choice("precision", precision, DTYPES)
+    target = _device(device)
+    built = method if isinstance(method, Method) else weights.load(method)
+    return built.to(target, DTYPES[precision]).to(memory_format=torch.channels_last)
+
+
+def encode_style(method: Method, style: Picture | Sequence[Picture], size: int | None = None) -> StyleCode:
+    """The code of a style, or the even mixture of several styles' codes; reusable with any content.
+
+    `size` sets the shorter side of each style in pixels: larger styles paint with coarser strokes.
+    """
+    styles = list(style) if isinstance(style, Sequence) and not isinstance(style, str) else [style]
+    if not styles:
+        raise ValueError("no style given; name at least one picture")
+    with torch.inference_mode():
+        codes = [method.encode_style(_pad(_tensor(one, size, method))) for one in styles]
+    return {name: torch.stack([code[name] for code in codes]).mean(0) for name in codes[0]}
+
+
+def stylize(
+    content: Picture,
+    style: Picture | Sequence[Picture] | StyleCode,
+    method: str | Path | Method = "adain",
+    *,
+    alpha: float = 1.0,
+    size: int | None = None,
+    style_size: int | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> Tensor:
+    """Paint `content` in `style`: (B, 3, H, W), RGB in [0, 1], float32, of exactly the content's size.
+
+    Args:
+        content: a picture.
+        style: a picture, several to mix evenly, or what `encode_style` returned.
+        method: a name, a file of weights, or, to load it only once, what `prepare` returned, which then also
+            settles `device` and `precision`.
+        alpha: strength, from 0 (the content as the network rebuilds it) to 1.
+        size: shorter side of the content, and so of the result, in pixels; by default as it is.
+        style_size: the same for the styles.
+        device: as `prepare` takes it.
+        precision: as `prepare` takes it.
+
+    Raises:
+        ValueError: a setting out of range, or anything `prepare` raises.
+        OSError: a picture that cannot be read.
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha lies between 0 (content) and 1 (style), not at {alpha}")
+    ready = method if isinstance(method, Method) else prepare(method, device, precision)
+    code = style if isinstance(style, dict) else encode_style(ready, style, style_size)
+    picture = _tensor(content, size, ready)
+    height, width = picture.shape[2:]
+    with torch.inference_mode():
+        painted = ready.stylize(_pad(picture, ready.stride), code, alpha)
+    return painted[..., :height, :width].float().clamp_(0, 1)
+
+
+def _tensor(picture: Picture, size: int | None, method: Method) -> Tensor:
+    """The picture as a batch, where and as the method's weights are."""
+    if isinstance(picture, Tensor):
+        batch = picture if picture.dim() == 4 else picture[None]
+        if batch.dim() != 4 or batch.shape[1] != 3 or not batch.is_floating_point():
+            raise ValueError(
+                f"a picture is (B, 3, H, W) or (3, H, W), floating; not {tuple(picture.shape)}, {picture.dtype}"
+            )
+        if size is not None:
+            scale = size / min(batch.shape[2:])
+            shape = [max(1, round(side * scale)) for side in batch.shape[2:]]
+            batch = F.interpolate(batch, shape, mode="bicubic", antialias=True).clamp(0, 1)
+    else:
+        batch = images.load_picture(picture, size)
+    like = next(method.parameters())
+    return batch.to(like.device, like.dtype, memory_format=torch.channels_last)
+
+
+def _pad(batch: Tensor, multiple: int = 1) -> Tensor:
+    """Extend right and bottom to a multiple of the stride, and to no less than `SMALLEST`."""
+    height, width = batch.shape[2:]
+    down, right = (max(SMALLEST, -(-side // multiple) * multiple) - side for side in (height, width))
+    mode = "reflect" if down < height and right < width else "replicate"
+    return F.pad(batch, (0, right, 0, down), mode=mode) if down or right else batch
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        name = next((backend for backend, there in available.items() if there), "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name} cannot be used here ({reason:.100}); choose auto, cpu, or another") from error

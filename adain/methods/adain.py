@@ -1,0 +1,67 @@
+"""AdaIN: arbitrary style transfer in real time (Huang & Belongie, ICCV 2017, arXiv 1703.06868)."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from adain import ops
+from adain.backbones import POOL, Backbone, Padding, Pooling
+from adain.decoders import Norm, mirror
+from adain.methods.base import Method, StyleCode
+
+
+class AdaIN(Method):
+    """Frozen encoder, adaptive instance normalisation, learned decoder: T(c, s) = g(AdaIN(f(c), f(s))).
+
+    Args:
+        backbone: the encoder, a row of `adain.backbones.BACKBONES`.
+        layer: where it is cut, and its channels aligned.
+        weights: of the backbone, as `adain.backbones.Backbone` takes them.
+        norm: in the decoder; the paper's Fig. 6 compares them.
+        padding: in encoder and decoder.
+        pooling: in the encoder.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "vgg19",
+        layer: str = "relu4_1",
+        weights: str | None = None,
+        norm: Norm = "none",
+        padding: Padding = "reflect",
+        pooling: Pooling = "max",
+    ):
+        super().__init__()
+        self.arguments = {
+            "backbone": backbone,
+            "layer": layer,
+            "weights": weights,
+            "norm": norm,
+            "padding": padding,
+            "pooling": pooling,
+        }
+        self.layer = layer
+        self.encoder = Backbone(backbone, [layer], weights, padding, pooling)
+        self.decoder = mirror(self.encoder, layer, norm, padding)
+        self.stride = 2 ** self.encoder.plan(layer).count(POOL)
+
+    def encode_style(self, style: Tensor) -> StyleCode:
+        """Channel means and standard deviations (B, C, 1, 1) of f(s)."""
+        mean, std = ops.mean_std(self.encoder(style)[self.layer])
+        return {"mean": mean, "std": std}
+
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
+        """g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))) (eq. 14)."""
+        features = self.encoder(content)[self.layer]
+        target = ops.adain(features, code["mean"], code["std"])
+        return self.decoder(features.lerp(target, alpha))
+
+    def forward(
+        self,
+        content: Tensor,
+        style: Tensor,
+        content_features: Mapping[str, Tensor],
+        style_features: Mapping[str, Tensor],
+    ) -> Tensor:
+        """g(AdaIN(f(c), f(s))), both features as given."""
+        return self.decoder(ops.adain(content_features[self.layer], *ops.mean_std(style_features[self.layer])))

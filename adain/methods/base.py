@@ -1,0 +1,47 @@
+"""The shape that all feed-forward methods share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+StyleCode = dict[str, Tensor]
+"""What a method keeps of a style: tensors (B, ...) by name, small enough to save, and meaningful to average."""
+
+
+class Method(nn.Module, ABC):
+    """A network that paints any content in any style in one pass.
+
+    Pictures are RGB in [0, 1], (B, 3, H, W), height and width multiples of `stride`; `adain.stylize` sees to that
+    and to the range of the result. The state dict holds the trained weights only.
+
+    Attributes:
+        arguments: what `__init__` was given, as plain values: with the state dict, all that rebuilds the method.
+        stride: how far the network shrinks a picture on its way.
+    """
+
+    arguments: dict[str, Any]
+    stride: int
+
+    @abstractmethod
+    def encode_style(self, style: Tensor) -> StyleCode:
+        """The codes of a batch of style pictures."""
+
+    @abstractmethod
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
+        """`content` in the style of `code`, from untouched style (`alpha` 0) to all of it (1). Not clamped."""
+
+    @abstractmethod
+    def forward(
+        self,
+        content: Tensor,
+        style: Tensor,
+        content_features: Mapping[str, Tensor],
+        style_features: Mapping[str, Tensor],
+    ) -> Tensor:
+        """For training: the stylised batch, from pictures and the loss network's features of them.
+
+        The features are needed for the losses anyway; a method that encodes with the same network takes them from
+        there instead of computing them again.
+        """

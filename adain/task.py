@@ -1,0 +1,180 @@
+"""Training: the LightningModule, and the command line over it and `adain.data`."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jsonargparse import lazy_instance
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor
+from pytorch_lightning.cli import LightningCLI
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+
+from adain import weights
+from adain.backbones import Backbone
+from adain.data import Pictures, Sample
+from adain.losses import PerceptualLoss
+from adain.methods import Method
+
+
+class StyleTransfer(LightningModule):
+    """Train a method against the content and style losses of a frozen network.
+
+    Args:
+        method: what is trained.
+        loss: on the features of VGG-19 with the embedded weights.
+        lr: Adam's learning rate at the start.
+        schedule: `inverse` divides it by 1 + `lr_decay` step (the paper's); `cosine` brings it to 0 at the last step.
+        lr_decay: of the inverse schedule.
+        warmup_steps: over which the rate rises from 0.
+        start: a file of weights to start from: a run's checkpoint, or converted weights, of the same method.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        loss: PerceptualLoss = PerceptualLoss(),  # noqa: B008 - frozen, and read by the command line
+        lr: float = 1e-4,
+        schedule: Literal["inverse", "cosine"] = "inverse",
+        lr_decay: float = 5e-5,
+        warmup_steps: int = 0,
+        start: str | None = None,
+    ):
+        super().__init__()
+        self.method, self.loss = method, loss
+        self.lr, self.schedule, self.lr_decay, self.warmup_steps = lr, schedule, lr_decay, warmup_steps
+        self.backbone = Backbone("vgg19", loss.layers)
+        if start:
+            weights.fill(method, weights.read(start)[0], start)
+        self.to(memory_format=torch.channels_last)
+        # Frozen weights are the same on every rank: DDP need not send them round at every step.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
+        self.recipe = ""
+
+    def forward(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
+        """The stylised batch and its loss terms, unweighted."""
+        content, style = batch["content"], batch["style"]
+        with torch.no_grad():
+            features = self.backbone(torch.cat([content, style]))
+        halves = {layer: both.chunk(2) for layer, both in features.items()}
+        content_features, style_features = ({layer: pair[i] for layer, pair in halves.items()} for i in (0, 1))
+        stylized = self.method(content, style, content_features, style_features)
+        terms = self.loss(self.backbone(stylized), content_features, style_features)
+        if self.loss.reconstruction_weight:
+            part = slice(math.ceil(len(content) / 4))  # a quarter teaches as much, at a quarter of the price
+            features = {layer: both[part] for layer, both in content_features.items()}
+            again = self.method(content[part], content[part], features, features)
+            terms["reconstruction"] = F.mse_loss(again.float(), content[part])
+        return stylized, terms
+
+    def training_step(self, batch: Sample, batch_index: int) -> Tensor:
+        """The weighted sum of the losses, each logged on its own."""
+        terms = self(batch)[1]
+        loss = self.loss.total(terms)
+        for name, term in {"loss": loss, **terms}.items():
+            self.log(f"train/{name}", term.detach(), prog_bar=name in ("loss", "content", "style"))
+        self.log("train/skipped", float(batch["skipped"]))
+        return loss
+
+    def on_train_start(self) -> None:
+        """Start the clock behind `train/pictures_per_second`."""
+        self.lap = time.perf_counter(), self.global_step
+
+    def on_train_batch_end(self, outputs: Any, batch: Sample, batch_index: int) -> None:
+        """Log the speed, stop a run that diverged, and remember how far streams were read."""
+        trainer: Any = self.trainer
+        trainer.datamodule.position = batch.get("position")
+        if self.global_step % trainer.log_every_n_steps == 0 and self.global_step > self.lap[1]:
+            if not torch.isfinite(outputs["loss"]):
+                raise ValueError(f"the loss is not finite at step {self.global_step}: lower lr, or clip gradients")
+            now, pictures = time.perf_counter(), len(batch["content"]) * trainer.world_size
+            speed = pictures * (self.global_step - self.lap[1]) / (now - self.lap[0])
+            self.log("train/pictures_per_second", speed, prog_bar=True)
+            self.lap = now, self.global_step
+
+    def validation_step(self, batch: Sample, batch_index: int) -> None:
+        """The losses on the held-out pairs; the first batch as a picture, a row a pair."""
+        stylized, terms = self(batch)
+        self.log_dict({f"val/{name}": term for name, term in terms.items()}, batch_size=len(stylized))
+        if batch_index == 0 and isinstance(self.logger, TensorBoardLogger):
+            board = self.logger.experiment
+            columns = batch["content"], batch["style"], stylized.float().clamp(0, 1)
+            grid = torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
+            board.add_image("content | style | stylized", grid, self.global_step)
+            board.flush()
+
+    def configure_optimizers(self) -> Any:
+        """Adam on the method's trained weights, its rate set at every step."""
+        optimizer = torch.optim.Adam(self.method.parameters(), lr=self.lr)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        if self.schedule == "inverse":
+            return warm / (1 + self.lr_decay * step)
+        return warm * (1 + math.cos(math.pi * min(1.0, step / self.trainer.estimated_stepping_batches))) / 2
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say what rebuilds the method, and how it was trained."""
+        checkpoint["adain"] = weights.metadata(self.method, steps=str(self.global_step), recipe=self.recipe)
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps `last.ckpt` in the run's folder: every so many steps, and whenever the run ends or is interrupted.
+
+    Args:
+        every_n_steps: between checkpoints.
+    """
+
+    def __init__(self, every_n_steps: int = 500):
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
+        if trainer.global_step % self.every_n_steps == 0:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
+        self._save(trainer)
+
+    def on_exception(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
+        if trainer.training and trainer.global_step:
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(Path(trainer.log_dir or trainer.default_root_dir) / "last.ckpt")
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI whose checkpoints carry the run's configuration, and whose flags win over a checkpoint's."""
+
+    def _parse_ckpt_path(self) -> None:
+        """A resumed run takes its settings from the command line, not from the checkpoint."""
+
+    def before_fit(self) -> None:  # noqa: D102
+        self.model.recipe = self.parser.dump(self.config, skip_none=True)
+
+
+def main(args: list[str] | None = None) -> None:
+    """The command line of training: `fit`, `validate` and their flags."""
+    torch.set_float32_matmul_precision("high")
+    TrainingCLI(
+        StyleTransfer,
+        Pictures,
+        args=args,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults={
+            "callbacks": [LastCheckpoint(), LearningRateMonitor("step")],
+            "logger": lazy_instance(TensorBoardLogger, save_dir="runs", default_hp_metric=False),
+            "max_epochs": -1,  # the data are endless; max_steps ends a run
+            "use_distributed_sampler": False,  # ours knows the ranks
+            "check_val_every_n_epoch": None,
+            "val_check_interval": 1000,
+            "num_sanity_val_steps": 0,
+        },
+    )

@@ -1,0 +1,89 @@
+"""Weights: a name or a file to a ready method, and back. Nothing in a file is ever executed."""
+
+import json
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from adain.backbones import CHECKPOINTS, check_choice, read_file
+from adain.images import replacing
+from adain.methods import METHODS, Method
+
+State = dict[str, Tensor]
+
+
+def load(name: str | Path = "adain") -> Method:
+    """The method that embedded weights (a key of `METHODS`) or a file describe, in eval mode, float32, frozen.
+
+    A file is what `convert` writes, a checkpoint of a training run, or a `decoder.pth` of naoto0804/pytorch-AdaIN.
+
+    Raises:
+        ValueError: unknown method, or a file whose weights do not fit it.
+        OSError: no such file.
+    """
+    if str(name) in METHODS:
+        name = CHECKPOINTS / f"{name}.safetensors"
+    state, metadata = read(name)
+    check_choice("method", metadata["method"], METHODS)
+    method = METHODS[metadata["method"]](**json.loads(metadata["arguments"]))
+    return fill(method, state, name).eval().requires_grad_(False)
+
+
+def fill(method: Method, state: State, origin: str | Path) -> Method:
+    """Give `method` the weights read from `origin`, all of them; ValueError if they are another network's."""
+    try:
+        method.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{origin} does not fit {type(method).__name__}: {reason:.300}") from error
+    return method
+
+
+def read(path: str | Path) -> tuple[State, dict[str, str]]:
+    """A method's trained weights, and the metadata that goes with them.
+
+    The metadata are strings: `method`, a key of `METHODS`; `arguments`, JSON for its constructor; and from training
+    `steps` and `recipe`, the YAML of the run. Raises as `load` does.
+    """
+    content, metadata = read_file(path)
+    if "adain" in content:  # a run's checkpoint
+        weights = {key: value for key, value in content["state_dict"].items() if key.startswith("method.")}
+        return {key.removeprefix("method."): value for key, value in weights.items()}, content["adain"]
+    if metadata.keys() >= {"method", "arguments"}:
+        return content, metadata
+    if "28.weight" in content:  # the last of naoto0804's decoder, whose numbers count paddings and activations too
+        return _renamed(content), {"method": "adain", "arguments": "{}", "recipe": "naoto0804/pytorch-AdaIN"}
+    raise ValueError(f"{path} does not say which method it holds; write it with adain convert")
+
+
+def _renamed(content: State) -> State:
+    ours = [key.removesuffix(".weight") for key in METHODS["adain"]().state_dict() if key.endswith(".weight")]
+    theirs = sorted({int(key.split(".")[0]) for key in content})
+    if len(ours) != len(theirs):
+        raise ValueError(f"this decoder has {len(theirs)} layers with weights, where VGG-19's mirror has {len(ours)}")
+    pairs = zip(ours, theirs, strict=True)
+    return {f"{a}.{kind}": content[f"{b}.{kind}"] for a, b in pairs for kind in ("weight", "bias")}
+
+
+def metadata(method: Method, **extra: str) -> dict[str, str]:
+    """What makes a file of `method`'s weights rebuild it unaided, with whatever else is worth saying."""
+    name = next(name for name, kind in METHODS.items() if type(method) is kind)
+    return {"method": name, "arguments": json.dumps(method.arguments), **extra}
+
+
+def convert(source: str, output: str) -> None:
+    """Turn a training run's checkpoint, or naoto0804's decoder.pth, into a small safetensors file.
+
+    The weights are stored in float16 with what rebuilds the network and the recipe that trained it.
+
+    Args:
+        source: a checkpoint of a run, such as last.ckpt; a run's averaged weights are taken where it keeps them.
+        output: the file to write, ending in .safetensors.
+    """
+    if Path(output).suffix != ".safetensors":
+        raise ValueError(f"the output is a .safetensors file, not {output}")
+    state, meta = read(source)
+    fill(METHODS[meta["method"]](**json.loads(meta["arguments"])), state, source)
+    with replacing(output) as temporary:
+        save_file({name: tensor.half().contiguous() for name, tensor in state.items()}, temporary, meta)

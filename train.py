@@ -1,0 +1,6 @@
+"""Train a style-transfer network: `python train.py fit --config configs/adain.yaml`. The same as `adain train`."""
+
+from adain.task import main
+
+if __name__ == "__main__":
+    main()
