@@ -1,6 +1,9 @@
 """Train a style-transfer network: `python train.py fit --config configs/adain.yaml`. The same as `adain train`."""
 
+import sys
+
+from adain.cli import guarded
 from adain.task import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

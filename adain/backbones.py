@@ -243,7 +243,7 @@ def _randomise(net: Net) -> Net:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d | nn.Linear):
+        elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
     return net
 

@@ -163,34 +163,31 @@ class Parser(ArgumentParser):
 def main(args: list[str] | None = None, prog: str = "adain") -> int:
     """Run a command and return the exit code: 0 done, 1 some inputs failed, 2 wrong input or usage."""
     args = sys.argv[1:] if args is None else args
-    name = args[0] if args else "--help"
-    try:
-        if name == "train":
-            from adain.task import main as train
+    name = args[0] if args else ""
+    if name in COMMANDS:
+        return run(COMMANDS[name], args[1:], f"{prog} {name}")
+    if name == "train":
+        from adain.task import main as train
 
-            train(args[1:])
-            return 0
-        if name in COMMANDS:
-            return run(COMMANDS[name], args[1:], f"{prog} {name}")
-    except (ValueError, OSError) as error:
-        return report(error)
+        return guarded(lambda: train(args[1:]))
     summaries = {key: parse(command.__doc__ or "").short_description for key, command in COMMANDS.items()}
     summaries["train"] = "Train a network: fit, validate and their flags."
     usage = [f"usage: {prog} COMMAND ...; {prog} COMMAND --help tells more", ""]
     usage += [f"  {key:9} {summary}" for key, summary in summaries.items()]
-    print("\n".join(usage), file=sys.stdout if name in ("--help", "-h") else sys.stderr)
-    return 0 if name in ("--help", "-h") else 2
+    asked = name in ("--help", "-h")
+    print("\n".join(usage), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
 
 
 def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
-    """Call `function` with the flags in `args`; wrong input becomes one line and exit code 2."""
+    """Call `function` with the flags in `args` (by default the command line's)."""
+    return guarded(lambda: function(**Parser.of(function, prog).parse_args(args).as_dict()))
+
+
+def guarded(call: Callable[[], int | None]) -> int:
+    """The exit code of `call`: its own, or 2 with the error in one line where input was wrong."""
     try:
-        return function(**Parser.of(function, prog).parse_args(args).as_dict())
+        return call() or 0
     except (ValueError, OSError) as error:
-        return report(error)
-
-
-def report(error: Exception) -> int:
-    """Print the error in one line; the exit code for it."""
-    print(f"adain: error: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
+        print(f"adain: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2

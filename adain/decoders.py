@@ -32,4 +32,18 @@ def mirror(backbone: Backbone, layer: str, norm: Norm = "none", padding: Padding
             if kind := NORMS[norm]:
                 net[f"norm{i}"] = kind(outputs, affine=True)
             net[f"relu{i}"] = nn.ReLU(inplace=True)
-    return nn.Sequential(net)
+    return _initialise(nn.Sequential(net))
+
+
+def _initialise(decoder: nn.Sequential) -> nn.Sequential:
+    """He et al. 2015, eq. 10: the signal keeps its scale, where torch's default shrinks it threefold a layer.
+
+    The last convolution starts small around mid-grey, so that training begins inside the range of pictures.
+    """
+    *hidden, last = (part for part in decoder if isinstance(part, nn.Conv2d))
+    for convolution in hidden:
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        nn.init.constant_(convolution.bias, 0)  # type: ignore[arg-type]
+    nn.init.normal_(last.weight, std=0.01 / last.weight[0].numel() ** 0.5)
+    nn.init.constant_(last.bias, 0.45)  # type: ignore[arg-type]
+    return decoder

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,10 @@ def read(source: str | Path | bytes | Image.Image, shrink: int | None = None) ->
     """
     name = source if isinstance(source, str | Path) else "picture"
     try:
-        image = source if isinstance(source, Image.Image) else _open(source)
-        if shrink:
-            image.draft("RGB", (shrink, shrink))
-        image = ImageOps.exif_transpose(image)
-        return _to_rgb(image)
+        with _open(source) as image:
+            if shrink:
+                image.draft("RGB", (shrink, shrink))
+            return _to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such file") from None
     except IsADirectoryError:
@@ -47,7 +47,9 @@ def read(source: str | Path | bytes | Image.Image, shrink: int | None = None) ->
         raise OSError(f"{name} is not a readable picture ({error})") from error
 
 
-def _open(source: str | Path | bytes) -> Image.Image:
+def _open(source: str | Path | bytes | Image.Image) -> AbstractContextManager[Image.Image]:
+    if isinstance(source, Image.Image):
+        return nullcontext(source)  # not ours to close
     return Image.open(BytesIO(source) if isinstance(source, bytes) else source)
 
 

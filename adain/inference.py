@@ -90,7 +90,7 @@ def stylize(
     height, width = picture.shape[2:]
     with torch.inference_mode():
         painted = ready.stylize(_pad(picture, ready.stride), code, alpha)
-    return painted[..., :height, :width].float().clamp_(0, 1)
+    return painted[..., :height, :width].float().clamp(0, 1)
 
 
 def _tensor(picture: Picture, size: int | None, method: Method) -> Tensor:

@@ -2,12 +2,12 @@
 
 import math
 import time
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jsonargparse import lazy_instance
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor
 from pytorch_lightning.cli import LightningCLI
@@ -19,6 +19,7 @@ from adain.backbones import Backbone
 from adain.data import Pictures, Sample
 from adain.losses import PerceptualLoss
 from adain.methods import Method
+from adain.optim import Muon
 
 
 class StyleTransfer(LightningModule):
@@ -27,7 +28,8 @@ class StyleTransfer(LightningModule):
     Args:
         method: what is trained.
         loss: on the features of VGG-19 with the embedded weights.
-        lr: Adam's learning rate at the start.
+        optimizer: `adam` as in the paper, or `muon` (`adain.optim`): a hundred times the rate, a fraction of the steps.
+        lr: the learning rate at the start.
         schedule: `inverse` divides it by 1 + `lr_decay` step (the paper's); `cosine` brings it to 0 at the last step.
         lr_decay: of the inverse schedule.
         warmup_steps: over which the rate rises from 0.
@@ -38,6 +40,7 @@ class StyleTransfer(LightningModule):
         self,
         method: Method,
         loss: PerceptualLoss = PerceptualLoss(),  # noqa: B008 - frozen, and read by the command line
+        optimizer: Literal["adam", "muon"] = "adam",
         lr: float = 1e-4,
         schedule: Literal["inverse", "cosine"] = "inverse",
         lr_decay: float = 5e-5,
@@ -46,7 +49,13 @@ class StyleTransfer(LightningModule):
     ):
         super().__init__()
         self.method, self.loss = method, loss
-        self.lr, self.schedule, self.lr_decay, self.warmup_steps = lr, schedule, lr_decay, warmup_steps
+        self.optimizer, self.lr, self.schedule, self.lr_decay, self.warmup_steps = (
+            optimizer,
+            lr,
+            schedule,
+            lr_decay,
+            warmup_steps,
+        )
         self.backbone = Backbone("vgg19", loss.layers)
         if start:
             weights.fill(method, weights.read(start)[0], start)
@@ -97,10 +106,10 @@ class StyleTransfer(LightningModule):
             self.lap = now, self.global_step
 
     def validation_step(self, batch: Sample, batch_index: int) -> None:
-        """The losses on the held-out pairs; the first batch as a picture, a row a pair."""
+        """The losses on the held-out pairs, and their picture: content | style | stylised, a row a pair."""
         stylized, terms = self(batch)
         self.log_dict({f"val/{name}": term for name, term in terms.items()}, batch_size=len(stylized))
-        if batch_index == 0 and isinstance(self.logger, TensorBoardLogger):
+        if isinstance(self.logger, TensorBoardLogger):
             board = self.logger.experiment
             columns = batch["content"], batch["style"], stylized.float().clamp(0, 1)
             grid = torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
@@ -108,8 +117,8 @@ class StyleTransfer(LightningModule):
             board.flush()
 
     def configure_optimizers(self) -> Any:
-        """Adam on the method's trained weights, its rate set at every step."""
-        optimizer = torch.optim.Adam(self.method.parameters(), lr=self.lr)
+        """An optimiser of the method's trained weights, its rate set at every step."""
+        optimizer = {"adam": torch.optim.Adam, "muon": Muon}[self.optimizer](self.method.parameters(), lr=self.lr)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -141,12 +150,16 @@ class LastCheckpoint(Checkpoint):
     def on_train_end(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
         self._save(trainer)
 
+    def on_validation_start(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
+        self._save(trainer)  # validation may swap averaged weights in, so none is saved in its midst
+
     def on_exception(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
         if trainer.training and trainer.global_step:
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(Path(trainer.log_dir or trainer.default_root_dir) / "last.ckpt")
+        if not trainer.sanity_checking:
+            trainer.save_checkpoint(Path(trainer.log_dir or trainer.default_root_dir) / "last.ckpt")
 
 
 class TrainingCLI(LightningCLI):
@@ -162,6 +175,8 @@ class TrainingCLI(LightningCLI):
 def main(args: list[str] | None = None) -> None:
     """The command line of training: `fit`, `validate` and their flags."""
     torch.set_float32_matmul_precision("high")
+    if args is not None:
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # `adain train` takes the rest of its line
     TrainingCLI(
         StyleTransfer,
         Pictures,
@@ -170,7 +185,7 @@ def main(args: list[str] | None = None) -> None:
         save_config_kwargs={"overwrite": True},
         trainer_defaults={
             "callbacks": [LastCheckpoint(), LearningRateMonitor("step")],
-            "logger": lazy_instance(TensorBoardLogger, save_dir="runs", default_hp_metric=False),
+            "default_root_dir": "runs",
             "max_epochs": -1,  # the data are endless; max_steps ends a run
             "use_distributed_sampler": False,  # ours knows the ranks
             "check_val_every_n_epoch": None,

@@ -24,10 +24,19 @@ def load(name: str | Path = "adain") -> Method:
     """
     if str(name) in METHODS:
         name = CHECKPOINTS / f"{name}.safetensors"
+    if not Path(name).is_file():
+        known = ", ".join(METHODS)
+        raise FileNotFoundError(f"{name} is neither a file of weights nor a method; the methods are {known}")
     state, metadata = read(name)
+    return fill(_build(metadata, name), state, name).eval().requires_grad_(False)
+
+
+def _build(metadata: dict[str, str], origin: str | Path) -> Method:
     check_choice("method", metadata["method"], METHODS)
-    method = METHODS[metadata["method"]](**json.loads(metadata["arguments"]))
-    return fill(method, state, name).eval().requires_grad_(False)
+    try:
+        return METHODS[metadata["method"]](**json.loads(metadata["arguments"]))
+    except (TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{origin}: its arguments fit no {metadata['method']} of this version ({error})") from error
 
 
 def fill(method: Method, state: State, origin: str | Path) -> Method:
@@ -84,6 +93,6 @@ def convert(source: str, output: str) -> None:
     if Path(output).suffix != ".safetensors":
         raise ValueError(f"the output is a .safetensors file, not {output}")
     state, meta = read(source)
-    fill(METHODS[meta["method"]](**json.loads(meta["arguments"])), state, source)
+    fill(_build(meta, source), state, source)
     with replacing(output) as temporary:
         save_file({name: tensor.half().contiguous() for name, tensor in state.items()}, temporary, meta)

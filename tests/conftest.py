@@ -1,0 +1,46 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+os.environ["HF_DATASETS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
+torch.set_num_threads(2)
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def examples():
+    return ROOT / "examples"
+
+
+def picture(path, size=(48, 40), seed=0):
+    """A coloured noise picture with some structure, written to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture
+def make_picture(tmp_path):
+    return lambda name="picture.png", size=(48, 40), seed=0: picture(tmp_path / name, size, seed)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two folders of 14 small pictures each, nested, with a text file and a broken picture among them."""
+    for side, key in (("content", 0), ("style", 100)):
+        for i in range(14):
+            picture(tmp_path / side / f"genre{i % 2}" / f"{i}.png", (40 + i, 44), key + i)
+        (tmp_path / side / "notes.txt").write_text("not a picture")
+        (tmp_path / side / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    return tmp_path / "content", tmp_path / "style"

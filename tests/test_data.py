@@ -1,0 +1,175 @@
+import itertools
+import logging
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Image
+from torch.utils.data import DataLoader
+
+from adain import images
+from adain.data import Crop, EndlessBatches, MapPairs, MapSide, Pictures, StreamPairs
+
+SMALL = {"size": (32, 40), "crop": 24, "batch_size": 4, "val_pairs": 4, "workers": 0}
+
+
+def opened(folders, **changes):
+    data = Pictures(*map(str, folders), **{**SMALL, **changes})
+    data.setup()
+    return data
+
+
+def first(side, n):
+    return [side[i][0] for i in range(n)]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_crops_are_pictures_of_the_size_asked_for(folders):
+    pairs = MapPairs(opened(folders).training)
+    sample = pairs[0]
+    for side in ("content", "style"):
+        assert sample[side].shape == (3, 24, 24)
+        assert sample[side].dtype == torch.float32
+        assert 0 <= sample[side].min() < sample[side].max() <= 1
+
+
+def test_a_sample_is_a_function_of_seed_and_index(folders):
+    a, again, other = (opened(folders, seed=seed).training[0] for seed in (1, 1, 2))
+    assert same(first(a, 30), first(again, 30))
+    assert not same(first(a, 30), first(other, 30))
+    assert torch.equal(a[17][0], again[17][0]), "whatever was read before"
+
+
+def test_every_picture_comes_once_a_round_and_none_of_those_held_out(tmp_path, make_picture):
+    grey = [np.full((40, 40, 3), 10 * i, dtype=np.uint8) for i in range(12)]
+    from PIL import Image as Pillow
+
+    for i, values in enumerate(grey):
+        (tmp_path / "p").mkdir(exist_ok=True)
+        Pillow.fromarray(values).save(tmp_path / "p" / f"{i}.png")
+    data = opened((tmp_path / "p", tmp_path / "p"))
+    side, held = data.training[0], data.validation[0]
+    rounds = [[round(side[i][0].mean().item() * 25.5) for i in range(8 * n, 8 * n + 8)] for n in (0, 1)]
+    kept_out = {round(held[i][0].mean().item() * 25.5) for i in range(4)}
+    assert sorted(rounds[0]) == sorted(rounds[1]) == sorted(set(range(12)) - kept_out)
+    assert rounds[0] != rounds[1]
+
+
+def test_crops_keep_the_aspect_and_vary():
+    image = images.to_image(torch.linspace(0, 1, 90).expand(3, 30, 90))
+    crop = Crop((24, 24), 24, flip=True)
+    crops = [crop(image, np.random.default_rng(i)) for i in range(20)]
+    slopes = [(c[0, 0, -1] - c[0, 0, 0]).item() for c in crops]
+    assert min(slopes) < 0 < max(slopes), "some are mirrored"
+    assert np.allclose(np.abs(slopes), 23 / 72, atol=0.03), "none is squashed"
+    assert len({round(c.mean().item(), 3) for c in crops}) > 10, "they come from different places"
+
+
+def test_ranks_share_the_samples_without_overlap():
+    batches = [list(itertools.islice(EndlessBatches(3, rank, 2), 4)) for rank in (0, 1)]
+    assert sorted(itertools.chain(*batches[0], *batches[1])) == list(range(24))
+    resumed = list(itertools.islice(EndlessBatches(3, 1, 2, start=2), 2))
+    assert resumed == batches[1][2:]
+
+
+def test_broken_pictures_are_passed_over_and_counted(folders, caplog):
+    side = opened(folders, val_pairs=0).training[0]
+    with caplog.at_level(logging.WARNING):
+        skipped = [side[i][1] for i in range(15)]
+    assert sum(skipped) == 1
+    assert "broken.jpg is not a readable picture" in caplog.text
+
+
+def test_nothing_but_broken_pictures(tmp_path):
+    (tmp_path / "a.png").write_text("no")
+    with pytest.raises(ValueError, match="none of 1 pictures can be read"):
+        MapSide(images.files(tmp_path), Crop((8, 8), 8), (0, 0))[0]
+
+
+@pytest.fixture
+def parquet(folders, tmp_path):
+    """The two folders as parquet data sets with an `image` column, the broken picture included."""
+    for folder in folders:
+        cells = [{"bytes": path.read_bytes(), "path": path.name} for path in images.files(folder)]
+        data = Dataset.from_dict({"image": cells, "label": list(range(len(cells)))})
+        data.cast_column("image", Image()).to_parquet(tmp_path / f"{folder.name}.parquet")
+    return tmp_path / "content.parquet", tmp_path / "style.parquet"
+
+
+def test_a_data_set_gives_what_its_folder_gives(folders, parquet, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    assert same(first(opened(folders).training[1], 20), first(opened(parquet).training[1], 20))
+
+
+def test_a_data_set_saved_to_disk(folders, tmp_path):
+    cells = [{"bytes": path.read_bytes(), "path": path.name} for path in images.files(folders[0])]
+    Dataset.from_dict({"image": cells}).cast_column("image", Image()).save_to_disk(tmp_path / "saved")
+    expected = first(opened(folders).training[0], 5)
+    assert same(expected, first(opened((tmp_path / "saved", folders[1])).training[0], 5))
+
+
+def stream(data, rank=0, world=1, position=None, threads=0):
+    return iter(StreamPairs(data.training, rank, world, threads, position))
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_an_unshuffled_stream_continues_exactly(folders, parquet, threads, mixed):
+    sources = (parquet[0], folders[1] if mixed else parquet[1])
+    data = opened(sources, streaming=True, shuffle_buffer=0)
+    samples = list(itertools.islice(stream(data, threads=threads), 30))
+    for cut in (1, 9, 10, 17, 25):  # within and past the first round of 10
+        resumed = itertools.islice(stream(data, threads=threads, position=samples[cut - 1]["position"]), 30 - cut)
+        for a, b in zip(samples[cut:], resumed, strict=True):
+            assert torch.equal(a["content"], b["content"])
+            assert torch.equal(a["style"], b["style"])
+
+
+def test_a_shuffled_stream_is_shuffled_and_repeats_nothing_in_a_round(parquet):
+    plain, shuffled = (opened(parquet, streaming=True, shuffle_buffer=n, flip=False) for n in (0, 6))
+    indices = [sample["position"][0]["index"] for sample in itertools.islice(stream(shuffled), 10)]
+    assert len(set(indices)) == 10
+    a, b = ([s["content"] for s in itertools.islice(stream(data), 5)] for data in (plain, shuffled))
+    assert not same(a, b)
+
+
+def test_the_ranks_of_a_stream_see_different_pictures(parquet):
+    data = opened(parquet, streaming=True, shuffle_buffer=0, size=(24, 24), flip=False)
+    rows = [list(itertools.islice(data.training[0]._rows(rank, 2, None), 5)) for rank in (0, 1)]
+    names = [{cell["path"] for _, cell, _ in part} for part in rows]
+    assert not names[0] & names[1]
+    held = {cell["path"] for cell in data.validation[0].pictures}
+    assert not held & (names[0] | names[1]), "pictures held out are not trained on"
+
+
+def test_a_stream_counts_its_broken_pictures(parquet):
+    data = opened(parquet, streaming=True, shuffle_buffer=0, val_pairs=0)
+    samples = list(itertools.islice(stream(data), 14))
+    assert sum(sample["skipped"] for sample in samples) == 2, "one on each side"
+
+
+def test_workers_change_nothing(folders):
+    data = opened(folders)
+    batches = [
+        list(itertools.islice(DataLoader(MapPairs(data.training), batch_sampler=EndlessBatches(2), num_workers=n), 3))
+        for n in (0, 2)
+    ]
+    for a, b in zip(*batches, strict=True):
+        assert torch.equal(a["content"], b["content"])
+
+
+def test_wrong_sources(folders, parquet, tmp_path):
+    with pytest.raises(ValueError, match="crop 64 and size"):
+        Pictures(size=(32, 40), crop=64)
+    with pytest.raises(ValueError, match="holds 15 pictures; more than the 15 held out"):
+        opened(folders, val_pairs=15)
+    with pytest.raises(OSError, match="nobody/nothing is no folder here, and no data set that can be opened"):
+        opened(("nobody/nothing", "nobody/nothing"))
+    with pytest.raises(ValueError, match="has no column picture; choose from image, label"):
+        opened(parquet, column="picture")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no pictures"):
+        opened((tmp_path / "empty", folders[1]))

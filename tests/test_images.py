@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adain import images
+
+
+def test_a_png_survives_the_round_trip(tmp_path):
+    picture = torch.randint(0, 256, (1, 3, 5, 7)).float() / 255
+    images.save(picture, tmp_path / "a.png")
+    torch.testing.assert_close(images.load_picture(tmp_path / "a.png"), picture)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp", ".PNG"])
+def test_the_suffix_chooses_the_format(tmp_path, suffix):
+    images.save(torch.full((3, 16, 16), 0.5), tmp_path / f"a{suffix}")
+    with Image.open(tmp_path / f"a{suffix}") as image:
+        assert image.format == {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".PNG": "PNG"}[suffix]
+    assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"], "no temporary file is left"
+
+
+def test_values_outside_the_range_are_clamped_and_rounded(tmp_path):
+    images.save(torch.tensor([-1.0, 0.5, 2.0]).view(1, 1, 3).expand(3, 1, 3), tmp_path / "a.png")
+    assert np.asarray(Image.open(tmp_path / "a.png"))[0, :, 0].tolist() == [0, 128, 255]
+
+
+def grey(values, mode):
+    return Image.fromarray(np.array([values], dtype={"I;16": np.uint16, "L": np.uint8}[mode]))
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.new("L", (1, 1), 51), (51, 51, 51)),
+        (Image.new("1", (1, 1), 1), (255, 255, 255)),
+        (Image.new("RGBA", (1, 1), (255, 0, 0, 0)), (255, 255, 255)),
+        (Image.new("RGBA", (1, 1), (255, 0, 0, 255)), (255, 0, 0)),
+        (Image.new("LA", (1, 1), (0, 0)), (255, 255, 255)),
+        (Image.new("P", (1, 1), 0).convert("P"), (0, 0, 0)),
+        (Image.new("CMYK", (1, 1), (0, 255, 255, 0)), (255, 0, 0)),
+        (grey([65535], "I;16"), (255, 255, 255)),
+        (grey([32896], "I;16"), (128, 128, 128)),
+    ],
+    ids=["grey", "bilevel", "transparent", "opaque", "grey-alpha", "palette", "cmyk", "16-bit-white", "16-bit-grey"],
+)
+def test_every_mode_becomes_rgb(image, expected):
+    read = images.read(image)
+    assert read.mode == "RGB"
+    np.testing.assert_allclose(read.getpixel((0, 0)), expected, atol=1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path, orientation):
+    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # Pillow's transpositions that undo each orientation
+    upright = Image.fromarray(np.arange(18, dtype=np.uint8).reshape(2, 3, 3) * 10)
+    undo = Image.Transpose(turns[orientation]) if orientation > 1 else None
+    inverse = {None: None, Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270}
+    inverse[Image.Transpose.ROTATE_270] = Image.Transpose.ROTATE_90
+    stored = upright.transpose(inverse.get(undo, undo)) if undo is not None else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(np.asarray(images.read(tmp_path / "a.png")), np.asarray(upright))
+
+
+def test_resize_keeps_the_aspect():
+    assert images.resize(Image.new("RGB", (300, 200)), 50).size == (75, 50)
+    assert images.resize(Image.new("RGB", (1000, 1)), 1).size == (1000, 1)
+    assert images.resize(Image.new("RGB", (20, 30)), None).size == (20, 30)
+
+
+def test_files_that_are_no_pictures(tmp_path):
+    (tmp_path / "text.png").write_text("hello")
+    Image.new("RGB", (64, 64)).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
+    for name in ("text.png", "cut.png"):
+        with pytest.raises(OSError, match=f"{name} is not a readable picture"):
+            images.load_picture(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        images.load_picture(tmp_path / "missing.png")
+    with pytest.raises(IsADirectoryError, match="name a picture"):
+        images.load_picture(tmp_path)
+
+
+def test_a_picture_too_large_to_be_true(tmp_path, monkeypatch):
+    Image.new("1", (300, 300)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(OSError, match=r"bomb.png is not a readable picture .*decompression bomb"):
+        images.load_picture(tmp_path / "bomb.png")
+
+
+def test_wrong_requests(tmp_path):
+    with pytest.raises(ValueError, match=r"must end in one of \.png, \.jpg"):
+        images.save(torch.rand(3, 4, 4), tmp_path / "a.xyz")
+    with pytest.raises(ValueError, match=r"not \(2, 3, 4, 4\)"):
+        images.save(torch.rand(2, 3, 4, 4), tmp_path / "a.png")
+    with pytest.raises(ValueError, match="at least 1 pixel"):
+        images.load_picture(Image.new("RGB", (4, 4)), size=0)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), images.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_are_found_in_nested_folders(folders):
+    names = [path.name for path in images.files(folders[0])]
+    assert len(names) == 15, "14 pictures and the broken one, not the text"
+    with pytest.raises(ValueError, match="holds no pictures"):
+        images.files(folders[0].parent / "nothing")

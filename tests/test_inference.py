@@ -1,0 +1,109 @@
+import pytest
+import torch
+from PIL import Image
+
+import adain
+from adain import images, inference
+from adain.backbones import Backbone
+from adain.losses import PerceptualLoss
+
+
+@pytest.fixture(scope="module")
+def ready():
+    return adain.prepare("adain", device="cpu")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 9), (16, 16), (33, 47), (100, 60)])
+def test_the_result_has_exactly_the_contents_size(ready, size):
+    content = torch.rand(1, 3, *size)
+    result = adain.stylize(content, torch.rand(3, 20, 30), ready)
+    assert result.shape == content.shape
+    assert result.min() >= 0
+    assert result.max() <= 1
+    assert result.isfinite().all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 50), (15, 17)])
+def test_tiny_styles(ready, size):
+    assert adain.stylize(torch.rand(1, 3, 24, 24), torch.rand(1, 3, *size), ready).isfinite().all()
+
+
+def test_padding_does_not_reach_into_the_picture(ready):
+    content, code = torch.rand(1, 3, 64, 64), adain.encode_style(ready, torch.rand(3, 32, 32))
+    whole = adain.stylize(content, code, ready)
+    extended = torch.cat([content, content.flip(3)[..., 1:6]], dim=3)  # as reflection would
+    assert (adain.stylize(extended, code, ready)[..., :24] - whole[..., :24]).abs().mean() < 0.05
+
+
+def test_size_sets_the_shorter_side(ready, make_picture):
+    path = make_picture(size=(60, 40))
+    assert adain.stylize(path, path, ready, size=32).shape == (1, 3, 32, 48)
+    assert adain.stylize(images.load_picture(path), path, ready, size=32).shape == (1, 3, 32, 48)
+
+
+def test_style_size_changes_the_strokes(ready, examples):
+    style = examples / "style" / "starry_night.jpg"
+    small, large = (adain.encode_style(ready, style, size) for size in (64, 256))
+    assert (small["std"] - large["std"]).abs().mean() > 0.01
+
+
+def test_the_style_distance_falls_as_alpha_rises(ready, examples):
+    content = images.load_picture(examples / "content" / "chelsea.png", 128)
+    style = images.load_picture(examples / "style" / "starry_night.jpg", 128)
+    loss = PerceptualLoss()
+    backbone = Backbone("vgg19", loss.layers)
+    code = adain.encode_style(ready, style)
+    painted = [adain.stylize(content, code, ready, alpha=alpha) for alpha in (0, 0.25, 0.5, 0.75, 1)]
+    features, target = backbone(content), backbone(style)
+    distances = [loss(backbone(picture), features, target)["style"].item() for picture in painted]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-1] < 0.6 * distances[0]
+
+
+def test_files_images_and_tensors_give_the_same(ready, make_picture):
+    path = make_picture()
+    results = [
+        adain.stylize(one, path, ready) for one in (path, str(path), Image.open(path), images.load_picture(path))
+    ]
+    assert all(torch.equal(results[0], other) for other in results)
+
+
+def test_a_mixture_of_one_style_with_itself_is_that_style(ready, make_picture):
+    path = make_picture()
+    one, two = adain.encode_style(ready, path), adain.encode_style(ready, [path, path])
+    for name in one:
+        torch.testing.assert_close(one[name], two[name])
+
+
+def test_half_precision_stays_close(make_picture, ready):
+    path = make_picture(size=(64, 64))
+    expected = adain.stylize(path, path, ready)
+    rounded = adain.stylize(path, path, "adain", device="cpu", precision="bf16")
+    assert rounded.dtype == torch.float32
+    assert (rounded - expected).abs().mean() < 0.02
+
+
+def test_the_result_can_be_worked_on(ready):
+    result = adain.stylize(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready)
+    result.mul_(0.5)
+    assert not result.is_inference()
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
+def test_alpha_out_of_range(ready, alpha):
+    with pytest.raises(ValueError, match="alpha lies between 0"):
+        adain.stylize(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready, alpha=alpha)
+
+
+def test_wrong_arguments(ready):
+    with pytest.raises(ValueError, match="device tpu9 cannot be used here"):
+        adain.prepare(device="tpu9")
+    with pytest.raises(ValueError, match="choose from auto, fp32, bf16, fp16"):
+        adain.prepare(precision="int4")
+    with pytest.raises(OSError, match="neither a file of weights nor a method; the methods are adain"):
+        adain.prepare("adian")
+    with pytest.raises(ValueError, match="no style given"):
+        adain.encode_style(ready, [])
+    for wrong in (torch.rand(1, 4, 8, 8), torch.rand(8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match="a picture is"):
+            inference.stylize(wrong, torch.rand(3, 16, 16), ready)

@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from adain.backbones import Backbone
+from adain.losses import PerceptualLoss
+from adain.methods import METHODS, Method
+
+
+@pytest.fixture(params=METHODS, scope="module")
+def method(request):
+    return METHODS[request.param]().eval().requires_grad_(False)
+
+
+def pictures(*shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_arguments_rebuild_the_method(method):
+    again = type(method)(**method.arguments)
+    assert isinstance(again, Method)
+    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in method.state_dict().items()}
+
+
+def test_a_batch_is_its_pictures_one_by_one(method):
+    content, style = pictures(2, 3, 32, 40), pictures(2, 3, 48, 32)
+    code = method.encode_style(style)
+    together = method.stylize(content, code)
+    for i in range(2):
+        single = {name: value[i : i + 1] for name, value in code.items()}
+        torch.testing.assert_close(
+            method.stylize(content[i : i + 1], single), together[i : i + 1], atol=1e-4, rtol=1e-4
+        )
+
+
+def test_one_style_for_a_whole_batch(method):
+    content, code = pictures(2, 3, 32, 32), method.encode_style(pictures(1, 3, 32, 32))
+    assert method.stylize(content, code).shape == content.shape
+
+
+def test_alpha_zero_forgets_the_style(method):
+    content = pictures(1, 3, 32, 32)
+    a, b = (method.encode_style(pictures(1, 3, side, side)) for side in (32, 64))
+    torch.testing.assert_close(method.stylize(content, a, 0.0), method.stylize(content, b, 0.0))
+    assert (method.stylize(content, a) - method.stylize(content, b)).abs().max() > 1e-4
+
+
+def test_training_and_stylising_paint_the_same(method):
+    content, style = pictures(2, 3, 32, 32), pictures(2, 3, 32, 32).flip(3)
+    backbone = Backbone("vgg19", PerceptualLoss().layers)
+    trained = method(content, style, backbone(content), backbone(style))
+    torch.testing.assert_close(trained, method.stylize(content, method.encode_style(style)), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "instance"])
+def test_adain_on_other_backbones_and_norms(norm):
+    method = METHODS["adain"]("resnet18", "layer2", "random", norm=norm)
+    content = pictures(2, 3, 40, 64)
+    assert method.stride == 8
+    assert method.stylize(content, method.encode_style(content)).shape == content.shape
+
+
+def test_only_the_decoder_of_adain_is_trained():
+    method = METHODS["adain"]()
+    assert {name.split(".")[0] for name, _ in method.named_parameters()} == {"decoder"}
+    assert {name.split(".")[0] for name in method.state_dict()} == {"decoder"}

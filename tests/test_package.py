@@ -1,0 +1,55 @@
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import yaml
+
+import adain
+from tests.conftest import ROOT
+
+
+def test_an_installed_wheel_stylises_with_its_own_weights(tmp_path, examples):
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True, timeout=120)
+    wheel = next(tmp_path.glob("adain-*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "site")  # which is all that installing a pure wheel does
+    assert {"adain/py.typed", "adain/checkpoints/vgg19.safetensors", "adain/checkpoints/adain.safetensors"} <= set(
+        names
+    )
+    content, style = examples / "content" / "rocket.jpg", examples / "style" / "ihc.png"
+    flags = ["--content", str(content), "--style", str(style), "--size", "64", "--output", str(tmp_path / "out.png")]
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); import adain.cli as c; "
+    code += f"assert c.__file__.startswith({str(tmp_path)!r}); sys.exit(c.main(['stylize', *{flags!r}]))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=120)
+    assert (tmp_path / "out.png").stat().st_size > 1000
+
+
+def test_the_public_names_are_there():
+    assert all(callable(getattr(adain, name)) or name == "METHODS" for name in adain.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'paint'"):
+        adain.paint  # noqa: B018
+
+
+def test_the_readme_names_targets_and_files_that_exist():
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    for target in ("demo", "test"):
+        assert f"make {target}" in readme
+        assert f"\n{target}:" in makefile
+
+
+def test_pre_commit_and_ci_call_the_makefile():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert [hook["entry"] for hook in hooks] == ["make lint"]
+    assert "make" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_all_that_git_tracks_stays_small():
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    files = [ROOT / name for name in listing.stdout.split("\0") if name]
+    assert sum(path.stat().st_size for path in files if path.is_file()) < 56 * 2**20

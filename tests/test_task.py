@@ -1,0 +1,237 @@
+"""Training as users run it: `train.py` in a process of its own, on small pictures."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from datasets import Dataset, Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from adain import images, weights
+from adain.data import Pictures
+from adain.losses import PerceptualLoss
+from adain.methods import METHODS
+from adain.optim import Muon, orthogonalise
+from adain.task import StyleTransfer
+from tests.conftest import ROOT
+
+CONFIG = {
+    "model": {"method": {"class_path": "AdaIN", "init_args": {"layer": "relu2_1"}}, "loss": {}},
+    "data": {"size": [40, 44], "crop": 32, "batch_size": 2, "val_pairs": 3, "workers": 0},
+    "trainer": {
+        "max_steps": 4,
+        "log_every_n_steps": 1,
+        "val_check_interval": 2,
+        "accelerator": "cpu",
+        "enable_model_summary": False,
+        "callbacks": {"class_path": "adain.task.LastCheckpoint", "init_args": {"every_n_steps": 1}},
+    },
+}
+CONFIG["model"]["loss"] = {
+    "content_layer": "relu2_1",
+    "style_layers": ["relu1_1", "relu2_1"],
+    "reconstruction_weight": 1.0,
+}
+
+
+def start(folders, root, *flags, launcher=(), config=CONFIG):
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "test.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, *launcher, str(ROOT / "train.py"), "fit", "--config", str(root / "test.yaml")]
+    command += ["--data.content", str(folders[0]), "--data.style", str(folders[1])]
+    command += ["--trainer.default_root_dir", str(root), "--trainer.enable_progress_bar", "false", *flags]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums in one order, whatever the machine
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def train(folders, root, *flags, **options):
+    process = start(folders, root, *flags, **options)
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, output + errors
+    return next(root.rglob("last.ckpt"))
+
+
+def state(checkpoint):
+    return torch.load(checkpoint, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One uninterrupted run of four steps on folders."""
+    from tests.conftest import picture
+
+    base = tmp_path_factory.mktemp("run")
+    for side, key in (("content", 0), ("style", 100)):
+        for i in range(9):
+            picture(base / side / f"{i}.png", (44 + i, 44), key + i)
+    folders = base / "content", base / "style"
+    return folders, train(folders, base / "whole")
+
+
+def test_the_board_holds_losses_speed_and_pictures(finished):
+    board = EventAccumulator(str(finished[1].parent), size_guidance={"scalars": 0, "images": 0})
+    board.Reload()
+    scalars, pictures = board.Tags()["scalars"], board.Tags()["images"]
+    named = {"loss", "content", "style", "style/relu1_1", "style/relu2_1", "reconstruction", "pictures_per_second"}
+    assert {f"train/{name}" for name in named} <= set(scalars)
+    assert {"lr-Adam", "val/content", "val/style"} <= set(scalars)
+    assert len(board.Scalars("train/style")) == 4
+    assert pictures == ["content | style | stylized"]
+    assert [event.step for event in board.Images(pictures[0])] == [2, 4]
+    assert board.Images(pictures[0])[0].width == 3 * 32, "content, style, stylised"
+    assert board.Images(pictures[0])[0].height == 3 * 32, "a row for each pair held out"
+
+
+def test_a_run_killed_and_resumed_ends_with_the_same_weights(finished, tmp_path):
+    folders, whole = finished
+    process = start(folders, tmp_path, "--trainer.max_steps", "1000")
+    while not any(path.stat().st_size for path in tmp_path.rglob("last.ckpt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    halfway = next(tmp_path.rglob("last.ckpt"))
+    step = state(halfway)["global_step"]
+    steps = max(4, step + 2)
+    resumed = state(train(folders, tmp_path / "b", "--ckpt_path", str(halfway), "--trainer.max_steps", str(steps)))
+    expected = state(whole if steps == 4 else train(folders, tmp_path / "c", "--trainer.max_steps", str(steps)))
+    assert resumed["global_step"] == expected["global_step"] == steps
+    for name, tensor in expected["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][name], tensor), name
+    for a, b in zip(*(run["optimizer_states"][0]["state"].values() for run in (resumed, expected)), strict=True):
+        assert torch.equal(a["exp_avg_sq"], b["exp_avg_sq"])
+
+
+def test_an_interrupted_run_leaves_its_last_checkpoint(finished, tmp_path):
+    config = {**CONFIG, "trainer": {**CONFIG["trainer"], "callbacks": None}}  # none but the one at the end
+    process = start(finished[0], tmp_path, "--trainer.max_steps", "100000", config=config)
+    while not any(path.stat().st_size > 1000 for path in tmp_path.rglob("events.*")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert state(next(tmp_path.rglob("last.ckpt")))["global_step"] > 0
+
+
+def test_a_run_becomes_weights_that_know_how_they_came_about(finished, tmp_path):
+    _, checkpoint = finished
+    weights.convert(checkpoint, str(tmp_path / "small.safetensors"))
+    metadata = weights.read(tmp_path / "small.safetensors")[1]
+    assert metadata["steps"] == "4"
+    assert yaml.safe_load(metadata["recipe"])["fit"]["data"]["crop"] == 32
+    method = weights.load(tmp_path / "small.safetensors")
+    assert method.arguments["layer"] == "relu2_1"
+    for name, tensor in method.state_dict().items():
+        torch.testing.assert_close(tensor, state(checkpoint)["state_dict"][f"method.{name}"], atol=1e-3, rtol=1e-3)
+    module = StyleTransfer(METHODS["adain"](layer="relu2_1"), start=str(tmp_path / "small.safetensors"))
+    assert torch.equal(module.method.decoder.conv1.weight, method.decoder.conv1.weight)
+
+
+def test_checkpoints_leave_the_frozen_networks_out(finished):
+    checkpoint = state(finished[1])
+    assert {name.split(".")[1] for name in checkpoint["state_dict"]} == {"decoder"}
+
+
+@pytest.mark.parametrize("streaming", ["false", "true"])
+def test_training_on_data_sets(finished, tmp_path, streaming):
+    sources = []
+    for folder in finished[0]:
+        cells = [{"bytes": path.read_bytes(), "path": path.name} for path in images.files(folder)]
+        sources.append(tmp_path / f"{folder.name}.parquet")
+        Dataset.from_dict({"image": cells}).cast_column("image", Image()).to_parquet(sources[-1])
+    flags = "--data.streaming", streaming, "--data.shuffle_buffer", "0"
+    whole = state(train(sources, tmp_path / "a", *flags))
+    half = train(sources, tmp_path / "b", *flags, "--trainer.max_steps", "2")
+    resumed = state(train(sources, tmp_path / "c", *flags, "--ckpt_path", str(half)))
+    for name, tensor in whole["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][name], tensor), name
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_batch(finished, tmp_path):
+    folders = finished[0]
+    flags = "--trainer.devices", "2", "--trainer.strategy", "ddp"
+    two = state(train(folders, tmp_path / "two", *flags))
+    one = state(train(folders, tmp_path / "one", "--data.batch_size", "4", "--model.loss.reconstruction_weight", "0"))
+    none = state(train(folders, tmp_path / "two0", *flags, "--model.loss.reconstruction_weight", "0"))
+    assert two["global_step"] == one["global_step"] == 4
+    for name, tensor in one["state_dict"].items():
+        torch.testing.assert_close(none["state_dict"][name], tensor, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_averaged_weights(finished, tmp_path):
+    average = {"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.5, "use_buffers": False}}
+    config = {**CONFIG, "trainer": {**CONFIG["trainer"], "callbacks": [average]}}
+    checkpoint = train(finished[0], tmp_path, config=config)
+    mean, live = state(checkpoint)["state_dict"], state(finished[1])["state_dict"]
+    differences = [(mean[name] - live[name]).abs().max() for name in live]
+    assert 0 < max(differences) < 0.01
+    weights.convert(checkpoint, str(tmp_path / "mean.safetensors"))
+    key = "decoder.conv1.weight"
+    torch.testing.assert_close(
+        weights.read(tmp_path / "mean.safetensors")[0][key].float(), mean["method." + key], atol=1e-3, rtol=1e-3
+    )
+
+
+def test_a_missing_folder_is_one_line(tmp_path):
+    process = start((tmp_path / "nothing", tmp_path / "nothing"), tmp_path)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "Traceback" not in errors
+    assert "is no folder here, and no data set that can be opened" in errors.splitlines()[-1]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_names_real_settings(path):
+    process = subprocess.run(
+        [sys.executable, "train.py", "fit", "--config", str(path), "--print_config"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert yaml.safe_load(process.stdout)["trainer"]["max_steps"] > 0
+
+
+def test_the_rate_follows_its_schedule():
+    module = StyleTransfer(METHODS["adain"](layer="relu1_1"), PerceptualLoss("relu1_1", ("relu1_1",)), warmup_steps=4)
+    assert module._rate(0) == 1 / 4
+    assert module._rate(20000) == pytest.approx(1 / 2), "1 / (1 + 5e-5 x 20000)"
+
+
+def test_muon_orthogonalises_its_updates():
+    for shape in ((8, 20), (20, 8), (16, 16)):
+        singular = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
+        assert singular.min() > 0.3
+        assert singular.max() < 1.3
+
+
+def test_muon_learns_an_ill_conditioned_map():
+    inputs = torch.randn(256, 16) + 5  # the mean dominates, as in features after a ReLU
+    target = inputs @ torch.randn(16, 4)
+    net = torch.nn.Linear(16, 4)
+    optimizer = Muon(net.parameters(), lr=0.3)
+    losses = []
+    for step in range(200):
+        optimizer.param_groups[0]["lr"] = 0.3 * (1 - step / 200)
+        loss = torch.nn.functional.mse_loss(net(inputs), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 1e-3 * losses[0]
+
+
+def test_streams_of_another_number_of_ranks_are_refused(finished):
+    data = Pictures(*map(str, finished[0]), size=(32, 32), crop=32)
+    data.load_state_dict({"position": [1, 2]})
+    data.training = (None, None)
+    data.trainer = type("Trainer", (), {"global_rank": 0, "world_size": 1})()
+    with pytest.raises(ValueError, match="ran on 2 ranks, not 1"):
+        data.train_dataloader()

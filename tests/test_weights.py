@@ -1,0 +1,97 @@
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from adain import weights
+from adain.methods import METHODS
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A quick AdaIN whose arguments are not the defaults."""
+    return METHODS["adain"](layer="relu2_1", norm="instance", padding="zeros")
+
+
+def write(method, path, changes=None):
+    state = {key: tensor.half() for key, tensor in method.state_dict().items()}
+    save_file(state, path, {**weights.metadata(method, recipe="by hand"), **(changes or {})})
+    return path
+
+
+def test_a_file_rebuilds_its_method_unaided(small, tmp_path):
+    loaded = weights.load(write(small, tmp_path / "small.safetensors"))
+    assert loaded.arguments == small.arguments
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    content = torch.rand(1, 3, 32, 32)
+    code = small.eval().encode_style(content)
+    torch.testing.assert_close(loaded.stylize(content, code), small.stylize(content, code), atol=0.01, rtol=0.01)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_embedded_weights_load(name):
+    method = weights.load(name)
+    assert type(method) is METHODS[name]
+    assert all(parameter.dtype == torch.float32 and parameter.isfinite().all() for parameter in method.parameters())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_embedded_weights_say_where_they_come_from(name):
+    _, metadata = weights.read(weights.CHECKPOINTS / f"{name}.safetensors")
+    assert int(metadata["steps"]) > 0
+    assert "trainer" in metadata["recipe"]
+    assert (weights.CHECKPOINTS / f"{name}.md").exists(), "a model card lies beside the weights"
+
+
+def numbered(method):
+    """The decoder's weights as naoto0804's Sequential numbers them, with paddings and activations counted."""
+    numbers = [1, 5, 8, 11, 14, 18, 21, 25, 28]
+    names = [key.removesuffix(".weight") for key in method.state_dict() if key.endswith("weight")]
+    pairs = [(name, number) for name, number in zip(names, numbers, strict=True)]
+    return {f"{b}.{kind}": method.state_dict()[f"{a}.{kind}"] for a, b in pairs for kind in ("weight", "bias")}
+
+
+def test_the_decoder_of_naoto0804_is_imported(tmp_path):
+    method = METHODS["adain"]()
+    torch.save(numbered(method), tmp_path / "decoder.pth")
+    weights.convert(tmp_path / "decoder.pth", str(tmp_path / "ours.safetensors"))
+    loaded = weights.load(tmp_path / "ours.safetensors")
+    for name, tensor in method.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], tensor.half().float())
+
+
+def test_a_converted_file_is_half_precision_and_carries_its_metadata(tmp_path):
+    torch.save(numbered(METHODS["adain"]()), tmp_path / "decoder.pth")
+    weights.convert(tmp_path / "decoder.pth", str(tmp_path / "ours.safetensors"))
+    with safe_open(tmp_path / "ours.safetensors", "pt") as file:
+        assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
+        assert file.metadata()["method"] == "adain"
+        assert json.loads(file.metadata()["arguments"]) == {}
+
+
+def test_wrong_files(small, tmp_path):
+    with pytest.raises(OSError, match=r"elsewhere.safetensors is neither a file of weights nor a method"):
+        weights.load(tmp_path / "elsewhere.safetensors")
+    with pytest.raises(ValueError, match="unknown method magic; choose from adain"):
+        weights.load(write(small, tmp_path / "magic.safetensors", {"method": "magic"}))
+    with pytest.raises(ValueError, match="does not fit AdaIN"):
+        weights.load(write(small, tmp_path / "other.safetensors", {"arguments": "{}"}))
+    with pytest.raises(ValueError, match=r"unknown\.safetensors.* unexpected"):
+        weights.load(write(small, tmp_path / "unknown.safetensors", {"arguments": '{"depth": 3}'}))
+    save_file({"a": torch.ones(1)}, tmp_path / "bare.safetensors")
+    with pytest.raises(ValueError, match="does not say which method"):
+        weights.load(tmp_path / "bare.safetensors")
+    torch.save({"28.weight": torch.ones(1), "28.bias": torch.ones(1)}, tmp_path / "short.pth")
+    with pytest.raises(ValueError, match="1 layers"):
+        weights.load(tmp_path / "short.pth")
+    with pytest.raises(ValueError, match=r"is a \.safetensors file"):
+        weights.convert(tmp_path / "short.pth", "out.pth")
+
+
+def test_a_file_with_code_is_refused(tmp_path):
+    torch.save(torch.nn.Linear(1, 1), tmp_path / "code.pth")
+    with pytest.raises(ValueError, match="holds no weights that can be read"):
+        weights.load(tmp_path / "code.pth")
