@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from adain import weights
-from adain.backbones import Backbone
+from adain.backbones import Backbone, read_file
 from adain.data import Pictures, Sample
 from adain.losses import PerceptualLoss
 from adain.methods import Method
@@ -27,7 +27,7 @@ class StyleTransfer(LightningModule):
 
     Args:
         method: what is trained.
-        loss: on the features of VGG-19 with the embedded weights.
+        loss: on the features of the network that the method encodes with, or else of the embedded VGG-19.
         optimizer: `adam` as in the paper, or `muon` (`adain.optim`): a hundred times the rate, a fraction of the steps.
         lr: the learning rate at the start.
         schedule: `inverse` divides it by 1 + `lr_decay` step (the paper's); `cosine` brings it to 0 at the last step.
@@ -49,14 +49,9 @@ class StyleTransfer(LightningModule):
     ):
         super().__init__()
         self.method, self.loss = method, loss
-        self.optimizer, self.lr, self.schedule, self.lr_decay, self.warmup_steps = (
-            optimizer,
-            lr,
-            schedule,
-            lr_decay,
-            warmup_steps,
-        )
-        self.backbone = Backbone("vgg19", loss.layers)
+        self.optimizer, self.lr, self.schedule = optimizer, lr, schedule
+        self.lr_decay, self.warmup_steps = lr_decay, warmup_steps
+        self.backbone = Backbone(layers=[*loss.layers, *method.layers], **method.network)
         if start:
             weights.fill(method, weights.read(start)[0], start)
         self.to(memory_format=torch.channels_last)
@@ -74,7 +69,7 @@ class StyleTransfer(LightningModule):
         stylized = self.method(content, style, content_features, style_features)
         terms = self.loss(self.backbone(stylized), content_features, style_features)
         if self.loss.reconstruction_weight:
-            part = slice(math.ceil(len(content) / 4))  # a quarter teaches as much, at a quarter of the price
+            part = slice(math.ceil(len(content) / 4))  # of the batch, for a quarter of the price
             features = {layer: both[part] for layer, both in content_features.items()}
             again = self.method(content[part], content[part], features, features)
             terms["reconstruction"] = F.mse_loss(again.float(), content[part])
@@ -167,6 +162,13 @@ class TrainingCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """A resumed run takes its settings from the command line, not from the checkpoint."""
+
+    def before_instantiate_classes(self) -> None:
+        """Loading a checkpoint never runs code from it; one that cannot be read is refused before any work."""
+        settings = self.config[self.subcommand]
+        settings.weights_only = True
+        if settings.ckpt_path not in (None, "last", "best", "hpc"):
+            read_file(settings.ckpt_path)
 
     def before_fit(self) -> None:  # noqa: D102
         self.model.recipe = self.parser.dump(self.config, skip_none=True)

@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from adain.backbones import Backbone
-from adain.losses import PerceptualLoss
 from adain.methods import METHODS, Method
 
 
@@ -46,7 +45,7 @@ def test_alpha_zero_forgets_the_style(method):
 
 def test_training_and_stylising_paint_the_same(method):
     content, style = pictures(2, 3, 32, 32), pictures(2, 3, 32, 32).flip(3)
-    backbone = Backbone("vgg19", PerceptualLoss().layers)
+    backbone = Backbone(layers=method.layers, **method.network)
     trained = method(content, style, backbone(content), backbone(style))
     torch.testing.assert_close(trained, method.stylize(content, method.encode_style(style)), atol=1e-4, rtol=1e-4)
 

@@ -181,6 +181,15 @@ def test_averaged_weights(finished, tmp_path):
     )
 
 
+def test_a_checkpoint_with_code_is_refused(finished, tmp_path):
+    torch.save({"state_dict": {}, "code": torch.nn.Linear(1, 1)}, tmp_path / "evil.ckpt")
+    process = start(finished[0], tmp_path, "--ckpt_path", str(tmp_path / "evil.ckpt"))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "Traceback" not in errors
+    assert "evil.ckpt" in errors.splitlines()[-1]
+
+
 def test_a_missing_folder_is_one_line(tmp_path):
     process = start((tmp_path / "nothing", tmp_path / "nothing"), tmp_path)
     _, errors = process.communicate(timeout=120)
@@ -197,6 +206,17 @@ def test_every_config_names_real_settings(path):
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     assert yaml.safe_load(process.stdout)["trainer"]["max_steps"] > 0
+
+
+def test_a_method_is_trained_on_the_network_it_encodes_with():
+    method = METHODS["adain"]("resnet18", "layer2", "random")
+    module = StyleTransfer(method, PerceptualLoss("layer2", ("layer1", "layer2")))
+    batch = {"content": torch.rand(2, 3, 32, 32), "style": torch.rand(2, 3, 32, 32)}
+    stylized, terms = module(batch)
+    expected = method.stylize(batch["content"], method.encode_style(batch["style"]))
+    torch.testing.assert_close(stylized, expected, atol=1e-4, rtol=1e-4)
+    module.loss.total(terms).backward()
+    assert all(parameter.grad is not None for parameter in method.parameters())
 
 
 def test_the_rate_follows_its_schedule():

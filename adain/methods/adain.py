@@ -32,16 +32,11 @@ class AdaIN(Method):
         pooling: Pooling = "max",
     ):
         super().__init__()
-        self.arguments = {
-            "backbone": backbone,
-            "layer": layer,
-            "weights": weights,
-            "norm": norm,
-            "padding": padding,
-            "pooling": pooling,
-        }
-        self.layer = layer
-        self.encoder = Backbone(backbone, [layer], weights, padding, pooling)
+        self.layer, self.layers = layer, (layer,)
+        settings = {"weights": weights, "padding": padding, "pooling": pooling}
+        self.network = {"name": backbone, **settings}
+        self.arguments = {"backbone": backbone, "layer": layer, "norm": norm, **settings}
+        self.encoder = Backbone(layers=self.layers, **self.network)
         self.decoder = mirror(self.encoder, layer, norm, padding)
         self.stride = 2 ** self.encoder.plan(layer).count(POOL)
 

@@ -19,10 +19,14 @@ class Method(nn.Module, ABC):
     Attributes:
         arguments: what `__init__` was given, as plain values: with the state dict, all that rebuilds the method.
         stride: how far the network shrinks a picture on its way.
+        network: arguments of the `Backbone` whose features `forward` takes, and the losses compare.
+        layers: those of its layers that `forward` reads.
     """
 
     arguments: dict[str, Any]
     stride: int
+    network: dict[str, Any]
+    layers: tuple[str, ...]
 
     @abstractmethod
     def encode_style(self, style: Tensor) -> StyleCode:
