@@ -81,9 +81,25 @@ def grid(
         alpha: strength of the style, 0 to 1.
         method: a method's name, or a file of weights.
     """
-    from adain.grid import paint_grid
+    from adain.grid import write_grid
 
-    print(paint_grid(content, style, output, method=method, alpha=alpha, size=size))
+    print(write_grid(content, style, output, method=method, alpha=alpha, size=size))
+    return 0
+
+
+def evaluate(content: str, style: str, output: str, method: list[str] | None = None, device: str = "auto") -> int:
+    """Judge methods on every pair of two folders: how much style (S, G), how much content (C, SSIM), how long.
+
+    Args:
+        content: folder of contents.
+        style: folder of styles.
+        output: folder to write the figures, the table and the contact sheet to.
+        method: names of methods, or files of weights; by default adain.
+        device: as of stylize.
+    """
+    from adain.grid import evaluate, markdown
+
+    print(markdown(evaluate(method or ["adain"], content, style, output, device)), end="")
     return 0
 
 
@@ -101,7 +117,7 @@ def convert(source: str, output: str) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[..., int]] = {"stylize": stylize, "grid": grid, "convert": convert}
+COMMANDS: dict[str, Callable[..., int]] = {"stylize": stylize, "grid": grid, "evaluate": evaluate, "convert": convert}
 
 
 def plan_outputs(content: list[str], style: list[str], output: str | None) -> dict[Path, Path]:
@@ -151,8 +167,9 @@ class Parser(ArgumentParser):
             flag, help_ = "--" + name.replace("_", "-"), texts[name]
             if parameter.annotation is bool:
                 parser.add_argument(flag, action="store_true", help=help_)
-            elif parameter.annotation == list[str]:
-                parser.add_argument(flag, nargs="+", type=str, metavar="PATH", required=True, help=help_)
+            elif parameter.annotation in (list[str], list[str] | None):
+                required = parameter.default is parameter.empty
+                parser.add_argument(flag, nargs="+", type=str, required=required, help=help_)
             elif parameter.default is parameter.empty:
                 parser.add_argument(flag, type=parameter.annotation, required=True, help=help_)
             else:

@@ -1,27 +1,72 @@
-"""Contents x styles: the pictures, and one contact sheet of them."""
+"""Methods x contents x styles: the pictures, one contact sheet of them, and their figures."""
 
+import csv
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import geometric_mean, mean, median
+from typing import Any
 
+import torch
 from PIL import Image
+from torch import Tensor
 
-from adain import images, inference
+from adain import images, inference, metrics
+
+UNCHANGED = "content"  # the row of the content as it is, against which methods are seen
 
 
-def contact_sheet(rows: list[list[Image.Image | None]], cell: int = 256, gap: int = 6) -> Image.Image:
+@dataclass(frozen=True)
+class Cell:
+    """One result of a grid: (1, 3, H, W), RGB in [0, 1], and how long it took, style encoding not included."""
+
+    method: str
+    content: Path
+    style: Path
+    picture: Tensor
+    seconds: float
+
+
+def paint(
+    methods: Sequence[str],
+    contents: Sequence[Path],
+    styles: Sequence[Path],
+    alpha: float = 1.0,
+    size: int | None = None,
+    style_size: int | None = None,
+    device: str = "auto",
+) -> Iterator[Cell]:
+    """Every content in every style by every method; arguments and errors as of `adain.stylize`."""
+    for name in methods:
+        ready = inference.prepare(name, device)
+        codes = [inference.encode_style(ready, path, style_size) for path in styles]
+        for content in contents:
+            source = images.load_picture(content, size)
+            for style, code in zip(styles, codes, strict=True):
+                start = time.perf_counter()
+                picture = inference.stylize(source, code, ready, alpha=alpha).cpu()
+                yield Cell(name, content, style, picture, time.perf_counter() - start)
+
+
+def contact_sheet(rows: Sequence[Sequence[Image.Image | None]], cell: int = 256, gap: int = 6) -> Image.Image:
     """Pictures in rows and columns on white, each fitted into a square of `cell` pixels; None leaves one empty."""
-    sheet = Image.new("RGB", (max(map(len, rows)) * (cell + gap) + gap, len(rows) * (cell + gap) + gap), "white")
+    sides = [count * (cell + gap) + gap for count in (max(map(len, rows)), len(rows))]
+    sheet = Image.new("RGB", (sides[0], sides[1]), "white")
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
             if picture is not None:
                 small = picture.copy()
                 small.thumbnail((cell, cell), Image.Resampling.LANCZOS)
-                room = ((cell - side) // 2 for side in small.size)
-                left, top = (gap + n * (cell + gap) + rest for n, rest in zip((x, y), room, strict=True))
+                left, top = (
+                    gap + n * (cell + gap) + (cell - side) // 2 for n, side in zip((x, y), small.size, strict=True)
+                )
                 sheet.paste(small, (left, top))
     return sheet
 
 
-def paint_grid(
+def write_grid(
     content: str | Path,
     style: str | Path,
     output: str | Path,
@@ -33,17 +78,73 @@ def paint_grid(
 
     The sheet shows the styles above and the contents on the left. Raises as `adain.stylize` does.
     """
-    output = Path(output)
     contents, styles = images.files(Path(content)), images.files(Path(style))
-    ready = inference.prepare(method)
-    codes = [inference.encode_style(ready, path) for path in styles]
     rows: list[list[Image.Image | None]] = [[None, *map(images.read, styles)]]
-    for source in contents:
-        painted = [inference.stylize(source, code, ready, alpha=alpha, size=size) for code in codes]
-        for picture, path in zip(painted, styles, strict=True):
-            images.save(picture, output / f"{source.stem}__{path.stem}.png")
-        rows.append([images.read(source), *map(images.to_image, painted)])
-    sheet = output / "sheet.png"
-    with images.replacing(sheet) as temporary:
+    for cell in paint([method], contents, styles, alpha, size):
+        images.save(cell.picture, Path(output) / f"{cell.content.stem}__{cell.style.stem}.png")
+        if cell.style == styles[0]:
+            rows.append([images.read(cell.content)])
+        rows[-1].append(images.to_image(cell.picture))
+    return _write_sheet(rows, Path(output))
+
+
+def evaluate(
+    methods: Sequence[str], content: str | Path, style: str | Path, output: str | Path, device: str = "auto"
+) -> list[dict[str, Any]]:
+    """Judge methods on every pair of two folders; returns a row of means for each, the unchanged content first.
+
+    Contents and styles are first brought to a shorter side of `metrics.SIDE` pixels. Figures are those of
+    `metrics.scores` and SSIM (Wang et al. 2004) to the content; means are geometric but SSIM's, seconds a median.
+    Writes figures.csv and figures.json with a row for each pair, table.md and sheet.png into `output`.
+    """
+    contents, styles = images.files(Path(content)), images.files(Path(style))
+    network = metrics.judge()
+    pictures = {path: images.load_picture(path, metrics.SIDE) for path in (*contents, *styles)}
+    with torch.inference_mode():
+        features = {path: network(picture) for path, picture in pictures.items()}
+    unchanged = (Cell(UNCHANGED, c, s, pictures[c], 0.0) for c in contents for s in styles)
+    painted = paint(methods, contents, styles, size=metrics.SIDE, style_size=metrics.SIDE, device=device)
+    figures, results = [], {}
+    for cell in (*unchanged, *painted):
+        with torch.inference_mode():
+            found = metrics.scores(network(cell.picture), features[cell.content], features[cell.style])
+        found["SSIM"] = metrics.ssim(cell.picture, pictures[cell.content])
+        names = {"method": cell.method, "content": cell.content.name, "style": cell.style.name}
+        figures.append({**names, **found, "seconds": cell.seconds})
+        results[cell.method, cell.content, cell.style] = images.to_image(cell.picture)
+    rows = [[images.read(c), images.read(s), *(results[m, c, s] for m in methods)] for c in contents for s in styles]
+    table = [_mean([figure for figure in figures if figure["method"] == name]) for name in (UNCHANGED, *methods)]
+    _write_sheet(rows, Path(output))
+    _write_figures(figures, table, Path(output))
+    return table
+
+
+def _mean(figures: list[dict[str, Any]]) -> dict[str, Any]:
+    columns = {name: [figure[name] for figure in figures] for name in figures[0]}
+    means = {name: geometric_mean(columns[name]) if min(columns[name]) > 0 else 0.0 for name in ("S", "C", "G")}
+    rest = {"SSIM": mean(columns["SSIM"]), "seconds": median(columns["seconds"]), "pairs": len(figures)}
+    return {"method": figures[0]["method"], **means, **rest}
+
+
+def markdown(table: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table."""
+    lines = [list(table[0]), ["---"] * len(table[0])]
+    lines += [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row.values()] for row in table]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _write_sheet(rows: Sequence[Sequence[Image.Image | None]], output: Path) -> Path:
+    with images.replacing(output / "sheet.png") as temporary:
         contact_sheet(rows).save(temporary)
-    return sheet
+    return output / "sheet.png"
+
+
+def _write_figures(figures: list[dict[str, Any]], table: list[dict[str, Any]], output: Path) -> None:
+    with images.replacing(output / "figures.json") as temporary:
+        temporary.write_text(json.dumps({"pairs": figures, "means": table}, indent=1))
+    with images.replacing(output / "table.md") as temporary:
+        temporary.write_text(markdown(table))
+    with images.replacing(output / "figures.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(figures[0]))
+        writer.writeheader()
+        writer.writerows(figures)

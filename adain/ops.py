@@ -26,6 +26,13 @@ def adain(content: Tensor, style_mean: Tensor, style_std: Tensor, eps: float = 1
     return torch.addcmul(style_mean, content - mean, style_std / std).to(content.dtype)
 
 
+def gram(features: Tensor) -> Tensor:
+    """Gram matrices F F^T / (C H W) of (B, C, H, W): (B, C, C) in float32 (Johnson et al. 2016, eq. 3)."""
+    with torch.autocast(features.device.type, enabled=False):
+        flat = features.float().flatten(2)
+        return flat @ flat.mT / flat[0].numel()
+
+
 def _statistics(features: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     # Two plain passes: on a CPU six times faster than torch.var_mean, and as accurate, unlike E[x^2] - E[x]^2.
     x = features.to(torch.promote_types(features.dtype, torch.float32))

@@ -58,6 +58,7 @@ class StyleTransfer(LightningModule):
         # Frozen weights are the same on every rank: DDP need not send them round at every step.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
         self.recipe = ""
+        self.skipped = 0  # broken pictures so far
 
     def forward(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
         """The stylised batch and its loss terms, unweighted."""
@@ -81,7 +82,8 @@ class StyleTransfer(LightningModule):
         loss = self.loss.total(terms)
         for name, term in {"loss": loss, **terms}.items():
             self.log(f"train/{name}", term.detach(), prog_bar=name in ("loss", "content", "style"))
-        self.log("train/skipped", float(batch["skipped"]))
+        self.skipped += batch["skipped"]
+        self.log("train/skipped", float(self.skipped))
         return loss
 
     def on_train_start(self) -> None:

@@ -52,3 +52,10 @@ def test_adain_turns_a_dead_channel_into_the_mean_of_the_style():
 def test_adain_keeps_the_type_of_the_content():
     content = torch.rand(1, 2, 4, 4).bfloat16()
     assert ops.adain(content, *ops.mean_std(content)).dtype == torch.bfloat16
+
+
+def test_gram_by_hand_and_in_float32_under_autocast():
+    features = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 2, 1, 2)  # two channels, two pixels
+    with torch.autocast("cpu", torch.bfloat16):
+        result = ops.gram(features.bfloat16())
+    torch.testing.assert_close(result, torch.tensor([[[5.0, 11.0], [11.0, 25.0]]]) / 4)

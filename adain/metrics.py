@@ -1,0 +1,66 @@
+"""Quality figures of stylised pictures, as pure functions of features."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adain import ops
+from adain.backbones import Backbone
+from adain.losses import content_loss, style_loss
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+GRAM_LAYERS = (*STYLE_LAYERS, "relu5_1")
+CONTENT_LAYER = "relu4_1"
+
+SIDE = 256
+"""Shorter side in pixels to which pictures are brought before they are judged: stroke size is a question of scale."""
+
+Features = Mapping[str, Tensor]
+
+
+def judge() -> Backbone:
+    """The network whose features are compared: VGG-19, normalised weights, reflection padding, max pooling."""
+    return Backbone("vgg19", GRAM_LAYERS)
+
+
+def style_distance(a: Features, b: Features) -> Tensor:
+    """Sum over relu1_1 to relu4_1 of the mean squared differences of channel means and standard deviations."""
+    return torch.stack([style_loss(a[layer], b[layer]) for layer in STYLE_LAYERS]).sum()
+
+
+def content_distance(a: Features, content: Features) -> Tensor:
+    """Mean squared difference at relu4_1; the map of `a` is resized bilinearly to the content's if need be."""
+    target = content[CONTENT_LAYER]
+    features = F.interpolate(a[CONTENT_LAYER], target.shape[2:], mode="bilinear")
+    return content_loss(features, target)
+
+
+def gram_distance(a: Features, b: Features) -> Tensor:
+    """Sum over relu1_1 to relu5_1 of ||Gram_a - Gram_b||^2 / ||Gram_b||^2."""
+    pairs = [(ops.gram(a[layer]), ops.gram(b[layer])) for layer in GRAM_LAYERS]
+    return torch.stack([(x - y).square().sum() / y.square().sum() for x, y in pairs]).sum()
+
+
+def ssim(a: Tensor, b: Tensor) -> float:
+    """Structural similarity of two pictures (1, 3, H, W) in [0, 1] (Wang et al. 2004); 1 for equal ones."""
+    from torchmetrics.functional.image import structural_similarity_index_measure  # comes with Lightning
+
+    result = structural_similarity_index_measure(a, b, data_range=1.0)
+    assert isinstance(result, Tensor)
+    return result.item()
+
+
+def scores(stylized: Features, content: Features, style: Features) -> dict[str, float]:
+    """How far the result is from what it should be, over how far the unchanged input is; 0 is perfect.
+
+    S and G: from the style, over the content's distance from it, in channel statistics and in Gram matrices.
+    C: from the content, over the style's distance from it. The unchanged content has S = G = 1 and C = 0.
+    """
+    ratios = {
+        "S": style_distance(stylized, style) / style_distance(content, style),
+        "C": content_distance(stylized, content) / content_distance(style, content),
+        "G": gram_distance(stylized, style) / gram_distance(content, style),
+    }
+    return {name: ratio.item() for name, ratio in ratios.items()}

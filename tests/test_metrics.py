@@ -1,0 +1,67 @@
+import csv
+import json
+
+import pytest
+import torch
+
+from adain import images, metrics
+from adain.grid import evaluate, markdown
+
+
+@pytest.fixture(scope="module")
+def features():
+    network = metrics.judge()
+    generator = torch.Generator().manual_seed(0)
+    sides = ((32, 32), (32, 48), (32, 32))
+    return [network(torch.rand(1, 3, *side, generator=generator)) for side in sides]
+
+
+def test_the_unchanged_content_scores_one_one_zero(features):
+    content, style, _ = features
+    assert metrics.scores(content, content, style) == {"S": 1, "C": 0, "G": 1}
+
+
+def test_the_style_itself_scores_zero_and_one(features):
+    content, style, _ = features
+    found = metrics.scores(style, content, style)
+    assert found["S"] == found["G"] == 0
+    assert found["C"] == pytest.approx(1)
+
+
+def test_figures_by_their_definition(features):
+    _, style, other = features
+    grams = [torch.einsum("bchw,bdhw->bcd", f, f) / f[0].numel() for f in (x["relu5_1"] for x in (other, style))]
+    expected = (grams[0] - grams[1]).square().sum() / grams[1].square().sum()
+    whole = metrics.gram_distance(other, style)
+    rest = metrics.gram_distance({**other, "relu5_1": style["relu5_1"]}, style)
+    torch.testing.assert_close(whole - rest, expected)
+    mean = (other["relu1_1"].mean((2, 3)) - style["relu1_1"].mean((2, 3))).square().mean()
+    assert metrics.style_distance(other, style) > mean
+    same_mean = {layer: value - value.mean((2, 3), True) for layer, value in other.items()}
+    assert metrics.style_distance(other, same_mean) == pytest.approx(
+        sum(other[layer].mean((2, 3)).square().mean().item() for layer in metrics.STYLE_LAYERS), rel=1e-4
+    )
+
+
+def test_ssim_of_a_picture_with_itself():
+    picture = torch.rand(1, 3, 32, 32)
+    assert metrics.ssim(picture, picture) == pytest.approx(1)
+    assert metrics.ssim(picture, picture.flip(3)) < 0.5
+
+
+def test_evaluate_writes_what_it_returns(make_picture, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "SIDE", 64)
+    for i, name in enumerate(("c/a.png", "c/b.png", "s/x.png")):
+        make_picture(name, seed=i)
+    table = evaluate(["adain"], tmp_path / "c", tmp_path / "s", tmp_path / "out")
+    unchanged, adain = table
+    assert (unchanged["S"], unchanged["C"], unchanged["G"], unchanged["pairs"]) == (1, 0, 1, 2)
+    assert unchanged["SSIM"] == pytest.approx(1)
+    assert adain["seconds"] > 0
+    figures = list(csv.DictReader((tmp_path / "out" / "figures.csv").read_text().splitlines()))
+    assert [row["method"] for row in figures] == ["content", "content", "adain", "adain"]
+    product = float(figures[2]["S"]) * float(figures[3]["S"])
+    assert adain["S"] == pytest.approx(product**0.5), "the mean is geometric"
+    assert json.loads((tmp_path / "out" / "figures.json").read_text())["means"] == table
+    assert (tmp_path / "out" / "table.md").read_text() == markdown(table)
+    assert images.read(tmp_path / "out" / "sheet.png").size[0] > 3 * 256
