@@ -87,7 +87,14 @@ def grid(
     return 0
 
 
-def evaluate(content: str, style: str, output: str, method: list[str] | None = None, device: str = "auto") -> int:
+def evaluate(
+    content: str,
+    style: str,
+    output: str,
+    method: list[str] | None = None,
+    alpha: float = 1.0,
+    device: str = "auto",
+) -> int:
     """Judge methods on every pair of two folders: how much style (S, G), how much content (C, SSIM), how long.
 
     Args:
@@ -95,11 +102,12 @@ def evaluate(content: str, style: str, output: str, method: list[str] | None = N
         style: folder of styles.
         output: folder to write the figures, the table and the contact sheet to.
         method: names of methods, or files of weights; by default adain.
+        alpha: strength of the style, 0 to 1.
         device: as of stylize.
     """
     from adain.grid import evaluate, markdown
 
-    print(markdown(evaluate(method or ["adain"], content, style, output, device)), end="")
+    print(markdown(evaluate(method or ["adain"], content, style, output, alpha, device)), end="")
     return 0
 
 
@@ -127,8 +135,6 @@ def plan_outputs(content: list[str], style: list[str], output: str | None) -> di
         ValueError: an output that would replace an input or another output, or a suffix that cannot be written.
         OSError: an input that is not there.
     """
-    from adain.images import check_suffix
-
     contents, styles = ([Path(name) for name in names] for names in (content, style))
     for path in (*contents, *styles):
         if not path.exists():
@@ -137,6 +143,8 @@ def plan_outputs(content: list[str], style: list[str], output: str | None) -> di
     if output is None:
         targets = [path.with_name(name) for path, name in zip(contents, names, strict=True)]
     elif Path(output).suffix and not Path(output).is_dir():
+        from adain.images import check_suffix
+
         targets = [check_suffix(output)] * len(contents)
     else:
         targets = [Path(output) / name for name in names]

@@ -99,9 +99,13 @@ class Pictures(LightningDataModule):
             done = trainer.fit_loop.epoch_loop.batch_progress.total.processed
             batches = EndlessBatches(self.batch_size, rank, world, done)
             return _loader(MapPairs(self.training), self.workers, batch_sampler=batches)
-        if self._resumed and len(self._resumed) != world:
-            raise ValueError(f"this checkpoint's streams ran on {len(self._resumed)} ranks, not {world}; use as many")
-        pairs = StreamPairs(self.training, rank, world, self.workers, self._resumed and self._resumed[rank])
+        if self._resumed:
+            if len(self._resumed) != world:
+                raise ValueError(
+                    f"this checkpoint's streams ran on {len(self._resumed)} ranks, not {world}; use as many"
+                )
+            self.position = self._resumed[rank]
+        pairs = StreamPairs(self.training, rank, world, self.workers, self.position)
         return _loader(pairs, min(self.workers, 1), batch_size=self.batch_size)
 
     def val_dataloader(self) -> DataLoader:

@@ -89,7 +89,12 @@ def write_grid(
 
 
 def evaluate(
-    methods: Sequence[str], content: str | Path, style: str | Path, output: str | Path, device: str = "auto"
+    methods: Sequence[str],
+    content: str | Path,
+    style: str | Path,
+    output: str | Path,
+    alpha: float = 1.0,
+    device: str = "auto",
 ) -> list[dict[str, Any]]:
     """Judge methods on every pair of two folders; returns a row of means for each, the unchanged content first.
 
@@ -103,7 +108,7 @@ def evaluate(
     with torch.inference_mode():
         features = {path: network(picture) for path, picture in pictures.items()}
     unchanged = (Cell(UNCHANGED, c, s, pictures[c], 0.0) for c in contents for s in styles)
-    painted = paint(methods, contents, styles, size=metrics.SIDE, style_size=metrics.SIDE, device=device)
+    painted = paint(methods, contents, styles, alpha, metrics.SIDE, metrics.SIDE, device)
     figures, results = [], {}
     for cell in (*unchanged, *painted):
         with torch.inference_mode():

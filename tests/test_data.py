@@ -8,7 +8,7 @@ from datasets import Dataset, Image
 from torch.utils.data import DataLoader
 
 from adain import images
-from adain.data import Crop, EndlessBatches, MapPairs, MapSide, Pictures, StreamPairs
+from adain.data import Crop, EndlessBatches, MapPairs, MapSide, Pictures, StreamPairs, _loader
 
 SMALL = {"size": (32, 40), "crop": 24, "batch_size": 4, "val_pairs": 4, "workers": 0}
 
@@ -126,6 +126,18 @@ def test_an_unshuffled_stream_continues_exactly(folders, parquet, threads, mixed
         for a, b in zip(samples[cut:], resumed, strict=True):
             assert torch.equal(a["content"], b["content"])
             assert torch.equal(a["style"], b["style"])
+
+
+def test_a_stream_read_by_a_worker_process_continues_exactly(parquet):
+    data = opened(parquet, streaming=True, shuffle_buffer=0)
+    loaders = [
+        iter(_loader(StreamPairs(data.training, 0, 1, threads, None), min(threads, 1), batch_size=2))
+        for threads in (0, 2)
+    ]
+    alone, working = ([next(loader) for _ in range(9)] for loader in loaders)
+    assert all(torch.equal(a["style"], b["style"]) for a, b in zip(alone, working, strict=True))
+    resumed = iter(_loader(StreamPairs(data.training, 0, 1, 2, working[3]["position"]), 1, batch_size=2))
+    assert all(torch.equal(a["style"], next(resumed)["style"]) for a in alone[4:])
 
 
 def test_a_shuffled_stream_is_shuffled_and_repeats_nothing_in_a_round(parquet):
