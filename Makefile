@@ -46,7 +46,7 @@ train: $(RUN) ## train AdaIN on COCO and WikiArt; ARGS='--data.content DIR --dat
 	$(BIN)/python train.py fit --config configs/adain.yaml $(ARGS)
 
 bench: $(RUN) ## measure training and stylising beside a textbook implementation
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python -m benchmarks.speed
 
 clean: ## remove the virtual environment, caches and demo pictures
 	rm -rf $(VENV) out dist .pytest_cache .ruff_cache .mypy_cache

@@ -1,4 +1,4 @@
-"""Draw a run's losses: `python benchmarks/curve.py RUN [RUN ...] OUTPUT.png`, runs of one training in their order."""
+"""Draw a run's losses: `python -m benchmarks.curve RUN [RUN ...] OUTPUT.png`, runs of one training in their order."""
 
 import sys
 

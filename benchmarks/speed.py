@@ -1,4 +1,4 @@
-"""Training and stylising beside the textbook: `make bench`, or `python benchmarks/speed.py [--device cuda]`.
+"""Training and stylising beside the textbook: `make bench`, or `python -m benchmarks.speed [--device cuda]`.
 
 Both take turns in one run on one machine; the ratio is of medians. Before anything is timed, both must agree.
 """
@@ -13,14 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from textbook import Textbook
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import adain
 from adain.losses import PerceptualLoss
 from adain.methods import AdaIN
 from adain.weights import load
+from benchmarks.textbook import Textbook
 
 
 def pairs_of(net: torch.nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:

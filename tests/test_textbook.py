@@ -1,0 +1,43 @@
+"""The benchmark's plain implementation is also an independent check of ours: same weights, same numbers."""
+
+import pytest
+import torch
+
+import adain
+from adain.losses import PerceptualLoss
+from adain.methods import AdaIN
+from adain.task import StyleTransfer
+from benchmarks.textbook import Textbook
+
+
+def convolutions(net):
+    return [(module.weight, module.bias) for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
+
+
+@pytest.fixture(scope="module")
+def both():
+    method = adain.prepare("adain", device="cpu")
+    return method, Textbook().fill(convolutions(method.encoder), convolutions(method.decoder))
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.3])
+def test_stylising_is_the_textbooks(both, alpha):
+    method, textbook = both
+    content, style = torch.rand(1, 3, 64, 48), torch.rand(1, 3, 32, 80)
+    expected = textbook.stylize(content, style, alpha)
+    torch.testing.assert_close(adain.stylize(content, style, method, alpha=alpha), expected, atol=1e-4, rtol=0)
+
+
+def test_loss_and_gradients_are_the_textbooks():
+    task = StyleTransfer(AdaIN(), PerceptualLoss())
+    textbook = Textbook().fill(convolutions(task.backbone), convolutions(task.method.decoder))
+    batch = {"content": torch.rand(2, 3, 32, 32), "style": torch.rand(2, 3, 32, 32)}
+    ours = task.loss.total(task(batch)[1])
+    expected = textbook(batch["content"], batch["style"])
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=0)
+    ours.backward()
+    expected.backward()
+    pairs = zip(convolutions(task.method.decoder), convolutions(textbook.decoder), strict=True)
+    for (weight, bias), (expected_weight, expected_bias) in pairs:
+        for a, b in ((weight.grad, expected_weight.grad), (bias.grad, expected_bias.grad)):
+            assert (a - b).norm() < 0.01 * b.norm(), "rounding moves the odd maximum of a pooling"
