@@ -21,6 +21,12 @@ from adain.losses import PerceptualLoss
 from adain.methods import Method
 from adain.optim import Muon
 
+EXPECTED_WARNINGS = (
+    "LightningCLI's args parameter",  # `adain train` hands over the rest of its line
+    r"Found \d+ module\(s\) in eval mode",  # the frozen networks
+    ".*isinstance.treespec, LeafSpec. is deprecated",  # between Lightning and torch
+)
+
 
 class StyleTransfer(LightningModule):
     """Train a method against the content and style losses of a frozen network.
@@ -179,8 +185,8 @@ class TrainingCLI(LightningCLI):
 def main(args: list[str] | None = None) -> None:
     """The command line of training: `fit`, `validate` and their flags."""
     torch.set_float32_matmul_precision("high")
-    if args is not None:
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # `adain train` takes the rest of its line
+    for expected in EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", expected)
     TrainingCLI(
         StyleTransfer,
         Pictures,
@@ -195,5 +201,6 @@ def main(args: list[str] | None = None) -> None:
             "check_val_every_n_epoch": None,
             "val_check_interval": 1000,
             "num_sanity_val_steps": 0,
+            "enable_model_summary": False,
         },
     )
