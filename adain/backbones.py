@@ -1,6 +1,7 @@
 """Frozen feature extractors by layer name, and the table of them."""
 
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Backbone(nn.Module):
         check_choice("padding", padding, ("reflect", "zeros"))
         check_choice("pooling", pooling, ("max", "average"))
         spec = BACKBONES[name]
-        self.name, self.layers = name, tuple(layers)
+        self.layers = tuple(layers)
         weights = weights or ("embedded" if spec.embedded else "imagenet")
         build = _vgg if spec.depths else _torchvision
         with torch.device("meta"):  # nothing is initialised that the weights fill anyway
@@ -196,12 +197,14 @@ def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
 
         source = models.get_model_weights(name)["IMAGENET1K_V1"]
         try:
-            return dict(source.get_state_dict(progress=True, check_hash=True))
-        except OSError as error:
+            state = dict(source.get_state_dict(progress=True, check_hash=True, weights_only=True))
+        except (OSError, RuntimeError) as error:  # unreachable, or not what its name promises
             raise OSError(
                 f"cannot download {name}'s weights from {source.url} ({error}); "
                 "name a local file with that state dict as the weights, or use vgg19, which is embedded"
             ) from error
+        # DenseNet's file still has the names of torch 0.3, which its model spells without a dot.
+        return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", key): value for key, value in state.items()}
     state, _ = read_file(weights)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{weights} holds no dictionary of tensors; save a network's state_dict()")
@@ -222,7 +225,11 @@ def read_file(path: str | Path) -> tuple[Any, dict[str, str]]:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise ValueError(f"{path} holds no weights that can be read ({str(error).splitlines()[0]:.200})") from error
+        raise ValueError(f"{path} holds no weights that can be read ({_first_line(error):.200})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _fill(net: Net, state: dict[str, Tensor], origin: str) -> Net:

@@ -150,9 +150,8 @@ def plan_outputs(content: list[str], style: list[str], output: str | None) -> di
         targets = [Path(output) / name for name in names]
     if len(set(targets)) < len(targets):
         raise ValueError("several contents would be written to one output; name a folder, and contents unlike in name")
-    inputs = {path.resolve() for path in (*contents, *styles)}
     for target in targets:
-        if target.resolve() in inputs:
+        if target.exists() and any(target.samefile(path) for path in (*contents, *styles)):
             raise ValueError(f"{target} is an input and would be overwritten; name another output")
     return dict(zip(contents, targets, strict=True))
 
@@ -214,5 +213,10 @@ def guarded(call: Callable[[], int | None]) -> int:
     try:
         return call() or 0
     except (ValueError, OSError) as error:
-        print(f"adain: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        message = " ".join(str(error).split())
+    except RuntimeError as error:  # torch has no type of its own for a CPU's memory
+        if "memory" not in str(error):
+            raise
+        message = "out of memory; a smaller --size, or --precision bf16, needs less"
+    print(f"adain: error: {message}", file=sys.stderr)
+    return 2

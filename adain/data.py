@@ -34,7 +34,7 @@ class Pictures(LightningDataModule):
 
     Streams: each rank reads with one process, which decodes with `workers` threads, and the position travels with
     the batch into the checkpoint. An unshuffled stream continues exactly. A shuffled one continues without
-    repeating what it saw, but loses the pictures that lay in its buffer.
+    repeating what it saw in that round, but loses the pictures that lay in its buffer.
 
     Args:
         content: a folder (nested, any picture format), a local data set (a parquet file, or a folder of them or of
@@ -95,16 +95,13 @@ class Pictures(LightningDataModule):
         """Batches from where the run stood that a checkpoint came from."""
         trainer: Any = self.trainer
         rank, world = trainer.global_rank, trainer.world_size
+        if self._resumed and len(self._resumed) != world:
+            raise ValueError(f"this checkpoint's run had {len(self._resumed)} ranks, not {world}; use as many")
         if all(isinstance(side, MapSide) for side in self.training):
             done = trainer.fit_loop.epoch_loop.batch_progress.total.processed
             batches = EndlessBatches(self.batch_size, rank, world, done)
             return _loader(MapPairs(self.training), self.workers, batch_sampler=batches)
-        if self._resumed:
-            if len(self._resumed) != world:
-                raise ValueError(
-                    f"this checkpoint's streams ran on {len(self._resumed)} ranks, not {world}; use as many"
-                )
-            self.position = self._resumed[rank]
+        self.position = self._resumed[rank] if self._resumed else None
         pairs = StreamPairs(self.training, rank, world, self.workers, self.position)
         return _loader(pairs, min(self.workers, 1), batch_size=self.batch_size)
 
@@ -113,16 +110,18 @@ class Pictures(LightningDataModule):
         return _loader(MapPairs(self.validation), 0, batch_sampler=[range(self.val_pairs)] if self.val_pairs else [])
 
     def state_dict(self) -> dict:
-        """The position of every rank's streams."""
+        """The position of every rank's streams, and what the count of batches means."""
         positions = [self.position]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             positions *= torch.distributed.get_world_size()
             torch.distributed.all_gather_object(positions, self.position)
-        return {"position": positions} if self.position else {}
+        return {"position": positions, "batch_size": self.batch_size}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Continue streams from there."""
-        self._resumed = state_dict.get("position")
+        """Continue from there; ValueError unless the batches are shared out as they were."""
+        self._resumed, batch_size = state_dict["position"], state_dict["batch_size"]
+        if batch_size != self.batch_size:
+            raise ValueError(f"this checkpoint's run had batch_size {batch_size}, not {self.batch_size}; use the same")
 
 
 @dataclass(frozen=True)
@@ -140,6 +139,8 @@ class Crop:
         """
         if isinstance(raw, dict):
             raw = raw["bytes"] or raw["path"]
+        if raw is None:
+            raise OSError("a row of the data set holds no picture")
         size = self.size[1] if rng is None else int(rng.integers(*self.size, endpoint=True))
         image = images.resize(images.read(raw, shrink=size), size)
         room = (image.width - self.crop, image.height - self.crop)
@@ -164,7 +165,7 @@ class Source:
     def open(self, training: Crop, validation: Crop, held: int) -> tuple["MapSide | StreamSide", "MapSide"]:
         """The training pictures and the `held` ones kept out of them."""
         path = Path(self.name)
-        if path.is_dir() and not (path / "state.json").exists() and not any(path.rglob("*.parquet")):
+        if path.is_dir() and not _saved_to_disk(path) and not any(path.rglob("*.parquet")):
             pictures: Sequence = images.files(path)
         else:
             dataset = self._dataset(path)
@@ -184,20 +185,21 @@ class Source:
         import datasets  # not needed to train on folders
 
         try:
-            if (path / "state.json").exists():
+            if _saved_to_disk(path):
                 dataset = datasets.load_from_disk(self.name)
+                dataset = dataset[self.split] if isinstance(dataset, datasets.DatasetDict) else dataset
                 dataset = dataset.to_iterable_dataset() if self.streaming else dataset
             elif path.exists():
                 files = [str(file) for file in sorted(path.rglob("*.parquet"))] or self.name
                 dataset = datasets.load_dataset("parquet", data_files=files, split="train", streaming=self.streaming)
             else:
                 dataset = datasets.load_dataset(self.name, split=self.split, streaming=self.streaming)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise OSError(f"{self.name} is no folder here, and no data set that can be opened ({reason})") from error
-        columns = list(dataset.features or ())
-        if columns and self.column not in columns:
-            raise ValueError(f"{self.name} has no column {self.column}; choose from {', '.join(columns)}")
+        columns = [name for name, kind in (dataset.features or {}).items() if isinstance(kind, datasets.Image)]
+        if dataset.features and self.column not in columns:
+            raise ValueError(f"{self.name} has no pictures in a column {self.column}; choose from {', '.join(columns)}")
         # Undecoded, since a broken picture would end the stream that decodes it.
         return dataset.cast_column(self.column, datasets.Image(decode=False))
 
@@ -238,33 +240,34 @@ class StreamSide:
 
     def samples(self, rank: int, world: int, pool: ThreadPoolExecutor | None, position: dict | None) -> Iterator:
         """The rank's endless share: crop, broken pictures passed over before it, position after it."""
-        skipped = 0
+        skipped, good = 0, position["round"] if position else 0
         for (_, _, after), (crop, error) in _ahead(pool, self._decode, self._rows(rank, world, position)):
-            skipped += crop is None
             if crop is None:
+                skipped += 1
                 log.warning("skipped: %s", error)
+                if after["round"] > good + 1:
+                    raise ValueError(f"{self.source.name}: no picture of a whole round can be read")
             else:
+                good = after["round"]
                 yield crop, skipped, after
                 skipped = 0
 
     def _rows(self, rank: int, world: int, position: dict | None) -> Iterator[tuple[int, Any, dict]]:
+        """Sample index, cell and position after it, endlessly; rounds are shuffled each in its own way."""
         from datasets.distributed import split_dataset_by_node
 
-        stream, source = self.stream, self.source
-        if source.shuffle_buffer:
-            stream = stream.shuffle(seed=source.key[0], buffer_size=source.shuffle_buffer)
-        stream = split_dataset_by_node(stream, rank, world)
+        stream, source = split_dataset_by_node(self.stream, rank, world), self.source
         index, first = (position["index"], position["round"]) if position else (0, 0)
         for round_ in itertools.count(first):
             stream.set_epoch(round_)
             if position and round_ == first:
                 stream.load_state_dict(position["state"])
+            cells = ((row[source.column], stream.state_dict()) for row in stream)
             before = index
-            for row in stream:
-                cell = row[source.column]
+            for cell, state in _shuffled(cells, source.shuffle_buffer, (*source.key, 2, round_, index)):
                 if _checksum(cell) not in self.held:
                     index += 1
-                    yield index * world + rank, cell, {"index": index, "round": round_, "state": stream.state_dict()}
+                    yield index * world + rank, cell, {"index": index, "round": round_, "state": state}
             if index == before and round_ > first:
                 raise ValueError(f"{source.name} has no pictures for rank {rank} of {world}")
 
@@ -342,7 +345,30 @@ def _permutation(key: tuple[int, int], round_: int, n: int) -> np.ndarray:
     return np.random.default_rng((*key, 1, round_ + 1)).permutation(n)
 
 
-def _checksum(cell: dict) -> int | str:
+def _saved_to_disk(path: Path) -> bool:
+    return (path / "state.json").exists() or (path / "dataset_dict.json").exists()
+
+
+def _shuffled(cells: Iterator, size: int, key: tuple[int, ...]) -> Iterator:
+    """The `(cell, state)` pairs in an order drawn among `size` neighbours, each with the state after all that was read.
+
+    The data set's own shuffle buffer reads some rows again after a resume; this one is lost then, and repeats none.
+    """
+    if not size:
+        yield from cells
+        return
+    rng, waiting, state = np.random.default_rng(key), [], None
+    for cell, state in cells:
+        waiting.append(cell)
+        if len(waiting) >= size:
+            yield waiting.pop(int(rng.integers(len(waiting)))), state
+    for i in rng.permutation(len(waiting)):
+        yield waiting[i], state
+
+
+def _checksum(cell: dict | None) -> int | str | None:
+    if cell is None:
+        return None
     return zlib.crc32(cell["bytes"]) if cell["bytes"] else cell["path"]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from adain import images, inference, metrics
 
+CELL = 256  # pixels a side of a contact sheet's places
 UNCHANGED = "content"  # the row of the content as it is, against which methods are seen
 
 
@@ -50,19 +51,22 @@ def paint(
                 yield Cell(name, content, style, picture, time.perf_counter() - start)
 
 
-def contact_sheet(rows: Sequence[Sequence[Image.Image | None]], cell: int = 256, gap: int = 6) -> Image.Image:
-    """Pictures in rows and columns on white, each fitted into a square of `cell` pixels; None leaves one empty."""
-    sides = [count * (cell + gap) + gap for count in (max(map(len, rows)), len(rows))]
+def _thumbnail(picture: Image.Image) -> Image.Image:
+    small = picture.copy()
+    small.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
+    return small
+
+
+def contact_sheet(rows: Sequence[Sequence[Image.Image | None]], gap: int = 6) -> Image.Image:
+    """Thumbnails in rows and columns on white; None leaves a place empty."""
+    step = CELL + gap
+    sides = [count * step + gap for count in (max(map(len, rows)), len(rows))]
     sheet = Image.new("RGB", (sides[0], sides[1]), "white")
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
             if picture is not None:
-                small = picture.copy()
-                small.thumbnail((cell, cell), Image.Resampling.LANCZOS)
-                left, top = (
-                    gap + n * (cell + gap) + (cell - side) // 2 for n, side in zip((x, y), small.size, strict=True)
-                )
-                sheet.paste(small, (left, top))
+                left, top = ((CELL - side) // 2 for side in picture.size)
+                sheet.paste(picture, (gap + x * step + left, gap + y * step + top))
     return sheet
 
 
@@ -79,12 +83,15 @@ def write_grid(
     The sheet shows the styles above and the contents on the left. Raises as `adain.stylize` does.
     """
     contents, styles = images.files(Path(content)), images.files(Path(style))
-    rows: list[list[Image.Image | None]] = [[None, *map(images.read, styles)]]
+    names = {(c, s): f"{c.stem}__{s.stem}.png" for c in contents for s in styles}
+    if len(set(names.values())) < len(names):
+        raise ValueError("several pictures of a folder have the same name; results would overwrite each other")
+    rows: list[list[Image.Image | None]] = [[None, *map(_thumbnail, map(images.read, styles))]]
     for cell in paint([method], contents, styles, alpha, size):
-        images.save(cell.picture, Path(output) / f"{cell.content.stem}__{cell.style.stem}.png")
+        images.save(cell.picture, Path(output) / names[cell.content, cell.style])
         if cell.style == styles[0]:
-            rows.append([images.read(cell.content)])
-        rows[-1].append(images.to_image(cell.picture))
+            rows.append([_thumbnail(images.read(cell.content))])
+        rows[-1].append(_thumbnail(images.to_image(cell.picture)))
     return _write_sheet(rows, Path(output))
 
 
@@ -116,8 +123,9 @@ def evaluate(
         found["SSIM"] = metrics.ssim(cell.picture, pictures[cell.content])
         names = {"method": cell.method, "content": cell.content.name, "style": cell.style.name}
         figures.append({**names, **found, "seconds": cell.seconds})
-        results[cell.method, cell.content, cell.style] = images.to_image(cell.picture)
-    rows = [[images.read(c), images.read(s), *(results[m, c, s] for m in methods)] for c in contents for s in styles]
+        results[cell.method, cell.content, cell.style] = _thumbnail(images.to_image(cell.picture))
+    small = {path: _thumbnail(images.to_image(picture)) for path, picture in pictures.items()}
+    rows = [[small[c], small[s], *(results[m, c, s] for m in methods)] for c in contents for s in styles]
     table = [_mean([figure for figure in figures if figure["method"] == name]) for name in (UNCHANGED, *methods)]
     _write_sheet(rows, Path(output))
     _write_figures(figures, table, Path(output))

@@ -1,8 +1,9 @@
 """Pictures: files to tensors and back."""
 
 import os
-import tempfile
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def read(source: str | Path | bytes | Image.Image, shrink: int | None = None) ->
     name = source if isinstance(source, str | Path) else "picture"
     try:
         with _open(source) as image:
-            if shrink:
+            if shrink and image is not source:
                 image.draft("RGB", (shrink, shrink))
             return _to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
@@ -56,7 +57,9 @@ def _open(source: str | Path | bytes | Image.Image) -> AbstractContextManager[Im
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         values = np.asarray(image, dtype=np.float32)
-        image = Image.fromarray((values * (255 / 65535 if values.max() > 255 else 1)).clip(0, 255).astype(np.uint8))
+        # Integers are 16-bit grey; floats are in [0, 1], in 8 bits or in 16, which only their values tell.
+        white = 65535 if image.mode != "F" else next(top for top in (1, 255, 65535, np.inf) if values.max() <= top)
+        image = Image.fromarray((values * (255 / white)).clip(0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -88,9 +91,15 @@ def to_image(picture: Tensor) -> Image.Image:
 
 def load_picture(source: str | Path | bytes | Image.Image, size: int | None = None) -> Tensor:
     """The picture as (1, 3, H, W), RGB in [0, 1]; `size` sets its shorter side in pixels. Errors as in `read`."""
+    check_size(size)
+    # Decoded no smaller than twice the size, so that Lanczos has the last word.
+    return to_tensor(resize(read(source, shrink=size and 2 * size), size))
+
+
+def check_size(size: int | None) -> None:
+    """ValueError unless the size is None or at least 1 pixel."""
     if size is not None and size < 1:
         raise ValueError(f"a size is at least 1 pixel, not {size}")
-    return to_tensor(resize(read(source, shrink=size), size))
 
 
 def save(picture: Tensor, path: str | Path) -> None:
@@ -123,25 +132,15 @@ def check_suffix(path: str | Path) -> Path:
     return path
 
 
-class replacing:  # noqa: N801 - reads like open()
-    """`with replacing(path) as temporary:` write `temporary`, which becomes `path` if the block succeeds."""
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Same folder, so that the rename is atomic; same suffix, from which writers tell the format.
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.stem}-", suffix=self.path.suffix, dir=self.path.parent)
-        os.close(handle)
-        self.temporary = Path(name)
-        return self.temporary
-
-    def __exit__(self, kind, error, trace) -> None:
-        if kind is None:
-            umask = os.umask(0)
-            os.umask(umask)
-            self.temporary.chmod(0o666 & ~umask)  # mkstemp's files are private
-            self.temporary.replace(self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary file to write in a `with` block, which becomes `path` if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Same folder, so that the rename is atomic; same suffix, from which writers tell the format.
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}-{threading.get_ident()}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -19,9 +19,6 @@ Picture = str | Path | Image.Image | Tensor
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-SMALLEST = 16
-"""Pixels a side below which reflection runs out at the deepest layer; smaller pictures are extended first."""
-
 
 def prepare(method: str | Path | Method = "adain", device: str = "auto", precision: Precision = "auto") -> Method:
     """A method ready to stylise.
@@ -50,7 +47,7 @@ def encode_style(method: Method, style: Picture | Sequence[Picture], size: int |
     if not styles:
         raise ValueError("no style given; name at least one picture")
     with torch.inference_mode():
-        codes = [method.encode_style(_pad(_tensor(one, size, method))) for one in styles]
+        codes = [method.encode_style(_pad(_tensor(one, size, method), method.stride, 1)) for one in styles]
     return {name: torch.stack([code[name] for code in codes]).mean(0) for name in codes[0]}
 
 
@@ -89,7 +86,7 @@ def stylize(
     picture = _tensor(content, size, ready)
     height, width = picture.shape[2:]
     with torch.inference_mode():
-        painted = ready.stylize(_pad(picture, ready.stride), code, alpha)
+        painted = ready.stylize(_pad(picture, ready.stride, ready.stride), code, alpha)
     return painted[..., :height, :width].float().clamp(0, 1)
 
 
@@ -101,6 +98,7 @@ def _tensor(picture: Picture, size: int | None, method: Method) -> Tensor:
             raise ValueError(
                 f"a picture is (B, 3, H, W) or (3, H, W), floating; not {tuple(picture.shape)}, {picture.dtype}"
             )
+        images.check_size(size)
         if size is not None:
             scale = size / min(batch.shape[2:])
             shape = [max(1, round(side * scale)) for side in batch.shape[2:]]
@@ -111,10 +109,10 @@ def _tensor(picture: Picture, size: int | None, method: Method) -> Tensor:
     return batch.to(like.device, like.dtype, memory_format=torch.channels_last)
 
 
-def _pad(batch: Tensor, multiple: int = 1) -> Tensor:
-    """Extend right and bottom to a multiple of the stride, and to no less than `SMALLEST`."""
+def _pad(batch: Tensor, stride: int, multiple: int) -> Tensor:
+    """Extend right and bottom to a multiple, and to two strides: below, reflection runs out at the deepest layer."""
     height, width = batch.shape[2:]
-    down, right = (max(SMALLEST, -(-side // multiple) * multiple) - side for side in (height, width))
+    down, right = (max(2 * stride, -(-side // multiple) * multiple) - side for side in (height, width))
     mode = "reflect" if down < height and right < width else "replicate"
     return F.pad(batch, (0, right, 0, down), mode=mode) if down or right else batch
 

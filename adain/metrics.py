@@ -1,14 +1,12 @@
 """Quality figures of stylised pictures, as pure functions of features."""
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from adain import ops
 from adain.backbones import Backbone
-from adain.losses import content_loss, style_loss
+from adain.losses import Features, content_loss, style_loss
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 GRAM_LAYERS = (*STYLE_LAYERS, "relu5_1")
@@ -16,8 +14,6 @@ CONTENT_LAYER = "relu4_1"
 
 SIDE = 256
 """Shorter side in pixels to which pictures are brought before they are judged: stroke size is a question of scale."""
-
-Features = Mapping[str, Tensor]
 
 
 def judge() -> Backbone:

@@ -1,17 +1,21 @@
 """Training: the LightningModule, and the command line over it and `adain.data`."""
 
 import math
+import signal
+import threading
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint, LearningRateMonitor
-from pytorch_lightning.cli import LightningCLI
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from adain import weights
@@ -83,27 +87,37 @@ class StyleTransfer(LightningModule):
         return stylized, terms
 
     def training_step(self, batch: Sample, batch_index: int) -> Tensor:
-        """The weighted sum of the losses, each logged on its own."""
+        """The weighted sum of the losses, each logged on its own, and the rate."""
         terms = self(batch)[1]
         loss = self.loss.total(terms)
         for name, term in {"loss": loss, **terms}.items():
             self.log(f"train/{name}", term.detach(), prog_bar=name in ("loss", "content", "style"))
         self.skipped += batch["skipped"]
         self.log("train/skipped", float(self.skipped))
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
+    def setup(self, stage: str) -> None:
+        """Refuse crops that the network would not give back at their size."""
+        crop = self.trainer.datamodule.training_crop.crop  # type: ignore[attr-defined]
+        if crop % self.method.stride or crop < 2 * self.method.stride:
+            raise ValueError(f"crop {crop} does not suit the method; choose {self.method.stride} times 2 or more")
+
     def on_train_start(self) -> None:
-        """Start the clock behind `train/pictures_per_second`."""
+        """Start the clock behind `train/pictures_per_second`; let the given rate replace a checkpoint's."""
         self.lap = time.perf_counter(), self.global_step
+        scheduler: Any = self.lr_schedulers()
+        scheduler.base_lrs = [self.lr]
+        scheduler.optimizer.param_groups[0]["lr"] = self.lr * self._rate(scheduler.last_epoch)
 
     def on_train_batch_end(self, outputs: Any, batch: Sample, batch_index: int) -> None:
-        """Log the speed, stop a run that diverged, and remember how far streams were read."""
+        """Log the speed, and stop a run that diverged."""
         trainer: Any = self.trainer
-        trainer.datamodule.position = batch.get("position")
-        if self.global_step % trainer.log_every_n_steps == 0 and self.global_step > self.lap[1]:
+        if self.global_step >= self.lap[1] + max(1, trainer.log_every_n_steps):
             if not torch.isfinite(outputs["loss"]):
                 raise ValueError(f"the loss is not finite at step {self.global_step}: lower lr, or clip gradients")
-            now, pictures = time.perf_counter(), len(batch["content"]) * trainer.world_size
+            ranks, batches = trainer.world_size, trainer.accumulate_grad_batches
+            now, pictures = time.perf_counter(), len(batch["content"]) * ranks * batches
             speed = pictures * (self.global_step - self.lap[1]) / (now - self.lap[0])
             self.log("train/pictures_per_second", speed, prog_bar=True)
             self.lap = now, self.global_step
@@ -139,30 +153,47 @@ class StyleTransfer(LightningModule):
 class LastCheckpoint(Checkpoint):
     """Keeps `last.ckpt` in the run's folder: every so many steps, and whenever the run ends or is interrupted.
 
+    Ctrl-C lets the step at hand finish, so that the run can go on exactly; a second Ctrl-C does not wait. On several
+    ranks, which would have to agree on the last step, an interrupted run keeps the checkpoint before.
+
     Args:
         every_n_steps: between checkpoints.
     """
 
     def __init__(self, every_n_steps: int = 500):
-        self.every_n_steps = every_n_steps
+        self.every_n_steps, self.saved = every_n_steps, 0
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
-        if trainer.global_step % self.every_n_steps == 0:
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
+        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
+            self.handler = signal.signal(signal.SIGINT, partial(self._stop, trainer))
+
+    def _stop(self, trainer: Trainer, *_: Any) -> None:
+        signal.signal(signal.SIGINT, self.handler)
+        trainer.should_stop = True
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Sample, index: int) -> None:  # noqa: D102
+        trainer.datamodule.position = batch.get("position")
+        step = trainer.global_step
+        # The end as well, here: at on_train_end averaged weights may have replaced the live ones.
+        if step % self.every_n_steps == 0 or step == trainer.max_steps or trainer.should_stop:
             self._save(trainer)
-
-    def on_train_end(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
-        self._save(trainer)
 
     def on_validation_start(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
         self._save(trainer)  # validation may swap averaged weights in, so none is saved in its midst
 
+    def on_train_end(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
+        self._save(trainer)
+
     def on_exception(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
-        if trainer.training and trainer.global_step:
+        if trainer.training and trainer.world_size == 1:
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        if not trainer.sanity_checking:
+        fresh = trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.global_step > self.saved
+        # A run that diverged must not replace its last good checkpoint.
+        if fresh and all(parameter.isfinite().all() for parameter in trainer.lightning_module.parameters()):
             trainer.save_checkpoint(Path(trainer.log_dir or trainer.default_root_dir) / "last.ckpt")
+            self.saved = trainer.global_step
 
 
 class TrainingCLI(LightningCLI):
@@ -171,12 +202,15 @@ class TrainingCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """A resumed run takes its settings from the command line, not from the checkpoint."""
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:  # noqa: D102
+        parser.add_lightning_class_args(LastCheckpoint, "last")
+
     def before_instantiate_classes(self) -> None:
         """Loading a checkpoint never runs code from it; one that cannot be read is refused before any work."""
         settings = self.config[self.subcommand]
         settings.weights_only = True
-        if settings.ckpt_path not in (None, "last", "best", "hpc"):
-            read_file(settings.ckpt_path)
+        if settings.ckpt_path and "pytorch-lightning_version" not in read_file(settings.ckpt_path)[0]:
+            raise ValueError(f"{settings.ckpt_path} is no run's checkpoint; start from weights with --model.start")
 
     def before_fit(self) -> None:  # noqa: D102
         self.model.recipe = self.parser.dump(self.config, skip_none=True)
@@ -187,6 +221,13 @@ def main(args: list[str] | None = None) -> None:
     torch.set_float32_matmul_precision("high")
     for expected in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", expected)
+    try:
+        _run(args)
+    except MisconfigurationException as error:
+        raise ValueError(str(error)) from error
+
+
+def _run(args: list[str] | None) -> None:
     TrainingCLI(
         StyleTransfer,
         Pictures,
@@ -194,7 +235,6 @@ def main(args: list[str] | None = None) -> None:
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
         trainer_defaults={
-            "callbacks": [LastCheckpoint(), LearningRateMonitor("step")],
             "default_root_dir": "runs",
             "max_epochs": -1,  # the data are endless; max_steps ends a run
             "use_distributed_sampler": False,  # ours knows the ranks

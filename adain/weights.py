@@ -56,6 +56,8 @@ def read(path: str | Path) -> tuple[State, dict[str, str]]:
     `steps` and `recipe`, the YAML of the run. Raises as `load` does.
     """
     content, metadata = read_file(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not weights by name")
     if "adain" in content:  # a run's checkpoint
         weights = {key: value for key, value in content["state_dict"].items() if key.startswith("method.")}
         return {key.removeprefix("method."): value for key, value in weights.items()}, content["adain"]

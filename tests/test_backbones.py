@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from torchvision import models
@@ -41,6 +43,20 @@ def test_a_torchvision_state_dict_in_a_file_loads_by_its_own_names(tmp_path):
     images = torch.rand(1, 3, 32, 32)
     expected = net.features[:11]((images - backbone.mean) / backbone.std)
     torch.testing.assert_close(backbone(images)["relu3_1"], expected)
+
+
+def test_the_old_names_in_densenets_file_are_understood(monkeypatch):
+    net = models.densenet121(weights=None).eval()
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", key): value for key, value in net.state_dict().items()
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: old)
+    backbone = Backbone("densenet121", ["features.pool0"], padding="zeros")
+    images = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(
+        backbone(images)["features.pool0"], net.features[:4]((images - backbone.mean) / backbone.std)
+    )
 
 
 @pytest.mark.parametrize("name", BACKBONES)

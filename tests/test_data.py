@@ -4,7 +4,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, Image
+from datasets import Dataset, DatasetDict, Image, load_from_disk
 from torch.utils.data import DataLoader
 
 from adain import images
@@ -107,8 +107,10 @@ def test_a_data_set_gives_what_its_folder_gives(folders, parquet, tmp_path, monk
 def test_a_data_set_saved_to_disk(folders, tmp_path):
     cells = [{"bytes": path.read_bytes(), "path": path.name} for path in images.files(folders[0])]
     Dataset.from_dict({"image": cells}).cast_column("image", Image()).save_to_disk(tmp_path / "saved")
+    DatasetDict({"train": load_from_disk(tmp_path / "saved")}).save_to_disk(tmp_path / "splits")
     expected = first(opened(folders).training[0], 5)
-    assert same(expected, first(opened((tmp_path / "saved", folders[1])).training[0], 5))
+    for name in ("saved", "splits"):
+        assert same(expected, first(opened((tmp_path / name, folders[1])).training[0], 5))
 
 
 def stream(data, rank=0, world=1, position=None, threads=0):
@@ -140,12 +142,39 @@ def test_a_stream_read_by_a_worker_process_continues_exactly(parquet):
     assert all(torch.equal(a["style"], next(resumed)["style"]) for a in alone[4:])
 
 
-def test_a_shuffled_stream_is_shuffled_and_repeats_nothing_in_a_round(parquet):
-    plain, shuffled = (opened(parquet, streaming=True, shuffle_buffer=n, flip=False) for n in (0, 6))
-    indices = [sample["position"][0]["index"] for sample in itertools.islice(stream(shuffled), 10)]
-    assert len(set(indices)) == 10
-    a, b = ([s["content"] for s in itertools.islice(stream(data), 5)] for data in (plain, shuffled))
-    assert not same(a, b)
+def test_a_shuffled_stream_repeats_nothing_in_a_round_even_if_resumed(parquet):
+    side = opened(parquet, streaming=True, shuffle_buffer=5, val_pairs=0).training[0]
+    rows = list(itertools.islice(side._rows(0, 1, None), 30))
+    names = [cell["path"] for _, cell, _ in rows]
+    assert sorted(names[:15]) == sorted(names[15:]), "every picture once a round"
+    assert names[:15] != names[15:] != sorted(names[15:])
+    for cut in range(1, 15):
+        resumed = side._rows(0, 1, rows[cut - 1][2])
+        rest = [cell["path"] for _, cell, after in itertools.takewhile(lambda row: row[2]["round"] == 0, resumed)]
+        assert not set(rest) & set(names[:cut])
+        assert len(rest) >= 15 - cut - 4, "no more is lost than the buffer holds"
+
+
+def test_rows_without_a_picture_are_passed_over(tmp_path, make_picture):
+    good = {"bytes": make_picture().read_bytes(), "path": None}
+    data = Dataset.from_dict({"image": [None, good] * 4}).cast_column("image", Image())
+    data.to_parquet(tmp_path / "holes.parquet")
+    sources = tmp_path / "holes.parquet", tmp_path / "holes.parquet"
+    for streaming in (False, True):
+        data = opened(sources, streaming=streaming, shuffle_buffer=0, val_pairs=0)
+        if streaming:
+            samples = list(itertools.islice(stream(data), 4))
+        else:
+            samples = [MapPairs(data.training)[i] for i in range(4)]
+        assert sum(sample["skipped"] for sample in samples) > 0
+
+
+def test_a_stream_without_readable_pictures_ends(tmp_path):
+    cells = [{"bytes": b"no picture", "path": None}] * 5
+    Dataset.from_dict({"image": cells}).cast_column("image", Image()).to_parquet(tmp_path / "bad.parquet")
+    data = opened((tmp_path / "bad.parquet",) * 2, streaming=True, shuffle_buffer=0, val_pairs=0)
+    with pytest.raises(ValueError, match="no picture of a whole round can be read"):
+        next(stream(data))
 
 
 def test_the_ranks_of_a_stream_see_different_pictures(parquet):
@@ -180,7 +209,7 @@ def test_wrong_sources(folders, parquet, tmp_path):
         opened(folders, val_pairs=15)
     with pytest.raises(OSError, match="nobody/nothing is no folder here, and no data set that can be opened"):
         opened(("nobody/nothing", "nobody/nothing"))
-    with pytest.raises(ValueError, match="has no column picture; choose from image, label"):
+    with pytest.raises(ValueError, match="has no pictures in a column picture; choose from image"):
         opened(parquet, column="picture")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no pictures"):

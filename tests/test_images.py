@@ -41,8 +41,22 @@ def grey(values, mode):
         (Image.new("CMYK", (1, 1), (0, 255, 255, 0)), (255, 0, 0)),
         (grey([65535], "I;16"), (255, 255, 255)),
         (grey([32896], "I;16"), (128, 128, 128)),
+        (Image.new("F", (1, 1), 0.5), (128, 128, 128)),
+        (Image.new("F", (1, 1), 51.0), (51, 51, 51)),
     ],
-    ids=["grey", "bilevel", "transparent", "opaque", "grey-alpha", "palette", "cmyk", "16-bit-white", "16-bit-grey"],
+    ids=[
+        "grey",
+        "bilevel",
+        "transparent",
+        "opaque",
+        "grey-alpha",
+        "palette",
+        "cmyk",
+        "16-bit-white",
+        "16-bit-grey",
+        "float",
+        "float-255",
+    ],
 )
 def test_every_mode_becomes_rgb(image, expected):
     read = images.read(image)

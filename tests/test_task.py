@@ -29,8 +29,8 @@ CONFIG = {
         "val_check_interval": 2,
         "accelerator": "cpu",
         "enable_model_summary": False,
-        "callbacks": {"class_path": "adain.task.LastCheckpoint", "init_args": {"every_n_steps": 1}},
     },
+    "last": {"every_n_steps": 1},
 }
 CONFIG["model"]["loss"] = {
     "content_layer": "relu2_1",
@@ -61,6 +61,16 @@ def state(checkpoint):
     return torch.load(checkpoint, weights_only=True)
 
 
+def killed(process, root):
+    """The checkpoint that a run leaves which is killed as soon as it has written one."""
+    while not list(root.rglob("last.ckpt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return next(root.rglob("last.ckpt"))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """One uninterrupted run of four steps on folders."""
@@ -80,7 +90,7 @@ def test_the_board_holds_losses_speed_and_pictures(finished):
     scalars, pictures = board.Tags()["scalars"], board.Tags()["images"]
     named = {"loss", "content", "style", "style/relu1_1", "style/relu2_1", "reconstruction", "pictures_per_second"}
     assert {f"train/{name}" for name in named} <= set(scalars)
-    assert {"lr-Adam", "val/content", "val/style"} <= set(scalars)
+    assert {"lr", "val/content", "val/style"} <= set(scalars)
     assert len(board.Scalars("train/style")) == 4
     assert pictures == ["content | style | stylized"]
     assert [event.step for event in board.Images(pictures[0])] == [2, 4]
@@ -90,13 +100,7 @@ def test_the_board_holds_losses_speed_and_pictures(finished):
 
 def test_a_run_killed_and_resumed_ends_with_the_same_weights(finished, tmp_path):
     folders, whole = finished
-    process = start(folders, tmp_path, "--trainer.max_steps", "1000")
-    while not any(path.stat().st_size for path in tmp_path.rglob("last.ckpt")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    halfway = next(tmp_path.rglob("last.ckpt"))
+    halfway = killed(start(folders, tmp_path, "--trainer.max_steps", "1000"), tmp_path)
     step = state(halfway)["global_step"]
     steps = max(4, step + 2)
     resumed = state(train(folders, tmp_path / "b", "--ckpt_path", str(halfway), "--trainer.max_steps", str(steps)))
@@ -108,16 +112,22 @@ def test_a_run_killed_and_resumed_ends_with_the_same_weights(finished, tmp_path)
         assert torch.equal(a["exp_avg_sq"], b["exp_avg_sq"])
 
 
-def test_an_interrupted_run_leaves_its_last_checkpoint(finished, tmp_path):
-    config = {**CONFIG, "trainer": {**CONFIG["trainer"], "callbacks": None}}  # none but the one at the end
-    process = start(finished[0], tmp_path, "--trainer.max_steps", "100000", config=config)
-    while not any(path.stat().st_size > 1000 for path in tmp_path.rglob("events.*")):
+def test_a_stopped_run_leaves_its_last_step_and_goes_on_exactly(finished, tmp_path):
+    seldom = "--last.every_n_steps", "100000", "--trainer.val_check_interval", "100000"
+    process = start(finished[0], tmp_path / "a", "--trainer.max_steps", "100000", *seldom)
+    while not any(path.stat().st_size > 5000 for path in tmp_path.rglob("events.*")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    time.sleep(2)
+    assert not list(tmp_path.rglob("last.ckpt")), "it is the interruption that writes it"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert state(next(tmp_path.rglob("last.ckpt")))["global_step"] > 0
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, output + errors
+    stopped = next(tmp_path.rglob("last.ckpt"))
+    steps = str(state(stopped)["global_step"] + 1)
+    resumed = train(finished[0], tmp_path / "b", "--ckpt_path", str(stopped), "--trainer.max_steps", steps, *seldom)
+    whole = train(finished[0], tmp_path / "c", "--trainer.max_steps", steps, *seldom)
+    for name, tensor in state(whole)["state_dict"].items():
+        assert torch.equal(state(resumed)["state_dict"][name], tensor), name
 
 
 def test_a_run_becomes_weights_that_know_how_they_came_about(finished, tmp_path):
@@ -147,9 +157,11 @@ def test_training_on_data_sets(finished, tmp_path, streaming):
         sources.append(tmp_path / f"{folder.name}.parquet")
         Dataset.from_dict({"image": cells}).cast_column("image", Image()).to_parquet(sources[-1])
     flags = "--data.streaming", streaming, "--data.shuffle_buffer", "0"
-    whole = state(train(sources, tmp_path / "a", *flags))
-    half = train(sources, tmp_path / "b", *flags, "--trainer.max_steps", "2")
-    resumed = state(train(sources, tmp_path / "c", *flags, "--ckpt_path", str(half)))
+    process = start(sources, tmp_path / "b", *flags, "--trainer.max_steps", "1000", "--last.every_n_steps", "2")
+    half = killed(process, tmp_path / "b")
+    steps = str(max(4, state(half)["global_step"] + 1))
+    resumed = state(train(sources, tmp_path / "c", *flags, "--ckpt_path", str(half), "--trainer.max_steps", steps))
+    whole = state(train(sources, tmp_path / "a", *flags, "--trainer.max_steps", steps))
     for name, tensor in whole["state_dict"].items():
         assert torch.equal(resumed["state_dict"][name], tensor), name
 
@@ -248,10 +260,43 @@ def test_muon_learns_an_ill_conditioned_map():
     assert losses[-1] < 1e-3 * losses[0]
 
 
-def test_streams_of_another_number_of_ranks_are_refused(finished):
-    data = Pictures(*map(str, finished[0]), size=(32, 32), crop=32)
-    data.load_state_dict({"position": [1, 2]})
-    data.training = (None, None)
+def test_a_run_cannot_go_on_with_batches_shared_out_otherwise(finished):
+    data = Pictures(*map(str, finished[0]), size=(32, 32), crop=32, batch_size=4)
+    with pytest.raises(ValueError, match="had batch_size 2, not 4"):
+        data.load_state_dict({"position": [None], "batch_size": 2})
+    data.load_state_dict({"position": [None, None], "batch_size": 4})
     data.trainer = type("Trainer", (), {"global_rank": 0, "world_size": 1})()
-    with pytest.raises(ValueError, match="ran on 2 ranks, not 1"):
+    with pytest.raises(ValueError, match="had 2 ranks, not 1"):
         data.train_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data.crop", "33"], "crop 33 does not suit the method"),
+        (["--model.lr", "1e30"], "the loss is not finite at step"),
+        (["--ckpt_path", "checkpoints/vgg19.safetensors"], "is no run's checkpoint"),
+        (["--ckpt_path", "last"], "no weights at last"),
+        (["--model.start", "checkpoints/vgg19.safetensors"], "does not say which method it holds"),
+    ],
+)
+def test_mistakes_are_one_line(finished, tmp_path, flags, message):
+    process = start(finished[0], tmp_path, "--trainer.max_steps", "50", *flags)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, errors
+    assert "Traceback" not in errors
+    assert message in errors.splitlines()[-1]
+
+
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint(finished, tmp_path):
+    process = start(finished[0], tmp_path, "--trainer.max_steps", "50", "--model.lr", "1e30")
+    process.communicate(timeout=120)
+    assert all(
+        tensor.isfinite().all() for path in tmp_path.rglob("last.ckpt") for tensor in state(path)["state_dict"].values()
+    )
+
+
+def test_the_given_rate_replaces_the_checkpoints(finished, tmp_path):
+    flags = "--ckpt_path", str(finished[1]), "--trainer.max_steps", "5", "--model.lr", "1e-7"
+    resumed = state(train(finished[0], tmp_path, *flags))
+    assert resumed["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-7

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,14 +20,15 @@ class Method(nn.Module, ABC):
     Attributes:
         arguments: what `__init__` was given, as plain values: with the state dict, all that rebuilds the method.
         stride: how far the network shrinks a picture on its way.
-        network: arguments of the `Backbone` whose features `forward` takes, and the losses compare.
-        layers: those of its layers that `forward` reads.
+        network: arguments of the `Backbone` whose features `forward` takes, and the losses compare; none of them
+            for the embedded VGG-19.
+        layers: those of its layers that `forward` reads, if any.
     """
 
     arguments: dict[str, Any]
     stride: int
-    network: dict[str, Any]
-    layers: tuple[str, ...]
+    network: Mapping[str, Any] = MappingProxyType({})
+    layers: tuple[str, ...] = ()
 
     @abstractmethod
     def encode_style(self, style: Tensor) -> StyleCode:
