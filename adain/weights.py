@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from adain.backbones import CHECKPOINTS, check_choice, read_file
@@ -97,4 +97,4 @@ def convert(source: str, output: str) -> None:
     state, meta = read(source)
     fill(_build(meta, source), state, source)
     with replacing(output) as temporary:
-        save_file({name: tensor.half().contiguous() for name, tensor in state.items()}, temporary, meta)
+        temporary.write_bytes(save({name: tensor.half().contiguous() for name, tensor in state.items()}, meta))
