@@ -48,8 +48,8 @@ def test_style_size_changes_the_strokes(ready, examples):
 
 
 def test_the_style_distance_falls_as_alpha_rises(ready, examples):
-    content = images.load_picture(examples / "content" / "chelsea.png", 128)
-    style = images.load_picture(examples / "style" / "starry_night.jpg", 128)
+    content = images.load_picture(examples / "content" / "chelsea.png", 256)
+    style = images.load_picture(examples / "style" / "starry_night.jpg", 256)
     loss = PerceptualLoss()
     backbone = Backbone("vgg19", loss.layers)
     code = adain.encode_style(ready, style)
