@@ -166,7 +166,6 @@ def test_training_on_data_sets(finished, tmp_path, streaming):
         assert torch.equal(resumed["state_dict"][name], tensor), name
 
 
-@pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batch(finished, tmp_path):
     folders = finished[0]
     flags = "--trainer.devices", "2", "--trainer.strategy", "ddp"
@@ -191,6 +190,19 @@ def test_averaged_weights(finished, tmp_path):
     torch.testing.assert_close(
         weights.read(tmp_path / "mean.safetensors")[0][key].float(), mean["method." + key], atol=1e-3, rtol=1e-3
     )
+
+
+@pytest.mark.slow
+def test_a_finished_run_with_averaged_weights_goes_on_exactly(finished, tmp_path):
+    average = {"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.5, "use_buffers": False}}
+    config = {**CONFIG, "trainer": {**CONFIG["trainer"], "callbacks": [average]}}
+    four = train(finished[0], tmp_path / "a", config=config)
+    flags = "--trainer.max_steps", "6"
+    resumed = state(train(finished[0], tmp_path / "b", "--ckpt_path", str(four), *flags, config=config))
+    whole = state(train(finished[0], tmp_path / "c", *flags, config=config))
+    for part in ("state_dict", "current_model_state"):
+        for name, tensor in whole[part].items():
+            assert torch.equal(resumed[part][name], tensor), (part, name)
 
 
 def test_a_checkpoint_with_code_is_refused(finished, tmp_path):
