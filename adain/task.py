@@ -1,5 +1,6 @@
 """Training: the LightningModule, and the command line over it and `adain.data`."""
 
+import logging
 import math
 import signal
 import threading
@@ -24,6 +25,8 @@ from adain.data import Pictures, Sample
 from adain.losses import PerceptualLoss
 from adain.methods import Method
 from adain.optim import Muon
+
+log = logging.getLogger(__name__)
 
 EXPECTED_WARNINGS = (
     "LightningCLI's args parameter",  # `adain train` hands over the rest of its line
@@ -66,7 +69,8 @@ class StyleTransfer(LightningModule):
             weights.fill(method, weights.read(start)[0], start)
         self.to(memory_format=torch.channels_last)
         # Frozen weights are the same on every rank: DDP need not send them round at every step.
-        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
+        kept = self.state_dict()
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers() if name not in kept]
         self.recipe = ""
         self.skipped = 0  # broken pictures so far
 
@@ -162,14 +166,24 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, every_n_steps: int = 500):
         self.every_n_steps, self.saved = every_n_steps, 0
+        self.handler: Any = None  # of Ctrl-C, while ours stands in for it
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
         if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
             self.handler = signal.signal(signal.SIGINT, partial(self._stop, trainer))
 
     def _stop(self, trainer: Trainer, *_: Any) -> None:
-        signal.signal(signal.SIGINT, self.handler)
+        log.warning("stopping after this step; Ctrl-C again stops at once")
+        self._restore()
         trainer.should_stop = True
+
+    def teardown(self, *_: Any, **__: Any) -> None:  # noqa: D102
+        self._restore()
+
+    def _restore(self) -> None:
+        if self.handler is not None:
+            signal.signal(signal.SIGINT, self.handler)
+            self.handler = None
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Sample, index: int) -> None:  # noqa: D102
         trainer.datamodule.position = batch.get("position")
