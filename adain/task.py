@@ -6,7 +6,6 @@ import signal
 import threading
 import time
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,8 +156,8 @@ class StyleTransfer(LightningModule):
 class LastCheckpoint(Checkpoint):
     """Keeps `last.ckpt` in the run's folder: every so many steps, and whenever the run ends or is interrupted.
 
-    Ctrl-C lets the step at hand finish, so that the run can go on exactly; a second Ctrl-C does not wait. On several
-    ranks, which would have to agree on the last step, an interrupted run keeps the checkpoint before.
+    Ctrl-C lets the step at hand finish, so that the run can go on exactly; a second Ctrl-C does not wait. Several ranks
+    agree on the last step when they next log.
 
     Args:
         every_n_steps: between checkpoints.
@@ -166,16 +165,17 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, every_n_steps: int = 500):
         self.every_n_steps, self.saved = every_n_steps, 0
+        self.stopping = False
         self.handler: Any = None  # of Ctrl-C, while ours stands in for it
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
-        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
-            self.handler = signal.signal(signal.SIGINT, partial(self._stop, trainer))
+        if threading.current_thread() is threading.main_thread():
+            self.handler = signal.signal(signal.SIGINT, self._stop)
 
-    def _stop(self, trainer: Trainer, *_: Any) -> None:
+    def _stop(self, *_: Any) -> None:
         log.warning("stopping after this step; Ctrl-C again stops at once")
         self._restore()
-        trainer.should_stop = True
+        self.stopping = True
 
     def teardown(self, *_: Any, **__: Any) -> None:  # noqa: D102
         self._restore()
@@ -188,6 +188,8 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Sample, index: int) -> None:  # noqa: D102
         trainer.datamodule.position = batch.get("position")
         step = trainer.global_step
+        if trainer.world_size == 1 or step % max(1, trainer.log_every_n_steps) == 0:
+            trainer.should_stop |= trainer.strategy.reduce_boolean_decision(self.stopping, all=False)
         # The end as well, here: at on_train_end averaged weights may have replaced the live ones.
         if step % self.every_n_steps == 0 or step == trainer.max_steps or trainer.should_stop:
             self._save(trainer)

@@ -130,6 +130,18 @@ def test_a_stopped_run_leaves_its_last_step_and_goes_on_exactly(finished, tmp_pa
         assert torch.equal(state(resumed)["state_dict"][name], tensor), name
 
 
+def test_two_processes_stop_together(finished, tmp_path):
+    flags = "--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.log_every_n_steps", "3"
+    process = start(finished[0], tmp_path, "--trainer.max_steps", "100000", *flags)
+    while not list(tmp_path.rglob("last.ckpt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)  # to the first of them only
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, output + errors
+    assert state(next(tmp_path.rglob("last.ckpt")))["global_step"] % 3 == 0
+
+
 def test_a_run_becomes_weights_that_know_how_they_came_about(finished, tmp_path):
     _, checkpoint = finished
     weights.convert(checkpoint, str(tmp_path / "small.safetensors"))
