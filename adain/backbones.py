@@ -12,8 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-_PACKAGE = Path(__file__).parent
-CHECKPOINTS = next((path for path in [_PACKAGE / "checkpoints"] if path.is_dir()), _PACKAGE.parent / "checkpoints")
+_INSTALLED = Path(__file__).parent / "checkpoints"
+CHECKPOINTS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "checkpoints"
 """Where the embedded weights lie: inside the installed package, or at the top of a clone."""
 
 Net = TypeVar("Net", bound=nn.Module)

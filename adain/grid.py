@@ -114,15 +114,17 @@ def evaluate(
     pictures = {path: images.load_picture(path, metrics.SIDE) for path in (*contents, *styles)}
     with torch.inference_mode():
         features = {path: network(picture) for path, picture in pictures.items()}
-    unchanged = (Cell(UNCHANGED, c, s, pictures[c], 0.0) for c in contents for s in styles)
-    painted = paint(methods, contents, styles, alpha, metrics.SIDE, metrics.SIDE, device)
-    figures, results = [], {}
-    for cell in (*unchanged, *painted):
-        with torch.inference_mode():
-            found = metrics.scores(network(cell.picture), features[cell.content], features[cell.style])
-        found["SSIM"] = metrics.ssim(cell.picture, pictures[cell.content])
+
+    def judged(cell: Cell, seen: metrics.Features) -> dict[str, Any]:
         names = {"method": cell.method, "content": cell.content.name, "style": cell.style.name}
-        figures.append({**names, **found, "seconds": cell.seconds})
+        found = metrics.scores(seen, features[cell.content], features[cell.style])
+        return {**names, **found, "SSIM": metrics.ssim(cell.picture, pictures[cell.content]), "seconds": cell.seconds}
+
+    unchanged = (Cell(UNCHANGED, c, s, pictures[c], 0.0) for c in contents for s in styles)
+    figures, results = [judged(cell, features[cell.content]) for cell in unchanged], {}
+    for cell in paint(methods, contents, styles, alpha, metrics.SIDE, metrics.SIDE, device):
+        with torch.inference_mode():
+            figures.append(judged(cell, network(cell.picture)))
         results[cell.method, cell.content, cell.style] = _thumbnail(images.to_image(cell.picture))
     small = {path: _thumbnail(images.to_image(picture)) for path, picture in pictures.items()}
     rows = [[small[c], small[s], *(results[m, c, s] for m in methods)] for c in contents for s in styles]

@@ -21,10 +21,6 @@ from adain.weights import load
 from benchmarks.textbook import Textbook
 
 
-def pairs_of(net: torch.nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    return [(module.weight, module.bias) for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
-
-
 def both_times(ours: Callable, theirs: Callable, rounds: int, device: str) -> tuple[float, float]:
     """Median seconds of each, after one round to warm up, in turns."""
     times: tuple[list[float], list[float]] = ([], [])
@@ -44,7 +40,7 @@ def training(device: str, rounds: int, crop: int, batch: int) -> None:
     from adain.task import StyleTransfer  # Lightning, which stylising does not load
 
     task = StyleTransfer(AdaIN(), PerceptualLoss()).to(device)
-    plain = Textbook().to(device).fill(pairs_of(task.method.encoder), pairs_of(task.method.decoder))
+    plain = Textbook().to(device).fill(task.method.encoder, task.method.decoder)
     content, style = (torch.rand(batch, 3, crop, crop, device=device) for _ in range(2))
 
     def step(loss: Callable[[], torch.Tensor], net: torch.nn.Module) -> Callable[[], torch.Tensor]:
@@ -72,7 +68,7 @@ def training(device: str, rounds: int, crop: int, batch: int) -> None:
 def stylising(device: str, rounds: int, side: int) -> None:
     """Tensors in, tensors out, at the default precision: encoding both pictures, and with the style's code kept."""
     ready = adain.prepare(load("adain"), device)
-    plain = Textbook().to(device).fill(pairs_of(ready.encoder), pairs_of(ready.decoder))
+    plain = Textbook().to(device).fill(ready.encoder, ready.decoder)
     content, style = (torch.rand(1, 3, side, side, device=device) for _ in range(2))
     code = adain.encode_style(ready, style)
 

@@ -4,8 +4,6 @@ float32, NCHW, a padding module before every convolution, one encoder pass for e
 reused. It takes the weights of this repository, so that both compute the same.
 """
 
-from collections.abc import Iterable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,6 +38,10 @@ def adain(content: Tensor, style: Tensor) -> Tensor:
     return (content - mean) / std * style_std + style_mean
 
 
+def convolutions(net: nn.Module) -> list[nn.Conv2d]:
+    return [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+
+
 class Textbook(nn.Module):
     """AdaIN for training (`forward`) and for stylising (`stylize`)."""
 
@@ -50,13 +52,12 @@ class Textbook(nn.Module):
         self.register_buffer("mean", torch.tensor([0.48502, 0.45796, 0.40760]).view(1, 3, 1, 1))
         self.parts.requires_grad_(False)
 
-    def fill(self, encoder: Iterable[tuple[Tensor, Tensor]], decoder: Iterable[tuple[Tensor, Tensor]]) -> "Textbook":
-        """Copy (weight, bias) pairs into the convolutions, in their order."""
-        for part, pairs in ((self.parts, encoder), (self.decoder, decoder)):
-            convolutions = [module for module in part.modules() if isinstance(module, nn.Conv2d)]
-            for convolution, (weight, bias) in zip(convolutions, pairs, strict=True):
-                convolution.weight.data.copy_(weight)
-                convolution.bias.data.copy_(bias)
+    def fill(self, encoder: nn.Module, decoder: nn.Module) -> "Textbook":
+        """Copy the weights of other networks' convolutions, in their order."""
+        for part, source in ((self.parts, encoder), (self.decoder, decoder)):
+            for ours, theirs in zip(convolutions(part), convolutions(source), strict=True):
+                ours.weight.data.copy_(theirs.weight)
+                ours.bias.data.copy_(theirs.bias)
         return self
 
     def encode(self, images: Tensor) -> list[Tensor]:

@@ -4,6 +4,7 @@ from torch import nn
 
 from adain.backbones import BACKBONES, Backbone
 from adain.decoders import mirror
+from tests.test_backbones import LAYERS
 
 
 def widths(decoder):
@@ -24,7 +25,7 @@ def test_the_mirror_of_vgg19_is_the_papers():
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_has_a_mirror_of_its_shape(name):
-    layer = {"resnet18": "layer2", "resnet50": "layer1", "densenet121": "features.denseblock2"}.get(name, "relu3_1")
+    layer = LAYERS.get(name, "relu3_1")
     backbone = Backbone(name, [layer], "random")
     images = torch.rand(1, 3, 64, 96)
     assert mirror(backbone, layer)(backbone(images)[layer]).shape == images.shape
