@@ -1,13 +1,20 @@
 """The `adain` command: a table of typed functions, whose signatures are the flags and whose docstrings are the help."""
 
 import inspect
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from docstring_parser import parse
 from jsonargparse import ArgumentParser
+
+SETTINGS = ("gatys",)
+"""Methods without weights, whose constructors' arguments are flags: --gatys.steps 100."""
+
+Settings = dict[str, dict[str, Any]]
+"""Such arguments, by method."""
 
 # torch is imported by the functions that need it, so that help and wrong usage answer at once.
 
@@ -21,10 +28,14 @@ def stylize(
     alpha: float = 1.0,
     size: int | None = None,
     style_size: int | None = None,
+    style_weight: list[float] | None = None,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    log: str | None = None,
+    snapshot_every: int = 0,
     seed: int = 0,
     quiet: bool = False,
+    settings: Settings | None = None,
 ) -> int:
     """Paint pictures in the style of another.
 
@@ -33,34 +44,48 @@ def stylize(
         style: the picture whose style they take; several are mixed.
         output: the file to write, or a folder if the name has no suffix; by default
             CONTENT__STYLE.png beside each content.
-        method: the kind of network, with its embedded weights.
+        method: the kind of network, with its embedded weights; or gatys, whose own settings --method gatys --help
+            tells.
         checkpoint: a file of weights to use instead of the method's embedded ones.
         alpha: strength of the style, 0 to 1.
         size: shorter side of the result in pixels; by default the content's.
         style_size: shorter side that the style is brought to, in pixels; larger makes coarser strokes.
+        style_weight: share of each of several styles, of any sum; by default even.
         device: auto, cpu, cuda, mps, or any other that torch knows.
         precision: of the network's arithmetic.
+        log: folder for what an optimisation (gatys) records: losses as CSV, curves and events, snapshots.
+        snapshot_every: steps of an optimisation between snapshots of it; 0 for none.
         seed: of whatever a method draws at random.
         quiet: print nothing but errors.
+        settings: of a method without weights.
     """
     jobs = plan_outputs(content, style, output)
     import torch
 
     from adain import images, inference
+    from adain.watch import Watch
 
     torch.manual_seed(seed)
-    ready = inference.prepare(checkpoint or method, device, precision)
-    code = inference.encode_style(ready, style, style_size)
+    own = dict((settings or {}).get(method, {}))
     failures = []
-    for source, target in jobs.items():
-        try:
-            picture = inference.stylize(source, code, ready, alpha=alpha, size=size)
-        except OSError as error:
-            failures.append(error)
-            continue
-        images.save(picture, target)
-        if not quiet:
-            print(target)
+    with Watch(log, snapshot_every, quiet) as watch:
+        if method in SETTINGS and not checkpoint:
+            own |= {"seed": seed, "callback": watch}
+        elif log or snapshot_every:
+            raise ValueError(f"{method} paints in one pass; --log and --snapshot-every are for gatys")
+        ready = inference.prepare(checkpoint or method, device, precision, **own)
+        code = inference.encode_style(ready, style, style_size, style_weight)
+        for source, target in jobs.items():
+            try:
+                picture = inference.stylize(source, code, ready, alpha=alpha, size=size)
+            except OSError as error:
+                failures.append(error)
+                continue
+            images.save(picture, target)
+            if not quiet:
+                print(target)
+            if watch.stopped:
+                break
     if len(failures) == len(jobs):
         raise failures[0]
     for failure in failures:
@@ -69,7 +94,14 @@ def stylize(
 
 
 def grid(
-    content: str, style: str, output: str, size: int | None = None, alpha: float = 1.0, method: str = "adain"
+    content: str,
+    style: str,
+    output: str,
+    method: str = "adain",
+    alpha: float = 1.0,
+    size: int | None = None,
+    style_size: int | None = None,
+    settings: Settings | None = None,
 ) -> int:
     """Paint every picture of a folder in every style of another, with a contact sheet of them all.
 
@@ -77,13 +109,16 @@ def grid(
         content: folder of contents.
         style: folder of styles.
         output: folder to write to; the sheet is sheet.png in it.
-        size: shorter side of the results in pixels; by default each content's.
-        alpha: strength of the style, 0 to 1.
         method: a method's name, or a file of weights.
+        alpha: strength of the style, 0 to 1.
+        size: shorter side of the results in pixels; by default each content's.
+        style_size: shorter side that the styles are brought to, in pixels.
+        settings: of methods without weights.
     """
-    from adain.grid import write_grid
+    from adain.grid import Case, write_grid
 
-    print(write_grid(content, style, output, method=method, alpha=alpha, size=size))
+    case = Case(method, method, (settings or {}).get(method, {}), alpha, size, style_size)
+    print(write_grid(case, content, style, output))
     return 0
 
 
@@ -94,6 +129,9 @@ def evaluate(
     method: list[str] | None = None,
     alpha: float = 1.0,
     device: str = "auto",
+    perceptual: bool = False,
+    tensorboard: bool = False,
+    settings: Settings | None = None,
 ) -> int:
     """Judge methods on every pair of two folders: how much style (S, G), how much content (C, SSIM), how long.
 
@@ -101,13 +139,57 @@ def evaluate(
         content: folder of contents.
         style: folder of styles.
         output: folder to write the figures, the table and the contact sheet to.
-        method: names of methods, or files of weights; by default adain.
+        method: names of methods, files of weights, or folders of results that were painted before, named as grid
+            names them; by default adain.
         alpha: strength of the style, 0 to 1.
         device: as of stylize.
+        perceptual: LPIPS, FID and ArtFID too; downloads their networks once.
+        tensorboard: the means and the sheet as events in the output folder too.
+        settings: of methods without weights.
     """
-    from adain.grid import evaluate, markdown
+    from adain.grid import Case, evaluate, markdown
+    from adain.metrics import SIDE
 
-    print(markdown(evaluate(method or ["adain"], content, style, output, alpha, device)), end="")
+    own = settings or {}
+    cases = [Case(name, name, own.get(name, {}), alpha, SIDE, SIDE) for name in method or ["adain"]]
+    print(markdown(evaluate(cases, content, style, output, device, perceptual, tensorboard)), end="")
+    return 0
+
+
+def sweep(
+    content: str,
+    style: str,
+    output: str,
+    vary: dict[str, list[Any]] | None = None,
+    cases: dict[str, dict[str, Any]] | None = None,
+    method: str = "gatys",
+    alpha: float = 1.0,
+    size: int = 256,
+    style_size: int = 256,
+    device: str = "auto",
+    settings: Settings | None = None,
+) -> int:
+    """Run a method over values of its flags: a labelled contact sheet, figures, losses and their curves.
+
+    Args:
+        content: folder of contents.
+        style: folder of styles.
+        output: folder to write to.
+        vary: values by flag, {optimizer: [lbfgs, adam]}; several flags make a grid, the last one across.
+        cases: or flags by label, {quick: {steps: 50, optimizer: adam}}.
+        method: whose flags they are; method, alpha, size and style_size can vary too.
+        alpha: strength of the style, 0 to 1.
+        size: shorter side of contents and results in pixels.
+        style_size: of the styles.
+        device: as of stylize.
+        settings: of methods without weights.
+    """
+    from adain.grid import Case, evaluate, markdown, variations
+
+    base = Case("", method, (settings or {}).get(method, {}), alpha, size, style_size)
+    chosen = variations(base, vary or {}, cases or {})
+    across = len(list(vary.values())[-1]) if vary else None
+    print(markdown(evaluate(chosen, content, style, output, device, memory=False, columns=across)), end="")
     return 0
 
 
@@ -125,7 +207,13 @@ def convert(source: str, output: str) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[..., int]] = {"stylize": stylize, "grid": grid, "evaluate": evaluate, "convert": convert}
+COMMANDS: dict[str, Callable[..., int]] = {
+    "stylize": stylize,
+    "grid": grid,
+    "evaluate": evaluate,
+    "sweep": sweep,
+    "convert": convert,
+}
 
 
 def plan_outputs(content: list[str], style: list[str], output: str | None) -> dict[Path, Path]:
@@ -156,6 +244,10 @@ def plan_outputs(content: list[str], style: list[str], output: str | None) -> di
     return dict(zip(contents, targets, strict=True))
 
 
+LISTS: dict[Any, type] = {list[str]: str, list[str] | None: str, list[float] | None: float}
+"""Parameters whose flags take several values."""
+
+
 class Parser(ArgumentParser):
     """A parser made from a function's signature, whose errors take one line."""
 
@@ -165,18 +257,28 @@ class Parser(ArgumentParser):
         sys.exit(2)
 
     @classmethod
-    def of(cls, function: Callable[..., int], prog: str) -> "Parser":
-        """Flags from the parameters, types and defaults from the signature, help from the docstring."""
+    def of(cls, function: Callable[..., int], prog: str, methods: Iterable[str] = ()) -> "Parser":
+        """Flags from the parameters, types and defaults from the signature, help from the docstring.
+
+        `methods` adds the settings of these, which are in `SETTINGS`.
+        """
         doc = parse(inspect.getdoc(function) or "")
         texts = {entry.arg_name: entry.description for entry in doc.params}
         parser = cls(prog=prog, description=doc.short_description)
-        for name, parameter in inspect.signature(function).parameters.items():
+        parser.add_argument("--config", action="config", help="a YAML file with any of these flags")
+        parameters = dict(inspect.signature(function).parameters)
+        if parameters.pop("settings", None) and methods:
+            from adain.methods import METHODS
+
+            for method in methods:
+                parser.add_class_arguments(METHODS[method], method, skip={"seed", "callback"})
+        for name, parameter in parameters.items():
             flag, help_ = "--" + name.replace("_", "-"), texts[name]
             if parameter.annotation is bool:
                 parser.add_argument(flag, action="store_true", help=help_)
-            elif parameter.annotation in (list[str], list[str] | None):
-                required = parameter.default is parameter.empty
-                parser.add_argument(flag, nargs="+", type=str, required=required, help=help_)
+            elif parameter.annotation in LISTS:
+                required, kind = parameter.default is parameter.empty, LISTS[parameter.annotation]
+                parser.add_argument(flag, nargs="+", type=kind, required=required, help=help_)
             elif parameter.default is parameter.empty:
                 parser.add_argument(flag, type=parameter.annotation, required=True, help=help_)
             else:
@@ -205,7 +307,18 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
 
 def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
     """Call `function` with the flags in `args` (by default the command line's)."""
-    return guarded(lambda: function(**Parser.of(function, prog).parse_args(args).as_dict()))
+    words = sys.argv[1:] if args is None else args
+    method = inspect.signature(function).parameters.get("method")
+    default = method.default if method else None
+    named = [name for name in SETTINGS if name == default or any(name in re.split(r"[-=.]", word) for word in words)]
+
+    def call() -> int:
+        parsed = Parser.of(function, prog, named).parse_args(words).as_dict()
+        del parsed["config"]
+        settings = {name: parsed.pop(name) for name in named if name in parsed}
+        return function(**parsed, **({"settings": settings} if settings else {}))
+
+    return guarded(call)
 
 
 def guarded(call: Callable[[], int | None]) -> int:

@@ -3,7 +3,8 @@
 from collections import OrderedDict
 from typing import Literal
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from adain.backbones import POOL, Backbone, Padding, check_choice
 
@@ -23,16 +24,30 @@ def mirror(backbone: Backbone, layer: str, norm: Norm = "none", padding: Padding
     net = OrderedDict[str, nn.Module]()
     for i in range(len(widths) - 1, 0, -1):
         if widths[i] == POOL:
-            net[f"up{i}"] = nn.Upsample(scale_factor=2)
             continue
-        inputs = widths[i]
         outputs = next(width for width in reversed(widths[:i]) if width != POOL)
-        net[f"conv{i}"] = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode=padding)
+        convolution = UpConv2d if widths[i + 1 : i + 2] == [POOL] else nn.Conv2d
+        net[f"conv{i}"] = convolution(widths[i], outputs, 3, padding=1, padding_mode=padding)
         if i > 1:
             if kind := NORMS[norm]:
                 net[f"norm{i}"] = kind(outputs, affine=True)
             net[f"relu{i}"] = nn.ReLU(inplace=True)
     return _initialise(nn.Sequential(net))
+
+
+class UpConv2d(nn.Conv2d):
+    """A 3x3 convolution of its input upsampled by 2 (nearest), equal to `nn.Upsample` and `nn.Conv2d` in turn.
+
+    The four pixels that share a value share the sums of their weights: one transposed 4x4 convolution of stride 2, with
+    less than half of the products, and nothing of the upsampled size but the result.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C', 2 H, 2 W)."""
+        kernel = F.pad(self.weight, (1, 1, 1, 1)).unfold(2, 4, 1).unfold(3, 4, 1).sum((2, 3))
+        # Reflected beyond its border, an upsampled picture repeats its last pixel.
+        x = F.pad(x, (1, 1, 1, 1), mode="replicate" if self.padding_mode == "reflect" else "constant")
+        return F.conv_transpose2d(x, kernel.flip(2, 3).transpose(0, 1), self.bias, stride=2, padding=3)
 
 
 def _initialise(decoder: nn.Sequential) -> nn.Sequential:

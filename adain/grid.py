@@ -1,54 +1,89 @@
 """Methods x contents x styles: the pictures, one contact sheet of them, and their figures."""
 
 import csv
+import itertools
 import json
+import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import geometric_mean, mean, median
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from adain import images, inference, metrics
+from adain.methods import METHODS
+from adain.watch import Watch, write_losses
 
 CELL = 256  # pixels a side of a contact sheet's places
 UNCHANGED = "content"  # the row of the content as it is, against which methods are seen
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One result of a grid: (1, 3, H, W), RGB in [0, 1], and how long it took, style encoding not included."""
+class Case:
+    """One way to paint: a method or a folder of results, its settings, and how it is called.
 
+    `label` names it in tables and on sheets; the rest is as `adain.stylize` takes it.
+    """
+
+    label: str
     method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    alpha: float = 1.0
+    size: int | None = None
+    style_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One result of a grid: (1, 3, H, W), RGB in [0, 1].
+
+    `seconds` it took, style encoding not included; `losses` at each step of an optimisation, as of `adain.watch`.
+    """
+
+    case: Case
     content: Path
     style: Path
     picture: Tensor
-    seconds: float
+    seconds: float | None = None
+    losses: Sequence[Mapping[str, float]] = ()
 
 
 def paint(
-    methods: Sequence[str],
-    contents: Sequence[Path],
-    styles: Sequence[Path],
-    alpha: float = 1.0,
-    size: int | None = None,
-    style_size: int | None = None,
-    device: str = "auto",
+    cases: Sequence[Case], contents: Sequence[Path], styles: Sequence[Path], device: str = "auto"
 ) -> Iterator[Cell]:
-    """Every content in every style by every method; arguments and errors as of `adain.stylize`."""
-    for name in methods:
-        ready = inference.prepare(name, device)
-        codes = [inference.encode_style(ready, path, style_size) for path in styles]
+    """Every content in every style in every way; errors as of `adain.stylize`.
+
+    A folder as the method holds results that were painted before, or elsewhere, named as `write_grid` names them.
+    """
+    for case in cases:
+        if case.method not in METHODS and Path(case.method).is_dir():
+            for content, style in ((content, style) for content in contents for style in styles):
+                path = Path(case.method) / _result(content, style)
+                yield Cell(case, content, style, images.load_picture(path, case.size))
+            continue
+        watch = Watch(quiet=True)
+        settings = {**case.settings, **({"callback": watch} if case.method == "gatys" else {})}
+        ready = inference.prepare(case.method, device, **settings)
+        codes = [inference.encode_style(ready, path, case.style_size) for path in styles]
         for content in contents:
-            source = images.load_picture(content, size)
+            source = images.load_picture(content, case.size)
             for style, code in zip(styles, codes, strict=True):
+                watch.rows = []
                 start = time.perf_counter()
-                picture = inference.stylize(source, code, ready, alpha=alpha).cpu()
-                yield Cell(name, content, style, picture, time.perf_counter() - start)
+                picture = inference.stylize(source, code, ready, alpha=case.alpha).cpu()
+                yield Cell(case, content, style, picture, time.perf_counter() - start, watch.rows)
+
+
+def _result(content: Path, style: Path) -> str:
+    return f"{content.stem}__{style.stem}.png"
 
 
 def _thumbnail(picture: Image.Image) -> Image.Image:
@@ -57,98 +92,188 @@ def _thumbnail(picture: Image.Image) -> Image.Image:
     return small
 
 
-def contact_sheet(rows: Sequence[Sequence[Image.Image | None]], gap: int = 6) -> Image.Image:
-    """Thumbnails in rows and columns on white; None leaves a place empty."""
-    step = CELL + gap
-    sides = [count * step + gap for count in (max(map(len, rows)), len(rows))]
-    sheet = Image.new("RGB", (sides[0], sides[1]), "white")
+Tile = tuple[Image.Image, str] | None
+"""A thumbnail and its caption, or an empty place."""
+
+
+def contact_sheet(rows: Sequence[Sequence[Tile]], gap: int = 6) -> Image.Image:
+    """Thumbnails in rows and columns on white, each below its caption."""
+    line = 22 if any(tile and tile[1] for row in rows for tile in row) else 0
+    across, down = CELL + gap, CELL + gap + line
+    sheet = Image.new("RGB", (max(map(len, rows)) * across + gap, len(rows) * down + gap), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
     for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            if picture is not None:
-                left, top = ((CELL - side) // 2 for side in picture.size)
-                sheet.paste(picture, (gap + x * step + left, gap + y * step + top))
+        for x, tile in enumerate(row):
+            if tile:
+                picture, caption = tile
+                left, above = ((CELL - side) // 2 for side in picture.size)
+                draw.text((gap + x * across, gap + y * down), caption, "black", font)
+                sheet.paste(picture, (gap + x * across + left, gap + line + y * down + above))
     return sheet
 
 
-def write_grid(
-    content: str | Path,
-    style: str | Path,
-    output: str | Path,
-    method: str = "adain",
-    alpha: float = 1.0,
-    size: int | None = None,
-) -> Path:
+def write_grid(case: Case, content: str | Path, style: str | Path, output: str | Path) -> Path:
     """Paint every content of a folder in every style of another into `output`; returns the contact sheet's path.
 
     The sheet shows the styles above and the contents on the left. Raises as `adain.stylize` does.
     """
     contents, styles = images.files(Path(content)), images.files(Path(style))
-    names = {(c, s): f"{c.stem}__{s.stem}.png" for c in contents for s in styles}
+    names = {(c, s): _result(c, s) for c in contents for s in styles}
     if len(set(names.values())) < len(names):
         raise ValueError("several pictures of a folder have the same name; results would overwrite each other")
-    rows: list[list[Image.Image | None]] = [[None, *map(_thumbnail, map(images.read, styles))]]
-    for cell in paint([method], contents, styles, alpha, size):
+    rows: list[list[Tile]] = [[None, *((_thumbnail(images.read(path)), "") for path in styles)]]
+    for cell in paint([case], contents, styles):
         images.save(cell.picture, Path(output) / names[cell.content, cell.style])
         if cell.style == styles[0]:
-            rows.append([_thumbnail(images.read(cell.content))])
-        rows[-1].append(_thumbnail(images.to_image(cell.picture)))
+            rows.append([(_thumbnail(images.read(cell.content)), "")])
+        rows[-1].append((_thumbnail(images.to_image(cell.picture)), ""))
     return _write_sheet(rows, Path(output))
 
 
 def evaluate(
-    methods: Sequence[str],
+    cases: Sequence[Case],
     content: str | Path,
     style: str | Path,
     output: str | Path,
-    alpha: float = 1.0,
     device: str = "auto",
+    perceptual: bool = False,
+    tensorboard: bool = False,
+    memory: bool = True,
+    columns: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Judge methods on every pair of two folders; returns a row of means for each, the unchanged content first.
+    """Judge cases on every pair of two folders; returns a row of means for each, the unchanged content first.
 
-    Contents and styles are first brought to a shorter side of `metrics.SIDE` pixels. Figures are those of
-    `metrics.scores` and SSIM (Wang et al. 2004) to the content; means are geometric but SSIM's, seconds a median.
-    Writes figures.csv and figures.json with a row for each pair, table.md and sheet.png into `output`.
+    Everything is judged at a shorter side of `metrics.SIDE` pixels. Figures are those of `metrics.scores` and SSIM
+    (Wang et al. 2004) to the content; `perceptual` adds those of `metrics.Perceptual`. S, C and G have geometric means;
+    seconds, of a picture whose style is encoded, a median; the loss is an optimisation's lowest. `memory` adds MiB:
+    the peak of a process of its own that paints one pair, or of the accelerator in it.
+
+    Writes figures.csv and figures.json with a row for each pair, table.md and sheet.png, with `columns` results in a
+    row, into `output`; the losses of optimisations as `adain.watch.write_losses` does; and with `tensorboard` the
+    means and the sheet as events.
+
+    Raises as `adain.stylize` and `metrics.Perceptual` do, before anything is written.
     """
     contents, styles = images.files(Path(content)), images.files(Path(style))
-    network = metrics.judge()
+    network, judges = metrics.judge(), metrics.Perceptual() if perceptual else None
     pictures = {path: images.load_picture(path, metrics.SIDE) for path in (*contents, *styles)}
     with torch.inference_mode():
         features = {path: network(picture) for path, picture in pictures.items()}
 
-    def judged(cell: Cell, seen: metrics.Features) -> dict[str, Any]:
-        names = {"method": cell.method, "content": cell.content.name, "style": cell.style.name}
-        found = metrics.scores(seen, features[cell.content], features[cell.style])
-        return {**names, **found, "SSIM": metrics.ssim(cell.picture, pictures[cell.content]), "seconds": cell.seconds}
-
-    unchanged = (Cell(UNCHANGED, c, s, pictures[c], 0.0) for c in contents for s in styles)
-    figures, results = [judged(cell, features[cell.content]) for cell in unchanged], {}
-    for cell in paint(methods, contents, styles, alpha, metrics.SIDE, metrics.SIDE, device):
+    def judged(cell: Cell) -> dict[str, Any]:
+        height, width = pictures[cell.content].shape[2:]
+        picture = images.to_tensor(images.to_image(cell.picture).resize((width, height), Image.Resampling.LANCZOS))
         with torch.inference_mode():
-            figures.append(judged(cell, network(cell.picture)))
-        results[cell.method, cell.content, cell.style] = _thumbnail(images.to_image(cell.picture))
-    small = {path: _thumbnail(images.to_image(picture)) for path, picture in pictures.items()}
-    rows = [[small[c], small[s], *(results[m, c, s] for m in methods)] for c in contents for s in styles]
-    table = [_mean([figure for figure in figures if figure["method"] == name]) for name in (UNCHANGED, *methods)]
+            found = metrics.scores(network(picture), features[cell.content], features[cell.style])
+        found["SSIM"] = metrics.ssim(picture, pictures[cell.content])
+        if judges:
+            found["LPIPS"] = judges.add(cell.case.label, picture, pictures[cell.content], pictures[cell.style])
+        names = {"method": cell.case.label, "content": cell.content.name, "style": cell.style.name}
+        loss = {"loss": min((row["total"] for row in cell.losses), default=None)} if iterative else {}
+        return {**names, **found, **loss, "seconds": cell.seconds}
+
+    iterative = any(case.method == "gatys" for case in cases)
+    unchanged = Case(UNCHANGED, UNCHANGED)
+    figures = [judged(Cell(unchanged, c, s, pictures[c])) for c in contents for s in styles]
+    results, losses = {}, defaultdict[str, list[Sequence[Mapping[str, float]]]](list)
+    for cell in paint(cases, contents, styles, device):
+        figures.append(judged(cell))
+        key = cell.case.label, cell.content, cell.style
+        results[key] = _thumbnail(images.to_image(cell.picture)), Path(cell.case.label).name
+        if cell.losses:
+            losses[cell.case.label].append(cell.losses)
+    table = []
+    for case in (unchanged, *cases):
+        row = _mean([figure for figure in figures if figure["method"] == case.label])
+        if judges:
+            row["FID"] = judges.fid(case.label)
+            row["ArtFID"] = (1 + row["LPIPS"]) * (1 + row["FID"])
+        if memory:
+            row["MiB"] = row["seconds"] and _peak_memory(case, contents[0], styles[0], device)
+        table.append(row)
+    rows: list[list[Tile]] = []
+    for c, s in ((c, s) for c in contents for s in styles):
+        inputs: list[Tile] = [(_thumbnail(images.to_image(pictures[path])), path.stem) for path in (c, s)]
+        painted = [results[case.label, c, s] for case in cases]
+        for i in range(0, len(cases), columns or len(cases)):
+            rows.append([*(inputs if not i else (None, None)), *painted[i : i + (columns or len(cases))]])
     _write_sheet(rows, Path(output))
     _write_figures(figures, table, Path(output))
+    if losses:
+        write_losses(losses, Path(output))
+    if tensorboard:
+        _write_events(table, Path(output))
     return table
 
 
+def variations(base: Case, vary: Mapping[str, Sequence[Any]], cases: Mapping[str, Mapping[str, Any]]) -> list[Case]:
+    """Cases that differ from `base`: every combination of the values in `vary`, or each of `cases` by its label.
+
+    Names are fields of `Case`, or else settings of its method. Raises ValueError if there is nothing to vary.
+    """
+    grid = [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())] if vary else []
+    named = {", ".join(f"{name} {value}" for name, value in changes.items()): changes for changes in grid}
+    named |= {label: dict(changes) for label, changes in cases.items()}
+    if not named:
+        raise ValueError("nothing to vary; give values, as in --vary '{optimizer: [lbfgs, adam]}'")
+    fields = {"method", "alpha", "size", "style_size"}
+    return [
+        replace(
+            base,
+            label=label,
+            settings={**base.settings, **{name: value for name, value in changes.items() if name not in fields}},
+            **{name: value for name, value in changes.items() if name in fields},
+        )
+        for label, changes in named.items()
+    ]
+
+
 def _mean(figures: list[dict[str, Any]]) -> dict[str, Any]:
-    columns = {name: [figure[name] for figure in figures] for name in figures[0]}
-    means = {name: geometric_mean(columns[name]) if min(columns[name]) > 0 else 0.0 for name in ("S", "C", "G")}
-    rest = {"SSIM": mean(columns["SSIM"]), "seconds": median(columns["seconds"]), "pairs": len(figures)}
-    return {"method": figures[0]["method"], **means, **rest}
+    row: dict[str, Any] = {"method": figures[0]["method"], "pairs": len(figures)}
+    for name in (name for name in figures[0] if name not in ("method", "content", "style")):
+        values = [figure[name] for figure in figures]
+        if name in ("S", "C", "G"):
+            row[name] = geometric_mean(values) if min(values) > 0 else 0.0
+        else:
+            row[name] = None if None in values else median(values) if name == "seconds" else mean(values)
+    return row
+
+
+def _peak_memory(case: Case, content: Path, style: Path, device: str) -> float:
+    """MiB at the peak of painting one pair, in a fresh process: in this one others' peaks would hide it."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_paint_one, case, content, style, device).result() / 2**20
+
+
+def _paint_one(case: Case, content: Path, style: Path, device: str) -> int:
+    """Bytes at the peak of this process, or of its accelerator, after one picture."""
+    next(paint([case], [content], [style], device))
+    if torch.cuda.is_available() and device != "cpu":
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "linux":  # getrusage would count the parent's pages, inherited until exec
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
 
 
 def markdown(table: list[dict[str, Any]]) -> str:
     """Rows as a Markdown table."""
     lines = [list(table[0]), ["---"] * len(table[0])]
-    lines += [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row.values()] for row in table]
+    lines += [[_format(cell) for cell in row.values()] for row in table]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _write_sheet(rows: Sequence[Sequence[Image.Image | None]], output: Path) -> Path:
+def _format(cell: Any) -> str:
+    if isinstance(cell, float):
+        return f"{cell:.0f}" if cell >= 100 else f"{cell:.3f}"
+    return "" if cell is None else str(cell)
+
+
+def _write_sheet(rows: Sequence[Sequence[Tile]], output: Path) -> Path:
     with images.replacing(output / "sheet.png") as temporary:
         contact_sheet(rows).save(temporary)
     return output / "sheet.png"
@@ -163,3 +288,15 @@ def _write_figures(figures: list[dict[str, Any]], table: list[dict[str, Any]], o
         writer = csv.DictWriter(file, list(figures[0]))
         writer.writeheader()
         writer.writerows(figures)
+
+
+def _write_events(table: list[dict[str, Any]], output: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(output)) as board:
+        board.add_text("table", markdown(table))
+        board.add_image("sheet", images.to_tensor(images.read(output / "sheet.png"))[0])
+        for row in table:
+            for name, value in row.items():
+                if isinstance(value, float):
+                    board.add_scalar(f"{name}/{Path(row['method']).name}", value)

@@ -1,8 +1,9 @@
 """Stylising: the one call that the command line and everything else use."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +21,16 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def prepare(method: str | Path | Method = "adain", device: str = "auto", precision: Precision = "auto") -> Method:
+def prepare(
+    method: str | Path | Method = "adain", device: str = "auto", precision: Precision = "auto", **settings: Any
+) -> Method:
     """A method ready to stylise.
 
     Args:
         method: a name (its embedded weights), a file of weights, or a method already built.
         device: any of torch's; `auto` is the first of cuda, mps and cpu that there is.
         precision: of the network; statistics are float32 in all. `auto` is fp32.
+        settings: arguments of a method without weights, such as `adain.methods.Gatys`.
 
     Raises:
         ValueError: unknown name or choice, weights that do not fit, a device that is not there.
@@ -34,21 +38,40 @@ def prepare(method: str | Path | Method = "adain", device: str = "auto", precisi
     """
     check_choice("precision", precision, DTYPES)
     target = _device(device)
-    built = method if isinstance(method, Method) else weights.load(method)
+    built = method if isinstance(method, Method) else weights.load(method, **settings)
     return built.to(target, DTYPES[precision]).to(memory_format=torch.channels_last)
 
 
-def encode_style(method: Method, style: Picture | Sequence[Picture], size: int | None = None) -> StyleCode:
-    """The code of a style, or the even mixture of several styles' codes; reusable with any content.
+def encode_style(
+    method: Method,
+    style: Picture | Sequence[Picture],
+    size: int | None = None,
+    style_weight: Sequence[float] | None = None,
+) -> StyleCode:
+    """The code of a style, or the mixture of several styles' codes; reusable with any content.
 
-    `size` sets the shorter side of each style in pixels: larger styles paint with coarser strokes.
+    Args:
+        method: what `prepare` returned.
+        style: a picture, or several.
+        size: shorter side of each style in pixels: larger styles paint with coarser strokes.
+        style_weight: share of each style, of any sum; even by default.
+
+    Raises:
+        ValueError: no style, or weights that are not one for each, positive in sum and none negative.
+        OSError: a picture that cannot be read.
     """
     styles = list(style) if isinstance(style, Sequence) and not isinstance(style, str) else [style]
     if not styles:
         raise ValueError("no style given; name at least one picture")
+    shares = list(style_weight or [1.0] * len(styles))
+    if len(shares) != len(styles) or min(shares) < 0 or not 0 < sum(shares) < float("inf"):
+        raise ValueError(
+            f"style weights are one for each of {len(styles)} styles, none below 0, not all 0: not {shares}"
+        )
     with torch.inference_mode():
         codes = [method.encode_style(_pad(_tensor(one, size, method), method.stride, 1)) for one in styles]
-    return {name: torch.stack([code[name] for code in codes]).mean(0) for name in codes[0]}
+        weighted = [(code, share / sum(shares)) for code, share in zip(codes, shares, strict=True)]
+        return {name: torch.stack([code[name] * share for code, share in weighted]).sum(0) for name in codes[0]}
 
 
 def stylize(
@@ -59,21 +82,25 @@ def stylize(
     alpha: float = 1.0,
     size: int | None = None,
     style_size: int | None = None,
+    style_weight: Sequence[float] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
+    **settings: Any,
 ) -> Tensor:
     """Paint `content` in `style`: (B, 3, H, W), RGB in [0, 1], float32, of exactly the content's size.
 
     Args:
         content: a picture.
-        style: a picture, several to mix evenly, or what `encode_style` returned.
+        style: a picture, several to mix, or what `encode_style` returned.
         method: a name, a file of weights, or, to load it only once, what `prepare` returned, which then also
             settles `device` and `precision`.
         alpha: strength, from 0 (the content as the network rebuilds it) to 1.
         size: shorter side of the content, and so of the result, in pixels; by default as it is.
         style_size: the same for the styles.
+        style_weight: share of each of several styles.
         device: as `prepare` takes it.
         precision: as `prepare` takes it.
+        settings: as `prepare` takes them.
 
     Raises:
         ValueError: a setting out of range, or anything `prepare` raises.
@@ -81,8 +108,8 @@ def stylize(
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha lies between 0 (content) and 1 (style), not at {alpha}")
-    ready = method if isinstance(method, Method) else prepare(method, device, precision)
-    code = style if isinstance(style, dict) else encode_style(ready, style, style_size)
+    ready = method if isinstance(method, Method) else prepare(method, device, precision, **settings)
+    code = style if isinstance(style, dict) else encode_style(ready, style, style_size, style_weight)
     picture = _tensor(content, size, ready)
     height, width = picture.shape[2:]
     with torch.inference_mode():
@@ -105,7 +132,7 @@ def _tensor(picture: Picture, size: int | None, method: Method) -> Tensor:
             batch = F.interpolate(batch, shape, mode="bicubic", antialias=True).clamp(0, 1)
     else:
         batch = images.load_picture(picture, size)
-    like = next(method.parameters())
+    like = next(itertools.chain(method.parameters(), method.buffers()))
     return batch.to(like.device, like.dtype, memory_format=torch.channels_last)
 
 

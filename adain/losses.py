@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from adain import ops
@@ -14,19 +13,30 @@ Features = Mapping[str, Tensor]
 
 
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of two feature maps, in float32 (Huang & Belongie 2017, eq. 12)."""
-    return F.mse_loss(features.float(), target.float())
+    """Mean squared difference of two feature maps, (B,) in float32 at least (Huang & Belongie 2017, eq. 12)."""
+    return (ops.widened(features) - target).square().flatten(1).mean(1)
 
 
 def style_loss(features: Tensor, style: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
     """Squared differences of channel means and standard deviations of one layer (Huang & Belongie 2017, eq. 13).
 
-    `reduction` is over channels; over the batch it is always the mean. The authors sum, which gives deeper layers
-    more weight; `mean` is what later implementations settled on.
+    Each (B,) in float32. `reduction` is over channels: the authors sum, which gives deeper layers more weight; `mean`
+    is what later implementations settled on.
     """
     (mean, std), (style_mean, style_std) = ops.mean_std(features), ops.mean_std(style)
-    loss = F.mse_loss(mean, style_mean) + F.mse_loss(std, style_std)
-    return loss * features.shape[1] if reduction == "sum" else loss
+    squares = (mean - style_mean).square() + (std - style_std).square()
+    return squares.flatten(1).sum(1) if reduction == "sum" else squares.flatten(1).mean(1)
+
+
+def gram_loss(features: Tensor, gram: Tensor) -> Tensor:
+    """Squared distance of the Gram matrix of `features` from another, (B,) (Johnson et al. 2016, eq. 4)."""
+    return (ops.gram(features) - gram).square().flatten(1).sum(1)
+
+
+def total_variation(picture: Tensor) -> Tensor:
+    """Mean squared difference of neighbours, down plus across, (B,) (Mahendran & Vedaldi 2015, eq. 6, beta 2)."""
+    down, across = (ops.widened(picture).diff(dim=dim) for dim in (2, 3))
+    return down.square().flatten(1).mean(1) + across.square().flatten(1).mean(1)
 
 
 @dataclass(frozen=True)
@@ -39,18 +49,24 @@ class PerceptualLoss:
     Args:
         content_layer: where the content is compared, and where AdaIN's target is formed.
         style_layers: where channel statistics are compared, each counting the same.
+        content_target: what the content layer should hold: `adain`, the content's features with the style's
+            statistics, which a method that decodes them inverts; or `content`, the content's own features.
         content_weight: factor of the content loss.
         style_weight: factor of the sum of the layers' style losses.
         style_reduction: over channels, see above.
+        relative: divide each pair's content and style loss by the distance of its two pictures from each other, as
+            `adain.metrics.scores` does: then the few pairs that lie far apart do not drown the gradients of the rest.
         reconstruction_weight: factor of the mean squared error, in pixels of [0, 1], of a picture stylised as
             itself; 0 leaves that pass out. It brings alpha 0 nearer to the content.
     """
 
     content_layer: str = "relu4_1"
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    content_target: Literal["adain", "content"] = "adain"
     content_weight: float = 1.0
     style_weight: float = 10.0
     style_reduction: Literal["mean", "sum"] = "mean"
+    relative: bool = False
     reconstruction_weight: float = 0.0
 
     @property
@@ -59,17 +75,26 @@ class PerceptualLoss:
         return tuple(dict.fromkeys((*self.style_layers, self.content_layer)))
 
     def __call__(self, stylized: Features, content: Features, style: Features) -> dict[str, Tensor]:
-        """Unweighted terms by name from the features of three batches: `content`, `style` and `style/<layer>`."""
-        target = ops.adain(content[self.content_layer], *ops.mean_std(style[self.content_layer]))
-        layers = {
-            f"style/{layer}": style_loss(stylized[layer], style[layer], self.style_reduction)
-            for layer in self.style_layers
-        }
-        return {
-            "content": content_loss(stylized[self.content_layer], target),
-            "style": torch.stack(list(layers.values())).sum(),
-            **layers,
-        }
+        """Unweighted terms by name from the features of three batches, each the mean over its pairs.
+
+        They are `content`, `style` and `style/<layer>`. A relative loss takes pictures of one size.
+        """
+        target = content[self.content_layer]
+        apart = style[self.content_layer]
+        if self.content_target == "adain":
+            target = ops.adain(target, *ops.mean_std(apart))
+        terms = {"content": content_loss(stylized[self.content_layer], target)}
+        layers = self._style(stylized, style)
+        if self.relative:
+            terms["content"] /= content_loss(apart, content[self.content_layer]) + 1e-5
+            scale = torch.stack(list(self._style(content, style).values())).sum(0) + 1e-5
+            layers = {layer: loss / scale for layer, loss in layers.items()}
+        terms["style"] = torch.stack(list(layers.values())).sum(0)
+        terms |= {f"style/{layer}": loss for layer, loss in layers.items()}
+        return {name: term.mean() for name, term in terms.items()}
+
+    def _style(self, features: Features, style: Features) -> dict[str, Tensor]:
+        return {layer: style_loss(features[layer], style[layer], self.style_reduction) for layer in self.style_layers}
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the terms, `reconstruction` among them if it is there."""

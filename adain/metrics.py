@@ -1,5 +1,10 @@
 """Quality figures of stylised pictures, as pure functions of features."""
 
+import os
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -60,3 +65,45 @@ def scores(stylized: Features, content: Features, style: Features) -> dict[str, 
         "G": gram_distance(stylized, style) / gram_distance(content, style),
     }
     return {name: ratio.item() for name, ratio in ratios.items()}
+
+
+class Perceptual:
+    """LPIPS, FID and ArtFID by torchmetrics, of any number of methods side by side.
+
+    LPIPS (Zhang et al. 2018, AlexNet) is the distance of a result from its content; FID (Heusel et al. 2017) that of
+    all results from all styles; ArtFID (Wright & Ommer 2022) is (1 + LPIPS) (1 + FID), here with FID's own Inception
+    network. FID is biased upwards by small samples: compare only runs on the same pairs.
+
+    Raises:
+        ValueError: torch-fidelity is not installed.
+        OSError: weights that cannot be downloaded.
+    """
+
+    def __init__(self) -> None:
+        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # no library below loads code from a file
+        from torchmetrics.image.fid import FrechetInceptionDistance
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+        try:
+            self.distance = LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
+            self.inception = FrechetInceptionDistance(normalize=True)
+        except ModuleNotFoundError as error:
+            raise ValueError("LPIPS and FID need torch-fidelity: pip install 'adain[metrics]'") from error
+        except (OSError, RuntimeError) as error:
+            folder = Path(torch.hub.get_dir()) / "checkpoints"
+            raise OSError(
+                f"cannot download the networks of LPIPS and FID ({error}); put their files into {folder}, or do without"
+            ) from error
+        self.found: dict[str, Any] = {}
+
+    def add(self, method: str, picture: Tensor, content: Tensor, style: Tensor) -> float:
+        """Count one result in, all (1, 3, H, W) in [0, 1]; returns its LPIPS."""
+        inception = self.found.setdefault(method, deepcopy(self.inception))
+        inception.update(style, real=True)
+        inception.update(picture, real=False)
+        with torch.inference_mode():
+            return self.distance(picture, content).item()
+
+    def fid(self, method: str) -> float:
+        """Of everything added for this method."""
+        return self.found[method].compute().item()

@@ -23,19 +23,25 @@ def adain(content: Tensor, style_mean: Tensor, style_std: Tensor, eps: float = 1
     `content`. A channel of `content` that is constant comes out as the constant `style_mean`.
     """
     mean, std = mean_std(content, eps)
-    return torch.addcmul(style_mean, content - mean, style_std / std).to(content.dtype)
+    scale = style_std / std
+    return torch.addcmul(style_mean - mean * scale, content, scale).to(content.dtype)  # one pass over the features
 
 
 def gram(features: Tensor) -> Tensor:
-    """Gram matrices F F^T / (C H W) of (B, C, H, W): (B, C, C) in float32 (Johnson et al. 2016, eq. 3)."""
+    """Gram matrices F F^T / (C H W) of (B, C, H, W): (B, C, C) in float32 at least (Johnson et al. 2016, eq. 3)."""
     with torch.autocast(features.device.type, enabled=False):
-        flat = features.float().flatten(2)
+        flat = widened(features).flatten(2)
         return flat @ flat.mT / flat[0].numel()
+
+
+def widened(x: Tensor) -> Tensor:
+    """`x` in float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _statistics(features: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     # Two plain passes: faster on a CPU than torch.var_mean, and as accurate, unlike E[x^2] - E[x]^2.
-    x = features.to(torch.promote_types(features.dtype, torch.float32))
+    x = widened(features)
     mean = x.mean(dim=(2, 3), keepdim=True)
     return mean, ((x - mean).square_().mean(dim=(2, 3), keepdim=True) + eps).sqrt_()
 

@@ -22,7 +22,7 @@ from adain import weights
 from adain.backbones import Backbone, read_file
 from adain.data import Pictures, Sample
 from adain.losses import PerceptualLoss
-from adain.methods import Method
+from adain.methods import Trainable
 from adain.optim import Muon
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class StyleTransfer(LightningModule):
 
     def __init__(
         self,
-        method: Method,
+        method: Trainable,
         loss: PerceptualLoss = PerceptualLoss(),  # noqa: B008 - frozen, and read by the command line
         optimizer: Literal["adam", "muon"] = "adam",
         lr: float = 1e-4,

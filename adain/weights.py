@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
@@ -13,22 +14,32 @@ from adain.methods import METHODS, Method
 State = dict[str, Tensor]
 
 
-def load(name: str | Path = "adain") -> Method:
+def load(name: str | Path = "adain", **settings: Any) -> Method:
     """The method that embedded weights (a key of `METHODS`) or a file describe, in eval mode, float32, frozen.
 
     A file is what `convert` writes, a checkpoint of a training run, or a `decoder.pth` of naoto0804/pytorch-AdaIN.
+    `settings` are arguments of a method that has no weights.
 
     Raises:
-        ValueError: unknown method, or a file whose weights do not fit it.
+        ValueError: unknown method, or a file whose weights do not fit it, or settings where there are weights.
         OSError: no such file.
     """
-    if str(name) in METHODS:
-        name = CHECKPOINTS / f"{name}.safetensors"
-    if not Path(name).is_file():
+    kind = METHODS.get(str(name))
+    if kind and not kind.trained:
+        return kind(**settings).eval()
+    if settings:
+        raise ValueError(f"{name} has weights, which settle its arguments; it takes no {', '.join(settings)}")
+    path = embedded(str(name)) if kind else Path(name)
+    if not path.is_file():
         known = ", ".join(METHODS)
         raise FileNotFoundError(f"{name} is neither a file of weights nor a method; the methods are {known}")
-    state, metadata = read(name)
-    return fill(_build(metadata, name), state, name).eval().requires_grad_(False)
+    state, metadata = read(path)
+    return fill(_build(metadata, path), state, path).eval().requires_grad_(False)
+
+
+def embedded(name: str) -> Path:
+    """The file with a method's embedded weights."""
+    return CHECKPOINTS / f"{name.replace('-', '_')}.safetensors"
 
 
 def _build(metadata: dict[str, str], origin: str | Path) -> Method:

@@ -1,6 +1,8 @@
 """Draw a run's losses: `python -m benchmarks.curve RUN [RUN ...] OUTPUT.png`, runs of one training in their order."""
 
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib
 
@@ -11,24 +13,26 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 LOSSES = ("content", "style", "reconstruction")
 
 
-def main(runs: list[str], output: str) -> None:
+def draw(trainings: Mapping[str, Sequence[str | Path]], output: str | Path) -> None:
+    """A panel for each loss, a colour for each training: its batches thin, its held-out pairs with dots."""
     figure, axes = plt.subplots(1, len(LOSSES), figsize=(10, 3), constrained_layout=True)
-    offset = 0
-    for run in runs:
-        board = EventAccumulator(run, size_guidance={"scalars": 0})
-        board.Reload()
-        for axis, loss in zip(axes, LOSSES, strict=True):
-            for side, style in (("train", {"linewidth": 0.6, "alpha": 0.5}), ("val", {"marker": "."})):
-                tag = f"{side}/{loss}"
-                if tag in board.Tags()["scalars"]:
-                    points = [(offset + event.step + 1, event.value) for event in board.Scalars(tag)]
-                    label = side if run == runs[0] else None
-                    axis.plot(*zip(*points, strict=True), color=f"C{side == 'val':d}", label=label, **style)
-            axis.set(title=f"{loss} loss", xlabel="step", yscale="log")
-        offset += board.Scalars("train/loss")[-1].step + 1
-    axes[0].legend()
+    for colour, (name, runs) in enumerate(trainings.items()):
+        offset = 0
+        for run in runs:
+            board = EventAccumulator(str(run), size_guidance={"scalars": 0})
+            board.Reload()
+            for axis, loss in zip(axes, LOSSES, strict=True):
+                for side, look in (("train", {"linewidth": 0.6, "alpha": 0.4}), ("val", {"marker": "."})):
+                    if f"{side}/{loss}" in board.Tags()["scalars"]:
+                        points = [(offset + event.step + 1, event.value) for event in board.Scalars(f"{side}/{loss}")]
+                        label = f"{name} {side}" if run == runs[0] else None
+                        axis.plot(*zip(*points, strict=True), color=f"C{colour}", label=label, **look)
+            offset += board.Scalars("train/loss")[-1].step + 1
+    for axis, loss in zip(axes, LOSSES, strict=True):
+        axis.set(title=f"{loss} loss", xlabel="step", yscale="log")
+    axes[0].legend(fontsize="small")
     figure.savefig(output, dpi=90)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:-1], sys.argv[-1])
+    draw({"": sys.argv[1:-1]}, sys.argv[-1])

@@ -11,6 +11,9 @@ torch.set_num_threads(2)
 
 ROOT = Path(__file__).parents[1]
 
+QUICK = {"gatys": {"steps": 2}}
+"""Settings of methods that would take long for a test."""
+
 
 @pytest.fixture(autouse=True)
 def seed():

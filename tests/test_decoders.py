@@ -3,22 +3,19 @@ import torch
 from torch import nn
 
 from adain.backbones import BACKBONES, Backbone
-from adain.decoders import mirror
+from adain.decoders import UpConv2d, mirror
 from tests.test_backbones import LAYERS
 
 
-def widths(decoder):
-    return [
-        "up" if isinstance(part, nn.Upsample) else part.out_channels
-        for part in decoder
-        if isinstance(part, nn.Upsample | nn.Conv2d)
-    ]
+def plan(decoder):
+    convolutions = [part for part in decoder if isinstance(part, nn.Conv2d)]
+    return " ".join("up " * isinstance(part, UpConv2d) + str(part.out_channels) for part in convolutions)
 
 
 def test_the_mirror_of_vgg19_is_the_papers():
     decoder = mirror(Backbone("vgg19", ["relu4_1"], "random"), "relu4_1")
     assert decoder[0].in_channels == 512
-    assert widths(decoder) == [256, "up", 256, 256, 256, 128, "up", 128, 64, "up", 64, 3]
+    assert plan(decoder) == "256 up 256 256 256 128 up 128 64 up 64 3"
     assert isinstance(decoder[-1], nn.Conv2d), "nothing follows the last convolution"
     assert sum(isinstance(part, nn.ReLU) for part in decoder) == 8
 
@@ -29,6 +26,18 @@ def test_every_backbone_has_a_mirror_of_its_shape(name):
     backbone = Backbone(name, [layer], "random")
     images = torch.rand(1, 3, 64, 96)
     assert mirror(backbone, layer)(backbone(images)[layer]).shape == images.shape
+
+
+@pytest.mark.parametrize("padding", ["reflect", "zeros"])
+def test_the_folded_upsampling_is_upsampling_and_convolution(padding):
+    folded = UpConv2d(5, 4, 3, padding=1, padding_mode=padding).double()
+    plain = nn.Conv2d(5, 4, 3, padding=1, padding_mode=padding).double()
+    plain.load_state_dict(folded.state_dict())
+    x = torch.rand(2, 5, 3, 7, dtype=torch.float64, requires_grad=True)
+    upsampled = nn.functional.interpolate(x, scale_factor=2)
+    torch.testing.assert_close(folded(x), plain(upsampled))
+    gradients = [torch.autograd.grad(net.square().sum(), x)[0] for net in (folded(x), plain(upsampled))]
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize(("norm", "kind"), [("none", ()), ("batch", nn.BatchNorm2d), ("instance", nn.InstanceNorm2d)])

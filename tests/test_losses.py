@@ -1,13 +1,14 @@
 import pytest
 import torch
 
-from adain import ops
+from adain import metrics, ops
 from adain.backbones import Backbone
 from adain.losses import PerceptualLoss, content_loss, style_loss
 
 
 def test_content_loss_by_hand():
-    assert content_loss(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.0])) == 2
+    found = content_loss(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[3.0, 2.0], [0.0, 1.0]]))
+    assert found.tolist() == [2, 0.5], "one for each picture"
 
 
 def test_style_loss_by_hand():
@@ -40,6 +41,28 @@ def test_the_terms_are_those_of_the_paper(features):
 
 def test_the_picture_of_the_style_has_no_style_loss(features):
     assert PerceptualLoss()(features[0], features[1], features[0])["style"] == 0
+
+
+def test_the_content_itself_as_the_target(features):
+    loss = PerceptualLoss(content_target="content")
+    assert loss(features[1], features[1], features[2])["content"] == 0
+    assert PerceptualLoss()(features[1], features[1], features[2])["content"] > 0
+
+
+def test_relative_terms_are_the_scores_that_are_judged(features):
+    loss = PerceptualLoss(content_target="content", relative=True)
+    terms = loss(*features)
+    pairs = [[{layer: value[i : i + 1] for layer, value in side.items()} for side in features] for i in range(2)]
+    styles = [metrics.style_distance(out, s) / metrics.style_distance(c, s) for out, c, s in pairs]
+    contents = [metrics.content_distance(out, c) / metrics.content_distance(s, c) for out, c, s in pairs]
+    assert terms["style"] == pytest.approx(sum(styles).item() / 2, rel=1e-4)
+    assert terms["content"] == pytest.approx(sum(contents).item() / 2, rel=1e-4)
+    assert terms["style"] == pytest.approx(sum(terms[f"style/relu{i}_1"] for i in range(1, 5)).item(), rel=1e-5)
+
+
+def test_a_pair_of_equal_pictures_keeps_the_relative_loss_finite(features):
+    terms = PerceptualLoss(relative=True)(features[0], features[1], features[1])
+    assert all(term.isfinite() for term in terms.values())
 
 
 def test_the_two_public_weightings_weigh_layers_differently(features):

@@ -3,11 +3,14 @@ import torch
 
 from adain.backbones import Backbone
 from adain.methods import METHODS, Method
+from tests.conftest import QUICK
+
+TRAINED = [name for name, kind in METHODS.items() if kind.trained]
 
 
 @pytest.fixture(params=METHODS, scope="module")
 def method(request):
-    return METHODS[request.param]().eval().requires_grad_(False)
+    return METHODS[request.param](**QUICK.get(request.param, {})).eval().requires_grad_(False)
 
 
 def pictures(*shape):
@@ -43,9 +46,10 @@ def test_alpha_zero_forgets_the_style(method):
     assert (method.stylize(content, a) - method.stylize(content, b)).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("method", TRAINED, indirect=True)
 def test_training_and_stylising_paint_the_same(method):
     content, style = pictures(2, 3, 32, 32), pictures(2, 3, 32, 32).flip(3)
-    backbone = Backbone(layers=method.layers, **method.network)
+    backbone = Backbone(layers=["relu1_1", *method.layers], **method.network)
     trained = method(content, style, backbone(content), backbone(style))
     torch.testing.assert_close(trained, method.stylize(content, method.encode_style(style)), atol=1e-4, rtol=1e-4)
 
@@ -62,3 +66,17 @@ def test_only_the_decoder_of_adain_is_trained():
     method = METHODS["adain"]()
     assert {name.split(".")[0] for name, _ in method.named_parameters()} == {"decoder"}
     assert {name.split(".")[0] for name in method.state_dict()} == {"decoder"}
+
+
+def test_adain_lite_is_small_and_needs_no_backbone():
+    method = METHODS["adain-lite"]()
+    assert sum(parameter.numel() for parameter in method.parameters()) < 1_000_000
+    assert not any(isinstance(module, Backbone) for module in method.modules())
+
+
+def test_adain_lite_by_configuration():
+    method = METHODS["adain-lite"]([8, 12, 20], 2, [8, 16], 24).eval()
+    assert method.arguments == {"widths": [8, 12, 20], "blocks": 2, "style_widths": [8, 16], "code": 24}
+    code = method.encode_style(pictures(1, 3, 17, 23))
+    assert code["code"].shape == (1, 24)
+    assert method.stylize(pictures(1, 3, 20, 24), code).shape == (1, 3, 20, 24)

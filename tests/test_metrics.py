@@ -3,9 +3,10 @@ import json
 
 import pytest
 import torch
+from torchvision import models
 
 from adain import images, metrics
-from adain.grid import evaluate, markdown
+from adain.grid import Case, evaluate, markdown
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +54,13 @@ def test_evaluate_writes_what_it_returns(make_picture, tmp_path, monkeypatch):
     monkeypatch.setattr(metrics, "SIDE", 64)
     for i, name in enumerate(("c/a.png", "c/b.png", "s/x.png")):
         make_picture(name, seed=i)
-    table = evaluate(["adain"], tmp_path / "c", tmp_path / "s", tmp_path / "out")
+    table = evaluate([Case("adain", "adain", size=64, style_size=64)], tmp_path / "c", tmp_path / "s", tmp_path / "out")
     unchanged, adain = table
     assert (unchanged["S"], unchanged["C"], unchanged["G"], unchanged["pairs"]) == (1, 0, 1, 2)
     assert unchanged["SSIM"] == pytest.approx(1)
     assert adain["seconds"] > 0
+    assert 100 < adain["MiB"] < 4096, "a process with torch in it"
+    assert unchanged["seconds"] is unchanged["MiB"] is None
     figures = list(csv.DictReader((tmp_path / "out" / "figures.csv").read_text().splitlines()))
     assert [row["method"] for row in figures] == ["content", "content", "adain", "adain"]
     product = float(figures[2]["S"]) * float(figures[3]["S"])
@@ -65,3 +68,55 @@ def test_evaluate_writes_what_it_returns(make_picture, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "out" / "figures.json").read_text())["means"] == table
     assert (tmp_path / "out" / "table.md").read_text() == markdown(table)
     assert images.read(tmp_path / "out" / "sheet.png").size[0] > 3 * 256
+
+
+def test_evaluate_takes_results_painted_before(make_picture, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "SIDE", 64)
+    content, style = make_picture("c/a.png", seed=0), make_picture("s/x.png", seed=1)
+    folder = tmp_path / "gatys"
+    with pytest.raises(FileNotFoundError, match=r"a__x\.png: no such file"):
+        folder.mkdir()
+        evaluate([Case("gatys", str(folder))], content.parent, style.parent, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (folder / "a__x.png").write_bytes(style.read_bytes())
+    _, gatys = evaluate([Case("gatys", str(folder))], content.parent, style.parent, tmp_path / "out", tensorboard=True)
+    assert (gatys["S"], gatys["G"], gatys["seconds"]) == (0, 0, None)
+    assert gatys["C"] == pytest.approx(1)
+    assert list((tmp_path / "out").glob("events.out.tfevents.*"))
+
+
+@pytest.fixture
+def random_networks(monkeypatch):
+    """AlexNet and Inception without their downloads."""
+    alexnet = models.alexnet().state_dict()
+    from torch_fidelity import feature_extractor_inceptionv3 as fidelity
+
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", lambda *_, **__: alexnet)
+    monkeypatch.setattr(fidelity, "load_state_dict_from_url", lambda *_, **__: {})
+    monkeypatch.setattr(fidelity.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:torchmetrics")
+def test_perceptual_figures_of_perfect_results_are_zero(make_picture, tmp_path, monkeypatch, random_networks):
+    monkeypatch.setattr(metrics, "SIDE", 64)
+    for i, name in enumerate(("c/a.png", "c/b.png", "s/x.png", "s/y.png")):
+        make_picture(name, size=(64, 64), seed=i)
+    (tmp_path / "styles").mkdir()
+    for pair in (f"{c}__{s}.png" for c in "ab" for s in "xy"):
+        (tmp_path / "styles" / pair).write_bytes((tmp_path / "s" / f"{pair[3]}.png").read_bytes())
+    found = evaluate(
+        [Case("styles", str(tmp_path / "styles"))], tmp_path / "c", tmp_path / "s", tmp_path / "out", perceptual=True
+    )
+    unchanged, styles = found
+    assert unchanged["LPIPS"] == 0 < styles["LPIPS"]
+    assert styles["FID"] == pytest.approx(0, abs=1e-3)
+    assert unchanged["ArtFID"] == 1 + unchanged["FID"] > 1 + styles["FID"]
+    assert styles["ArtFID"] == (1 + styles["LPIPS"]) * (1 + styles["FID"])
+
+
+def test_perceptual_networks_that_cannot_be_had_are_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))
+    with pytest.raises(OSError, match=r"LPIPS and FID \(no route\); put their files into .*checkpoints"):
+        metrics.Perceptual()

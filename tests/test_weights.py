@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 
 from adain import weights
 from adain.methods import METHODS
+from tests.test_methods import TRAINED
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +32,19 @@ def test_a_file_rebuilds_its_method_unaided(small, tmp_path):
     torch.testing.assert_close(loaded.stylize(content, code), small.stylize(content, code), atol=0.01, rtol=0.01)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_embedded_weights_load(name):
     method = weights.load(name)
     assert type(method) is METHODS[name]
     assert all(parameter.dtype == torch.float32 and parameter.isfinite().all() for parameter in method.parameters())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_embedded_weights_say_where_they_come_from(name):
-    _, metadata = weights.read(weights.CHECKPOINTS / f"{name}.safetensors")
+    _, metadata = weights.read(weights.embedded(name))
     assert int(metadata["steps"]) > 0
     assert "trainer" in metadata["recipe"]
-    assert (weights.CHECKPOINTS / f"{name}.md").exists(), "a model card lies beside the weights"
+    assert weights.embedded(name).with_suffix(".md").exists(), "a model card lies beside the weights"
 
 
 def numbered(method):
@@ -95,3 +96,9 @@ def test_a_file_with_code_is_refused(tmp_path):
     torch.save(torch.nn.Linear(1, 1), tmp_path / "code.pth")
     with pytest.raises(ValueError, match="holds no weights that can be read"):
         weights.load(tmp_path / "code.pth")
+
+
+def test_settings_are_for_methods_without_weights():
+    assert weights.load("gatys", steps=7).steps == 7
+    with pytest.raises(ValueError, match="adain has weights, which settle its arguments; it takes no steps"):
+        weights.load("adain", steps=7)

@@ -7,10 +7,10 @@ from torch import Tensor
 from adain import ops
 from adain.backbones import POOL, Backbone, Padding, Pooling
 from adain.decoders import Norm, mirror
-from adain.methods.base import Method, StyleCode
+from adain.methods.base import StyleCode, Trainable
 
 
-class AdaIN(Method):
+class AdaIN(Trainable):
     """Frozen encoder, adaptive instance normalisation, learned decoder: T(c, s) = g(AdaIN(f(c), f(s))).
 
     Args:

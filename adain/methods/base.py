@@ -12,7 +12,7 @@ StyleCode = dict[str, Tensor]
 
 
 class Method(nn.Module, ABC):
-    """A network that paints any content in any style in one pass.
+    """Paints any content in any style.
 
     Pictures are RGB in [0, 1], (B, 3, H, W), height and width multiples of `stride`; `adain.stylize` sees to that
     and to the range of the result. The state dict holds the trained weights only.
@@ -20,15 +20,12 @@ class Method(nn.Module, ABC):
     Attributes:
         arguments: what `__init__` was given, as plain values: with the state dict, all that rebuilds the method.
         stride: how far the network shrinks a picture on its way.
-        network: arguments of the `Backbone` whose features `forward` takes, and the losses compare; none of them
-            for the embedded VGG-19.
-        layers: those of its layers that `forward` reads, if any.
+        trained: whether it has weights of its own; if not, its arguments are the user's.
     """
 
     arguments: dict[str, Any]
     stride: int
-    network: Mapping[str, Any] = MappingProxyType({})
-    layers: tuple[str, ...] = ()
+    trained = False
 
     @abstractmethod
     def encode_style(self, style: Tensor) -> StyleCode:
@@ -37,6 +34,20 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
         """`content` in the style of `code`, from untouched style (`alpha` 0) to all of it (1). Not clamped."""
+
+
+class Trainable(Method):
+    """A network of one pass, trained against the losses of a frozen one.
+
+    Attributes:
+        network: arguments of the `Backbone` whose features `forward` takes, and the losses compare; none of them
+            for the embedded VGG-19.
+        layers: those of its layers that `forward` reads, if any.
+    """
+
+    trained = True
+    network: Mapping[str, Any] = MappingProxyType({})
+    layers: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(

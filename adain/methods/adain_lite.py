@@ -1,0 +1,112 @@
+"""AdaIN-lite: a small network for CPUs, its encoders and decoder trained together. Own design."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adain import ops
+from adain.decoders import UpConv2d
+from adain.methods.base import StyleCode, Trainable
+
+
+class Block(nn.Module):
+    """A residual block whose two normalised convolutions take their means and deviations from a style."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv1, self.conv2 = _conv(width, width), _conv(width, width)
+
+    def forward(self, x: Tensor, statistics: list[Tensor]) -> Tensor:
+        """`x` (B, C, H, W); `statistics` two means and two deviations (B or 1, C, 1, 1)."""
+        mean1, std1, mean2, std2 = statistics
+        y = F.relu(ops.adain(self.conv1(x), mean1, std1))
+        return x + ops.adain(self.conv2(y), mean2, std2)
+
+
+class AdaINLite(Trainable):
+    """A slim hourglass with adaptive instance normalisation in its trunk, steered by a slim style encoder.
+
+    Content: three convolutions to a quarter of the size, residual blocks in which every convolution is normalised
+    and then given a mean and a deviation by the style (Dumoulin et al. 2017, conditional instance normalisation),
+    and convolutions back up, whose channels the style scales and shifts (Perez et al. 2018, FiLM). All statistics of
+    the content are taken at a quarter of its size, where they are cheap.
+
+    Style: the channel means and deviations after each of four convolutions, brought to one vector, the code. Alpha
+    blends it with the content's own code, for which the network learned to give the content back.
+
+    Args:
+        widths: channels of the content's convolutions, the last ones also of the blocks.
+        blocks: residual blocks.
+        style_widths: channels of the style encoder's convolutions.
+        code: length of the style's code.
+    """
+
+    stride = 4
+
+    def __init__(
+        self,
+        widths: tuple[int, int, int] = (16, 32, 64),
+        blocks: int = 5,
+        style_widths: tuple[int, ...] = (16, 32, 64, 128),
+        code: int = 160,
+    ):
+        super().__init__()
+        self.arguments = {"widths": list(widths), "blocks": blocks, "style_widths": list(style_widths), "code": code}
+        first, second, deep = widths
+        self.down = nn.Sequential(
+            _conv(3, first), nn.ReLU(True), _conv(first, second, 2), nn.ReLU(True), _conv(second, deep, 2)
+        )
+        self.blocks = nn.ModuleList(Block(deep) for _ in range(blocks))
+        self.up2, self.up1 = _conv(deep, second, kind=UpConv2d), _conv(second, first, kind=UpConv2d)
+        self.out = _conv(first, 3)
+        pairs = zip((3, *style_widths), style_widths, strict=False)
+        self.style = nn.ModuleList(_conv(a, b, 1 if a == 3 else 2) for a, b in pairs)
+        self.squeeze = nn.Linear(2 * sum(style_widths), code)
+        self.sizes = [width for width in (*[deep] * (2 * blocks + 1), second, first) for _ in range(2)]
+        self.spread = nn.Linear(code, sum(self.sizes))
+        nn.init.normal_(self.spread.weight, std=0.1 / code**0.5)  # first, every style is about the same
+        nn.init.zeros_(self.spread.bias)
+        nn.init.normal_(self.out.weight, std=0.01)  # and every picture about mid-grey
+        nn.init.constant_(self.out.bias, 0.45)  # type: ignore[arg-type]
+
+    def encode_style(self, style: Tensor) -> StyleCode:
+        """One vector (B, code)."""
+        x = style * 2 - 1
+        found: list[Tensor] = []
+        for conv in self.style:
+            x = F.relu(conv(x))
+            found += ops.mean_std(x)
+        return {"code": self.squeeze(torch.cat(found, 1).flatten(1).to(x.dtype))}
+
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
+        """The decoded content, its statistics from the code; below alpha 1 blended with the content's own."""
+        vector = code["code"]
+        if alpha < 1:
+            vector = self.encode_style(content)["code"].lerp(vector, alpha)
+        spread = self.spread(F.relu(vector))[..., None, None].split(self.sizes, 1)
+        shifts, scales = list(spread[0::2]), [1 + scale for scale in spread[1::2]]
+        x = F.relu(ops.adain(self.down(content * 2 - 1), shifts.pop(0), scales.pop(0)))
+        for i, block in enumerate(self.blocks):
+            x = block(x, [shifts[2 * i], scales[2 * i], shifts[2 * i + 1], scales[2 * i + 1]])
+        for conv, shift, scale in zip((self.up2, self.up1), shifts[-2:], scales[-2:], strict=True):
+            x = F.relu(torch.addcmul(shift, conv(x), scale))
+        return self.out(x)
+
+    def forward(
+        self,
+        content: Tensor,
+        style: Tensor,
+        content_features: Mapping[str, Tensor],
+        style_features: Mapping[str, Tensor],
+    ) -> Tensor:
+        """As `stylize` at full strength; no features of the loss network are needed."""
+        return self.stylize(content, self.encode_style(style))
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1, kind: type[nn.Conv2d] = nn.Conv2d) -> nn.Conv2d:
+    conv = kind(inputs, outputs, 3, stride, 1, padding_mode="reflect")
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv

@@ -1,0 +1,257 @@
+"""Gatys: a picture optimised until its features fit content and style (Gatys, Ecker & Bethge, CVPR 2016)."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adain import ops
+from adain.backbones import Backbone, Padding, Pooling, check_choice
+from adain.losses import Features, content_loss, gram_loss, total_variation
+from adain.methods.base import Method, StyleCode
+
+OPTIMIZERS = {
+    "lbfgs": lambda x, lr, history, momentum: torch.optim.LBFGS(
+        [x], 1.0 if lr is None else lr, max_iter=1, history_size=history, tolerance_grad=0, tolerance_change=0
+    ),
+    "adam": lambda x, lr, history, momentum: torch.optim.Adam([x], 0.02 if lr is None else lr),
+    "sgd": lambda x, lr, history, momentum: torch.optim.SGD([x], 1e-4 if lr is None else lr, momentum),
+}
+"""Of the pixels, with the settings that `Gatys` documents. L-BFGS goes one step, and one evaluation, at a time."""
+
+MOST_HALVINGS = 5  # of a style whose code may serve any size of content
+STARTS = ("content", "style", "noise")
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an optimisation stands after a step: its weighted losses."""
+
+    step: int
+    steps: int
+    size: int  # shorter side in pixels of the picture that is worked on
+    total: float
+    content: float
+    style: float
+    tv: float
+    picture: Tensor  # (1, 3, H, W), the best so far
+
+
+class Stop(Exception):  # noqa: N818 - no error
+    """Raised by a callback to end an optimisation, whose result is then the best that it has reached."""
+
+    def __init__(self, picture: Tensor):
+        super().__init__()
+        self.picture = picture
+
+
+class Gatys(Method):
+    """Minimise content_weight L_content + style_weight L_style + tv_weight L_tv over the pixels (eq. 7).
+
+    L_content compares feature maps, L_style Gram matrices. Two forms: `normalized` takes means, so that the weights
+    hold at any size: L_content = sum of mean (F - P)^2 and L_style = sum of w_l |G - A|^2 with G = F F^T / (C H W);
+    `original` is the paper's: 1/2 sum (F - P)^2 (eq. 1) and sum of w_l sum (G - A)^2 / (4 C^2 H^2 W^2) (eq. 4), each
+    Gram matrix over its own H W. The paper's weights belong to a VGG whose activations are a hundred times larger.
+
+    Above `coarsest` pixels it works from coarse to fine, each result upsampled as the next one's start (Gatys et al.,
+    CVPR 2017): larger strokes, and fewer steps at the full size. Alpha blends the style's Gram matrices with the
+    content's.
+
+    Args:
+        backbone: whose features are compared, a row of `adain.backbones.BACKBONES`.
+        weights: of the backbone, as `adain.backbones.Backbone` takes them.
+        pooling: in the backbone; average gives smoother pictures, the paper says.
+        padding: in the backbone.
+        content_layers: where the content is compared.
+        content_layer_weights: one for each content layer; by default 1.
+        style_layers: where the style is compared.
+        style_layer_weights: one for each style layer; by default 1.
+        content_weight: factor of the content loss.
+        style_weight: factor of the style loss.
+        tv_weight: factor of the total variation, the mean squared difference of neighbours.
+        form: of the losses, see above.
+        optimizer: L-BFGS needs the fewest steps by far.
+        lr: of the optimiser; by default 1 for lbfgs, 0.02 for adam, 1e-4 for sgd.
+        history: of lbfgs, in steps.
+        momentum: of sgd.
+        steps: at each size; each is one pass through the backbone and back.
+        tolerance: stop once ten steps lower the loss by no more than this share of it.
+        init: where it starts: content, style, noise, or the result of a feed-forward method, by its name.
+        seed: of the noise.
+        coarsest: shorter side in pixels from which on it works coarse to fine; 0 for never.
+        callback: called after each step; may raise `Stop`.
+    """
+
+    stride = 16
+
+    def __init__(
+        self,
+        backbone: str = "vgg19",
+        weights: str | None = None,
+        pooling: Pooling = "max",
+        padding: Padding = "reflect",
+        content_layers: Sequence[str] = ("relu4_2",),
+        content_layer_weights: Sequence[float] = (),
+        style_layers: Sequence[str] = STYLE_LAYERS,
+        style_layer_weights: Sequence[float] = (),
+        content_weight: float = 1.0,
+        style_weight: float = 5.0,
+        tv_weight: float = 0.0,
+        form: Literal["normalized", "original"] = "normalized",
+        optimizer: Literal["lbfgs", "adam", "sgd"] = "lbfgs",
+        lr: float | None = None,
+        history: int = 20,
+        momentum: float = 0.9,
+        steps: int = 200,
+        tolerance: float = 0.0,
+        init: str = "content",
+        seed: int = 0,
+        coarsest: int = 256,
+        callback: Callable[[Progress], None] | None = None,
+    ):
+        super().__init__()
+        check_choice("form", form, ("normalized", "original"))
+        check_choice("optimizer", optimizer, OPTIMIZERS)
+        settings = dict(locals())
+        self.arguments = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in settings.items()
+            if name not in ("self", "__class__", "callback")
+        }
+        self.content_layers = _weighted("content", content_layers, content_layer_weights)
+        self.style_layers = _weighted("style", style_layers, style_layer_weights)
+        self.weights = content_weight, style_weight, tv_weight
+        self.original = form == "original"
+        self.steps, self.tolerance, self.init, self.seed, self.coarsest = steps, tolerance, init, seed, coarsest
+        self.build = partial(OPTIMIZERS[optimizer], lr=lr, history=history, momentum=momentum)
+        self.callback = callback
+        self.start = None if init in STARTS else _load(init)
+        self.backbone = Backbone(backbone, (*content_layers, *style_layers), weights, padding, pooling)
+
+    def encode_style(self, style: Tensor) -> StyleCode:
+        """Gram matrices (B, C, C) of the style and of its halvings, `<layer>/<halvings>`."""
+        code, scaled = StyleCode(), ops.widened(style)  # at any precision of the network the pixels keep theirs
+        for halvings in range(MOST_HALVINGS + 1 if self.coarsest else 1):
+            if not halvings or min(scaled.shape[2:]) >= 4 * self.stride:
+                scaled = F.interpolate(scaled, scale_factor=0.5 ** bool(halvings), mode="bilinear", antialias=True)
+                features = self._features(scaled)
+            code |= {f"{layer}/{halvings}": ops.gram(features[layer]) for layer in self.style_layers}
+        if self.init == "style":
+            code["picture"] = _resize(ops.widened(style), (512, 512))  # of one shape, so that several can be mixed
+        elif self.start:
+            code |= {f"start/{name}": value for name, value in self.start.encode_style(style).items()}
+        return code
+
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
+        """Each content optimised for itself, from coarse to fine."""
+        with torch.inference_mode(False):
+            code = {name: gram.clone() for name, gram in code.items()}
+            codes = [{name: gram[i % len(gram)][None] for name, gram in code.items()} for i in range(len(content))]
+            pairs = zip(ops.widened(content).clone().split(1), codes, strict=True)
+            return torch.cat([self._optimise(*pair, alpha) for pair in pairs])
+
+    def _optimise(self, content: Tensor, code: StyleCode, alpha: float) -> Tensor:
+        """One picture (1, 3, H, W) at each of its sizes, smallest first."""
+        side, picture = min(content.shape[2:]), None
+        halvings = max(0, math.ceil(math.log2(side / self.coarsest))) if self.coarsest else 0
+        for k in range(halvings, -1, -1):
+            size = [round(s / 2**k) for s in content.shape[2:]]
+            scaled = _resize(content, size)
+            with torch.no_grad():
+                features = self._features(scaled)
+            target = {layer: code[f"{layer}/{min(k, MOST_HALVINGS)}"] for layer in self.style_layers}
+            grams = {layer: ops.gram(features[layer]).lerp(gram, alpha) for layer, gram in target.items()}
+            picture = self._start(scaled, code) if picture is None else _resize(picture, size)
+            try:
+                picture = self._descend(picture, features, grams)
+            except Stop as stop:
+                return _resize(stop.picture, content.shape[2:])
+        assert picture is not None
+        return picture
+
+    def _start(self, content: Tensor, code: StyleCode) -> Tensor:
+        if self.init == "noise":
+            generator = torch.Generator().manual_seed(self.seed)
+            return torch.rand(content.shape, generator=generator).to(content)
+        if self.init == "style":
+            return _resize(code["picture"], content.shape[2:])
+        if self.start is None:
+            return content
+        stride, size = self.start.stride, content.shape[2:]
+        fitting = _resize(content, [max(2, round(side / stride)) * stride for side in size])
+        own = {name.removeprefix("start/"): value for name, value in code.items() if name.startswith("start/")}
+        with torch.no_grad():
+            return _resize(self.start.stylize(fitting.to(self.backbone.mean.dtype), own).clamp(0, 1), size)
+
+    def _features(self, picture: Tensor) -> Features:
+        return self.backbone(picture.to(self.backbone.mean.dtype, memory_format=torch.channels_last))
+
+    def _descend(self, picture: Tensor, content: Features, grams: Features) -> Tensor:
+        """The best of all steps from `picture` on: L-BFGS leaps astray now and then, and comes back."""
+        picture = picture.requires_grad_()
+        optimizer, best, kept = self.build(picture), math.inf, picture.detach().clone()
+        seen, terms, totals = kept, picture.new_zeros(4), list[float]()
+
+        def loss() -> Tensor:
+            nonlocal seen, terms
+            optimizer.zero_grad()
+            losses = self.losses(picture, content, grams)
+            losses.sum().backward()
+            seen, terms = picture.detach().clone(), torch.cat([losses.sum()[None], losses]).detach()
+            return terms[0]
+
+        for step in range(1, self.steps + 1):
+            optimizer.step(loss)  # type: ignore[arg-type]
+            total, content_part, style_part, tv_part = terms.tolist()
+            if not math.isfinite(total):
+                raise ValueError(f"the loss is not finite at step {step}; lower lr, or the weights")
+            if total < best:
+                best, kept = total, seen
+            totals.append(best)
+            if self.callback:
+                place = step, self.steps, min(picture.shape[2:])
+                self.callback(Progress(*place, total, content_part, style_part, tv_part, kept))
+            if self.tolerance and step > 10 and totals[-11] - best < self.tolerance * totals[-11]:
+                break
+        return kept
+
+    def losses(self, picture: Tensor, content: Features, grams: Features) -> Tensor:
+        """The weighted content, style and total variation loss (3,) of a picture (1, 3, H, W)."""
+        features = self._features(picture)
+        content_part, style_part, tv_part = picture.new_zeros(3).unbind()
+        for layer, weight in self.content_layers.items():
+            scale = content[layer].numel() / 2 if self.original else 1
+            content_part = content_part + weight * scale * content_loss(features[layer], content[layer]).sum()
+        for layer, weight in self.style_layers.items():
+            scale = 1 / 4 if self.original else 1
+            style_part = style_part + weight * scale * gram_loss(features[layer], grams[layer]).sum()
+        if self.weights[2]:
+            tv_part = total_variation(picture).sum()
+        terms = torch.stack([content_part, style_part, tv_part])
+        return terms * terms.new_tensor(self.weights)
+
+
+def _load(init: str) -> Method:
+    from adain import weights  # which knows all methods, this one too
+
+    check_choice("init", init, (*STARTS, *(name for name, kind in weights.METHODS.items() if kind.trained)))
+    return weights.load(init)
+
+
+def _weighted(what: str, layers: Sequence[str], weights: Sequence[float]) -> dict[str, float]:
+    if weights and len(weights) != len(layers):
+        raise ValueError(f"{len(weights)} {what} layer weights for {len(layers)} layers; give one for each, or none")
+    return dict(zip(layers, weights or [1.0] * len(layers), strict=True))
+
+
+def _resize(picture: Tensor, size: Sequence[int]) -> Tensor:
+    picture = picture.detach()
+    if list(picture.shape[2:]) != list(size):
+        picture = F.interpolate(picture, list(size), mode="bicubic", antialias=True)
+    return picture.contiguous()  # as L-BFGS wants it

@@ -1,0 +1,109 @@
+"""Gatys beside the textbook: `python -m benchmarks.optimisation [--size 512] [--steps 500]`.
+
+The textbook is plain modules, float32, NCHW, torch's own L-BFGS, from the content, at one size. It runs its steps; then
+ours runs, coarse to fine from the content and from the feed-forward result, until it has reached the loss that the
+textbook ended with. One run, one machine, the same loss.
+"""
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import adain
+from adain.images import load_picture
+from adain.methods.gatys import Gatys, Progress, Stop
+from benchmarks.speed import row
+from benchmarks.textbook import PARTS, convolutions, layers
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+class Textbook(nn.Module):
+    """Gatys written plainly, in the normalised form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(
+            nn.Sequential(*layers(part)) for part in (*PARTS, [512, 512], [512, 512, 512, "pool", 512])
+        )
+        self.register_buffer("mean", torch.tensor([0.48502, 0.45796, 0.40760]).view(1, 3, 1, 1))
+        self.requires_grad_(False)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        x, found = x - self.mean, []
+        for part in self.parts:
+            x = part(x)
+            found.append(x)
+        return found
+
+    @staticmethod
+    def gram(x: Tensor) -> Tensor:
+        flat = x[0].flatten(1)
+        return flat @ flat.T / flat.numel()
+
+    def loss(self, x: Tensor, content: Tensor, grams: list[Tensor]) -> Tensor:
+        *style, relu4_2, relu5_1 = self.features(x)
+        found = [self.gram(f) for f in (*style, relu5_1)]
+        return F.mse_loss(relu4_2, content) + 5 * sum((a - b).square().sum() for a, b in zip(found, grams, strict=True))
+
+    def run(self, content: Tensor, style: Tensor, steps: int) -> float:
+        target = self.features(content)[4]
+        grams = [self.gram(f) for i, f in enumerate(self.features(style)) if i != 4]
+        x, losses = content.clone().requires_grad_(), []
+        optimizer = torch.optim.LBFGS([x], max_iter=steps, max_eval=steps, tolerance_grad=0, tolerance_change=0)
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = self.loss(x, target, grams)
+            loss.backward()
+            losses.append(loss.item())
+            return loss
+
+        optimizer.step(closure)
+        return min(losses)
+
+
+def ours(content: Tensor, style: Tensor, target: float, steps: int, init: str) -> float:
+    """The lowest loss, and it stops where that is the target."""
+    best = math.inf
+
+    def callback(progress: Progress) -> None:
+        nonlocal best
+        if progress.size == min(content.shape[2:]):
+            best = min(best, progress.total)
+            if best <= target:
+                raise Stop(progress.picture)
+
+    adain.stylize(content, style, adain.prepare(Gatys(steps=steps, init=init, callback=callback)))
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=500)
+    options = parser.parse_args()
+    content = load_picture(EXAMPLES / "content" / "chelsea.png", options.size)[..., : options.size].contiguous()
+    style = load_picture(EXAMPLES / "style" / "starry_night.jpg", options.size)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.size} px, {options.steps} steps")
+    book = Textbook()
+    for a, b in zip(convolutions(book), convolutions(Gatys().backbone), strict=True):
+        a.weight.data.copy_(b.weight)
+        a.bias.data.copy_(b.bias)
+    start = time.perf_counter()
+    target = book.run(content, style, options.steps)
+    theirs = time.perf_counter() - start
+    for init in ("content", "adain"):
+        start = time.perf_counter()
+        reached = ours(content, style, target, options.steps, init)
+        name = f"from {init}: seconds to loss {reached:.3f}"
+        row(name + ("" if reached <= target else f", short of {target:.3f}"), time.perf_counter() - start, theirs)
+
+
+if __name__ == "__main__":
+    main()
