@@ -1,14 +1,18 @@
 """The `adain` command: a table of typed functions, whose signatures are the flags and whose docstrings are the help."""
 
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from docstring_parser import parse
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
+
+if TYPE_CHECKING:
+    from adain.grid import Case
 
 SETTINGS = ("gatys",)
 """Methods without weights, whose constructors' arguments are flags: --gatys.steps 100."""
@@ -60,6 +64,11 @@ def stylize(
         settings: of a method without weights.
     """
     jobs = plan_outputs(content, style, output)
+    optimises = method in SETTINGS
+    if optimises and checkpoint:
+        raise ValueError(f"{method} has no weights to take from {checkpoint}; leave --checkpoint or --method out")
+    if (log or snapshot_every) and not optimises:
+        raise ValueError(f"{method} paints in one pass; --log and --snapshot-every are for {', '.join(SETTINGS)}")
     import torch
 
     from adain import images, inference
@@ -67,15 +76,18 @@ def stylize(
 
     torch.manual_seed(seed)
     own = dict((settings or {}).get(method, {}))
-    failures = []
-    with Watch(log, snapshot_every, quiet) as watch:
-        if method in SETTINGS and not checkpoint:
+    failures: list[OSError] = []
+    with Watch(log, snapshot_every, quiet) if optimises else nullcontext() as watch:
+        if watch:
             own |= {"seed": seed, "callback": watch}
-        elif log or snapshot_every:
-            raise ValueError(f"{method} paints in one pass; --log and --snapshot-every are for gatys")
         ready = inference.prepare(checkpoint or method, device, precision, **own)
         code = inference.encode_style(ready, style, style_size, style_weight)
         for source, target in jobs.items():
+            if watch and watch.stopped:
+                failures.append(OSError(f"{source} was not painted"))
+                continue
+            if watch:
+                watch.name = source.stem
             try:
                 picture = inference.stylize(source, code, ready, alpha=alpha, size=size)
             except OSError as error:
@@ -84,8 +96,6 @@ def stylize(
             images.save(picture, target)
             if not quiet:
                 print(target)
-            if watch.stopped:
-                break
     if len(failures) == len(jobs):
         raise failures[0]
     for failure in failures:
@@ -186,11 +196,25 @@ def sweep(
     """
     from adain.grid import Case, evaluate, markdown, variations
 
-    base = Case("", method, (settings or {}).get(method, {}), alpha, size, style_size)
-    chosen = variations(base, vary or {}, cases or {})
+    base = Case("", method, {}, alpha, size, style_size)
+    chosen = [_checked(case) for case in variations(base, vary or {}, cases or {}, settings or {})]
     across = len(list(vary.values())[-1]) if vary else None
     print(markdown(evaluate(chosen, content, style, output, device, memory=False, columns=across)), end="")
     return 0
+
+
+def _checked(case: "Case") -> "Case":
+    """The case with its settings as their types say; ValueError if they are not so, or not its method's."""
+    from adain.methods import METHODS
+
+    if case.method not in SETTINGS:
+        return case
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(METHODS[case.method], skip={"callback"})
+    try:
+        return replace(case, settings=parser.parse_object(dict(case.settings)).as_dict())
+    except ArgumentError as error:
+        raise ValueError(f"{case.label}: {error}") from error
 
 
 def convert(source: str, output: str) -> int:
@@ -310,7 +334,9 @@ def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
     words = sys.argv[1:] if args is None else args
     method = inspect.signature(function).parameters.get("method")
     default = method.default if method else None
-    named = [name for name in SETTINGS if name == default or any(name in re.split(r"[-=.]", word) for word in words)]
+    asked = {default, *words, *(word.removeprefix("--method=") for word in words)}
+    # A configuration may say anything; otherwise settings of a method that is not asked for are refused.
+    named = [name for name in SETTINGS if name in asked or any(word.startswith("--config") for word in words)]
 
     def call() -> int:
         parsed = Parser.of(function, prog, named).parse_args(words).as_dict()

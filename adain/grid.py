@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import sys
+import textwrap
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,27 +64,39 @@ def paint(
 
     A folder as the method holds results that were painted before, or elsewhere, named as `write_grid` names them.
     """
+    names = result_names(contents, styles)
     for case in cases:
-        if case.method not in METHODS and Path(case.method).is_dir():
-            for content, style in ((content, style) for content in contents for style in styles):
-                path = Path(case.method) / _result(content, style)
-                yield Cell(case, content, style, images.load_picture(path, case.size))
+        if _painted(case):
+            for (content, style), name in names.items():
+                yield Cell(case, content, style, images.load_picture(Path(case.method) / name, case.size))
             continue
         watch = Watch(quiet=True)
-        settings = {**case.settings, **({"callback": watch} if case.method == "gatys" else {})}
+        settings: dict[str, Any] = {**case.settings, **({"callback": watch} if _optimises(case) else {})}
         ready = inference.prepare(case.method, device, **settings)
         codes = [inference.encode_style(ready, path, case.style_size) for path in styles]
         for content in contents:
             source = images.load_picture(content, case.size)
             for style, code in zip(styles, codes, strict=True):
-                watch.rows = []
+                watch.runs.clear()
                 start = time.perf_counter()
                 picture = inference.stylize(source, code, ready, alpha=case.alpha).cpu()
-                yield Cell(case, content, style, picture, time.perf_counter() - start, watch.rows)
+                yield Cell(case, content, style, picture, time.perf_counter() - start, watch.runs[watch.name])
 
 
-def _result(content: Path, style: Path) -> str:
-    return f"{content.stem}__{style.stem}.png"
+def result_names(contents: Sequence[Path], styles: Sequence[Path]) -> dict[tuple[Path, Path], str]:
+    """The file name of every pair's result; ValueError if two pairs would share one."""
+    names = {(c, s): f"{c.stem}__{s.stem}.png" for c in contents for s in styles}
+    if len(set(names.values())) < len(names):
+        raise ValueError("several pictures of a folder have the same name; results would overwrite each other")
+    return names
+
+
+def _painted(case: Case) -> bool:
+    return case.method not in METHODS and Path(case.method).is_dir()
+
+
+def _optimises(case: Case) -> bool:
+    return case.method == "gatys"
 
 
 def _thumbnail(picture: Image.Image) -> Image.Image:
@@ -98,16 +111,19 @@ Tile = tuple[Image.Image, str] | None
 
 def contact_sheet(rows: Sequence[Sequence[Tile]], gap: int = 6) -> Image.Image:
     """Thumbnails in rows and columns on white, each below its caption."""
-    line = 22 if any(tile and tile[1] for row in rows for tile in row) else 0
+    captions = {tile[1]: textwrap.fill(tile[1], 36) for row in rows for tile in row if tile and tile[1]}
+    line = 16 * (1 + max(text.count("\n") for text in captions.values())) + 4 if captions else 0
     across, down = CELL + gap, CELL + gap + line
     sheet = Image.new("RGB", (max(map(len, rows)) * across + gap, len(rows) * down + gap), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for y, row in enumerate(rows):
         for x, tile in enumerate(row):
             if tile:
                 picture, caption = tile
                 left, above = ((CELL - side) // 2 for side in picture.size)
-                draw.text((gap + x * across, gap + y * down), caption, "black", font)
+                draw.multiline_text(
+                    (gap + x * across, gap + y * down), captions.get(caption, ""), "black", font, spacing=2
+                )
                 sheet.paste(picture, (gap + x * across + left, gap + line + y * down + above))
     return sheet
 
@@ -118,9 +134,7 @@ def write_grid(case: Case, content: str | Path, style: str | Path, output: str |
     The sheet shows the styles above and the contents on the left. Raises as `adain.stylize` does.
     """
     contents, styles = images.files(Path(content)), images.files(Path(style))
-    names = {(c, s): _result(c, s) for c in contents for s in styles}
-    if len(set(names.values())) < len(names):
-        raise ValueError("several pictures of a folder have the same name; results would overwrite each other")
+    names = result_names(contents, styles)
     rows: list[list[Tile]] = [[None, *((_thumbnail(images.read(path)), "") for path in styles)]]
     for cell in paint([case], contents, styles):
         images.save(cell.picture, Path(output) / names[cell.content, cell.style])
@@ -155,6 +169,9 @@ def evaluate(
     Raises as `adain.stylize` and `metrics.Perceptual` do, before anything is written.
     """
     contents, styles = images.files(Path(content)), images.files(Path(style))
+    _check(cases, Path(output), device)
+    if perceptual and len(contents) * len(styles) < 2:
+        raise ValueError("FID compares two pairs or more; add pictures, or do without --perceptual")
     network, judges = metrics.judge(), metrics.Perceptual() if perceptual else None
     pictures = {path: images.load_picture(path, metrics.SIDE) for path in (*contents, *styles)}
     with torch.inference_mode():
@@ -172,14 +189,14 @@ def evaluate(
         loss = {"loss": min((row["total"] for row in cell.losses), default=None)} if iterative else {}
         return {**names, **found, **loss, "seconds": cell.seconds}
 
-    iterative = any(case.method == "gatys" for case in cases)
+    iterative = any(map(_optimises, cases))
     unchanged = Case(UNCHANGED, UNCHANGED)
     figures = [judged(Cell(unchanged, c, s, pictures[c])) for c in contents for s in styles]
     results, losses = {}, defaultdict[str, list[Sequence[Mapping[str, float]]]](list)
     for cell in paint(cases, contents, styles, device):
         figures.append(judged(cell))
         key = cell.case.label, cell.content, cell.style
-        results[key] = _thumbnail(images.to_image(cell.picture)), Path(cell.case.label).name
+        results[key] = _thumbnail(images.to_image(cell.picture)), cell.case.label
         if cell.losses:
             losses[cell.case.label].append(cell.losses)
     table = []
@@ -206,26 +223,45 @@ def evaluate(
     return table
 
 
-def variations(base: Case, vary: Mapping[str, Sequence[Any]], cases: Mapping[str, Mapping[str, Any]]) -> list[Case]:
+def variations(
+    base: Case,
+    vary: Mapping[str, Sequence[Any]],
+    cases: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Mapping[str, Any]],
+) -> list[Case]:
     """Cases that differ from `base`: every combination of the values in `vary`, or each of `cases` by its label.
 
-    Names are fields of `Case`, or else settings of its method. Raises ValueError if there is nothing to vary.
+    Names are fields of `Case`, or else settings of its method, whose other settings are those in `settings`. Raises
+    ValueError if there is nothing to vary.
     """
     grid = [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())] if vary else []
-    named = {", ".join(f"{name} {value}" for name, value in changes.items()): changes for changes in grid}
-    named |= {label: dict(changes) for label, changes in cases.items()}
+    named = {", ".join(f"{name} {_text(value)}" for name, value in changes.items()): changes for changes in grid}
+    named |= {str(label): dict(changes) for label, changes in cases.items()}
     if not named:
         raise ValueError("nothing to vary; give values, as in --vary '{optimizer: [lbfgs, adam]}'")
-    fields = {"method", "alpha", "size", "style_size"}
-    return [
-        replace(
-            base,
-            label=label,
-            settings={**base.settings, **{name: value for name, value in changes.items() if name not in fields}},
-            **{name: value for name, value in changes.items() if name in fields},
-        )
-        for label, changes in named.items()
-    ]
+    found = []
+    for label, changes in named.items():
+        changes = {name.replace("-", "_"): value for name, value in changes.items()}
+        fields = {name: changes.pop(name) for name in ("method", "alpha", "size", "style_size") if name in changes}
+        case = replace(base, label=label, **fields)
+        found.append(replace(case, settings={**settings.get(case.method, {}), **changes}))
+    return found
+
+
+def _text(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _check(cases: Sequence[Case], output: Path, device: str) -> None:
+    """Find what is wrong before hours are spent."""
+    labels = [UNCHANGED, *(case.label for case in cases)]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"each case needs a label of its own, and {UNCHANGED} is taken: {', '.join(labels)}")
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(f"{output} is a file; name a folder to write to")
+    for case in cases:
+        if not _painted(case):
+            inference.prepare(case.method, device, **case.settings)
 
 
 def _mean(figures: list[dict[str, Any]]) -> dict[str, Any]:
@@ -239,22 +275,23 @@ def _mean(figures: list[dict[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def _peak_memory(case: Case, content: Path, style: Path, device: str) -> float:
+def _peak_memory(case: Case, content: Path, style: Path, device: str) -> float | None:
     """MiB at the peak of painting one pair, in a fresh process: in this one others' peaks would hide it."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_paint_one, case, content, style, device).result() / 2**20
+        peak = pool.submit(_paint_one, case, content, style, device).result()
+    return peak and peak / 2**20
 
 
-def _paint_one(case: Case, content: Path, style: Path, device: str) -> int:
+def _paint_one(case: Case, content: Path, style: Path, device: str) -> int | None:
     """Bytes at the peak of this process, or of its accelerator, after one picture."""
     next(paint([case], [content], [style], device))
     if torch.cuda.is_available() and device != "cpu":
-        return torch.cuda.max_memory_allocated()
+        return torch.cuda.max_memory_allocated(None if device == "auto" else device)
     if sys.platform == "linux":  # getrusage would count the parent's pages, inherited until exec
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     if sys.platform == "win32":
-        return 0
+        return None
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
@@ -299,4 +336,4 @@ def _write_events(table: list[dict[str, Any]], output: Path) -> None:
         for row in table:
             for name, value in row.items():
                 if isinstance(value, float):
-                    board.add_scalar(f"{name}/{Path(row['method']).name}", value)
+                    board.add_scalar(f"{name}/{row['method'].replace('/', '_')}", value)

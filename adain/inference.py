@@ -37,6 +37,8 @@ def prepare(
         OSError: no such file.
     """
     check_choice("precision", precision, DTYPES)
+    if settings and isinstance(method, Method):
+        raise ValueError(f"a method already built takes no {', '.join(settings)}; give them when it is built")
     target = _device(device)
     built = method if isinstance(method, Method) else weights.load(method, **settings)
     return built.to(target, DTYPES[precision]).to(memory_format=torch.channels_last)
@@ -108,7 +110,7 @@ def stylize(
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha lies between 0 (content) and 1 (style), not at {alpha}")
-    ready = method if isinstance(method, Method) else prepare(method, device, precision, **settings)
+    ready = method if isinstance(method, Method) and not settings else prepare(method, device, precision, **settings)
     code = style if isinstance(style, dict) else encode_style(ready, style, style_size, style_weight)
     picture = _tensor(content, size, ready)
     height, width = picture.shape[2:]

@@ -58,7 +58,10 @@ def scores(stylized: Features, content: Features, style: Features) -> dict[str, 
 
     S and G: from the style, over the content's distance from it, in channel statistics and in Gram matrices.
     C: from the content, over the style's distance from it. The unchanged content has S = G = 1 and C = 0.
+    Raises ValueError if content and style are the same.
     """
+    if not style_distance(content, style):
+        raise ValueError("content and style are the same picture; there is nothing to judge")
     ratios = {
         "S": style_distance(stylized, style) / style_distance(content, style),
         "C": content_distance(stylized, content) / content_distance(style, content),
@@ -72,7 +75,8 @@ class Perceptual:
 
     LPIPS (Zhang et al. 2018, AlexNet) is the distance of a result from its content; FID (Heusel et al. 2017) that of
     all results from all styles; ArtFID (Wright & Ommer 2022) is (1 + LPIPS) (1 + FID), here with FID's own Inception
-    network. FID is biased upwards by small samples: compare only runs on the same pairs.
+    network. FID is biased upwards by small samples: compare only runs on the same pairs. From then on this process
+    loads no file with code in it, whichever library asks.
 
     Raises:
         ValueError: torch-fidelity is not installed.
@@ -80,7 +84,7 @@ class Perceptual:
     """
 
     def __init__(self) -> None:
-        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # no library below loads code from a file
+        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
         from torchmetrics.image.fid import FrechetInceptionDistance
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 

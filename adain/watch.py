@@ -1,9 +1,12 @@
 """What an optimisation leaves behind: a progress bar, losses as CSV, events and curves, snapshots."""
 
 import csv
+import re
 import signal
 import statistics
 import sys
+import threading
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,12 +23,16 @@ LOSSES = ("total", "content", "style", "tv")
 class Watch:
     """A callback for `Gatys`, and a context: on leaving it the records are written, also after Ctrl-C.
 
-    The first Ctrl-C ends the optimisation, whose picture is then what it has reached; the second does not wait.
+    The first Ctrl-C ends the optimisation, whose picture is then the best it has reached; the second does not wait.
 
     Args:
         folder: where losses.csv, losses.png, events and snapshots go; None keeps no records.
         snapshot_every: steps between snapshots, 0 for none.
         quiet: no progress bar.
+
+    Attributes:
+        name: of the picture at work, to be set before each of several.
+        runs: losses after each step, by name.
     """
 
     def __init__(self, folder: str | Path | None = None, snapshot_every: int = 0, quiet: bool = False):
@@ -33,40 +40,48 @@ class Watch:
             raise ValueError("snapshots need a folder; name one with --log")
         self.folder = Path(folder) if folder else None
         self.snapshot_every, self.quiet = snapshot_every, quiet
-        self.rows: list[dict[str, float]] = []
+        self.name, self.runs = "picture", defaultdict[str, list[dict[str, float]]](list)
         self.bar: Any = None
+        self.handler: Any = None
         self.stopped = False
 
     def __enter__(self) -> "Watch":
-        self.handler = signal.signal(signal.SIGINT, self._stop)
+        if threading.current_thread() is threading.main_thread():
+            self.handler = signal.signal(signal.SIGINT, self._stop)
         return self
 
     def _stop(self, *_: Any) -> None:
         self.stopped = True
-        signal.signal(signal.SIGINT, self.handler)
+        self._restore()
+
+    def _restore(self) -> None:
+        if self.handler is not None:
+            signal.signal(signal.SIGINT, self.handler)
+            self.handler = None
 
     def __call__(self, progress: Progress) -> None:
         """Note one step."""
         if progress.step == 1:
             self._close_bar()
-            self.bar = tqdm(total=progress.steps, desc=f"{progress.size} px", disable=self.quiet, leave=False)
+            title = f"{self.name}, {progress.size} px"
+            self.bar = tqdm(total=progress.steps, desc=title, disable=self.quiet, leave=False)
         losses = {name: getattr(progress, name) for name in LOSSES}
         self.bar.set_postfix({name: f"{value:.3g}" for name, value in losses.items()}, refresh=False)
         self.bar.update()
-        self.rows.append({"step": len(self.rows) + 1, "size": progress.size, **losses})
-        if self.snapshot_every and len(self.rows) % self.snapshot_every == 0:
-            assert self.folder is not None
-            images.save(progress.picture, self.folder / f"{len(self.rows):05}.png")
+        rows = self.runs[self.name]
+        rows.append({"step": len(rows) + 1, "size": progress.size, **losses})
+        if self.folder and self.snapshot_every and len(rows) % self.snapshot_every == 0:
+            images.save(progress.picture, self.folder / f"{self.name}_{len(rows):05}.png")
         if self.stopped:
             raise Stop(progress.picture)
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
-        signal.signal(signal.SIGINT, self.handler)
+        self._restore()
         self._close_bar()
-        if self.folder and self.rows:
-            write_losses({"": [self.rows]}, self.folder)
+        if self.folder and self.runs:
+            write_losses({name: [rows] for name, rows in self.runs.items()}, self.folder)
         if self.stopped:
-            print(f"adain: stopped after {len(self.rows)} steps; what was reached is kept", file=sys.stderr)
+            print("adain: stopped; what was reached is kept", file=sys.stderr)
 
     def _close_bar(self) -> None:
         if self.bar is not None:
@@ -76,7 +91,8 @@ class Watch:
 def write_losses(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], folder: Path) -> None:
     """The losses of optimisations over their steps: losses.csv, losses.png and events in `folder`.
 
-    `runs` holds rows, as `Watch` collects them, of one or more pictures by name; what is written is their mean.
+    `runs` holds rows, as `Watch` collects them, of one or more pictures by name; what is written is their mean, as far
+    as the shortest goes.
     """
     import matplotlib.figure
     from torch.utils.tensorboard import SummaryWriter
@@ -90,13 +106,14 @@ def write_losses(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], fo
     for axis, loss in zip(figure.subplots(1, 3), LOSSES, strict=False):
         for name, rows in means.items():
             axis.plot([row["step"] for row in rows], [row[loss] for row in rows], label=name)
-        axis.set(title=f"{loss} loss", xlabel="step", yscale="log")
+        positive = any(row[loss] > 0 for rows in means.values() for row in rows)
+        axis.set(title=f"{loss} loss", xlabel="step", yscale="log" if positive else "linear")
     if len(means) > 1:
         axis.legend(fontsize="x-small")
     with images.replacing(folder / "losses.png") as temporary:
         figure.savefig(temporary, dpi=90)
     for name, rows in means.items():
-        with SummaryWriter(str(folder / "events" / name)) as board:
+        with SummaryWriter(str(folder / "events" / re.sub(r"[^\w.,=+ -]+", "_", name)), purge_step=0) as board:
             for row in rows:
                 for loss in LOSSES:
                     board.add_scalar(f"loss/{loss}", row[loss], int(row["step"]))

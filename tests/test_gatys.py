@@ -1,6 +1,6 @@
 import csv
-import math
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from PIL import Image
 import adain
 from adain import cli
 from adain.grid import Case, variations
-from adain.losses import content_loss, gram_loss, total_variation
+from adain.losses import gram_loss, total_variation
 from adain.methods.gatys import Gatys, Stop
 from adain.watch import Watch
 from tests.conftest import ROOT
@@ -81,6 +81,18 @@ def test_a_seed_is_a_picture():
     assert not torch.equal(a, other)
 
 
+def test_small_coarsest_and_deep_layers_keep_to_sizes_that_can_be():
+    assert {progress.size for progress in run(1, sides=(80, 64), coarsest=8)[1]} == {40, 80}
+    settings = {"backbone": "resnet18", "weights": "random", "content_layers": ["layer2"], "style_layers": ["layer4"]}
+    assert {progress.size for progress in run(1, sides=(128, 256), coarsest=8, **settings)[1]} == {64, 128}
+
+
+def test_a_feed_forward_start_at_half_precision_moves_in_float32():
+    method = Gatys(steps=1, init="adain-lite").to(torch.bfloat16)
+    content, style = (picture.bfloat16() for picture in pictures(32, 32))
+    assert method.stylize(content, method.encode_style(style)).dtype == torch.float32
+
+
 @pytest.mark.parametrize("init", ["content", "style", "noise", "adain-lite"])
 def test_every_start(init):
     result, seen = run(1, init=init)
@@ -102,16 +114,23 @@ def test_it_stops_at_its_tolerance_and_when_told():
         if progress.step == 3:
             raise Stop(progress.picture)
 
-    method = Gatys(steps=50, callback=stop)
+    calls = []
+    method = Gatys(steps=50, callback=lambda progress: (calls.append(progress), stop(progress)))
     content, style = pictures(32, 32)
-    assert not torch.equal(method.stylize(content, method.encode_style(style)), content)
+    result = method.stylize(content, method.encode_style(style))
+    assert len(calls) == 3
+    assert torch.equal(result, calls[-1].picture)
 
 
 def test_alpha_blends_the_targets():
     content, style = pictures(32, 48)
-    method = Gatys(steps=3)
+    method = Gatys(steps=8)
     code = method.encode_style(style)
     torch.testing.assert_close(method.stylize(content, code, 0.0), content)
+    features = [method.backbone(method.stylize(content, code, alpha)) for alpha in (0.0, 0.5, 1.0)]
+    grams = {layer: code[f"{layer}/0"] for layer in method.style_layers}
+    losses = [sum(gram_loss(f[layer], gram).item() for layer, gram in grams.items()) for f in features]
+    assert losses == sorted(losses, reverse=True)
 
 
 def test_other_backbones_layers_and_weights():
@@ -129,6 +148,11 @@ def test_wrong_settings():
         Gatys(init="sky")
     with pytest.raises(ValueError, match="not finite at step"):
         run(20, optimizer="sgd", lr=1e30)
+    for wrong in ({"steps": 0}, {"history": 0}, {"coarsest": -1}):
+        with pytest.raises(ValueError, match="is at least"):
+            Gatys(**wrong)
+    with pytest.raises(ValueError, match="at least one content layer"):
+        Gatys(style_layers=[])
 
 
 def test_through_the_one_call(make_picture, tmp_path):
@@ -137,7 +161,7 @@ def test_through_the_one_call(make_picture, tmp_path):
         result = adain.stylize(path, [path, path], "gatys", style_weight=[1, 3], steps=4, callback=watch)
     assert result.shape == (1, 3, 40, 48)
     names = {entry.name for entry in (tmp_path / "log").iterdir()}
-    assert names == {"losses.csv", "losses.png", "00002.png", "00004.png", "events"}
+    assert names == {"losses.csv", "losses.png", "picture_00002.png", "picture_00004.png", "events"}
     assert len((tmp_path / "log" / "losses.csv").read_text().splitlines()) == 5
 
 
@@ -152,8 +176,57 @@ def test_ctrl_c_keeps_what_was_reached(make_picture, capsys):
 
         result = adain.stylize(path, path, "gatys", init="noise", callback=interrupted)
     assert result.isfinite().all()
-    assert "stopped after 2 steps" in capsys.readouterr().err
-    assert math.isfinite(content_loss(result, result).item())
+    assert "what was reached is kept" in capsys.readouterr().err
+
+
+def test_the_command_line_records_each_picture_and_says_what_it_left(make_picture, tmp_path, capsys, monkeypatch):
+    a, b, style = (make_picture(name, seed=i) for i, name in enumerate(("a.png", "b.png", "s.png")))
+    flags = ["stylize", "--content", str(a), str(b), "--style", str(style), "--output", str(tmp_path / "out")]
+    flags += ["--method", "gatys", "--gatys.steps", "2"]
+    assert cli.main([*flags, "--log", str(tmp_path / "log"), "--snapshot-every", "2"]) == 0
+    assert {path.name for path in (tmp_path / "log").glob("*.png")} == {"losses.png", "a_00002.png", "b_00002.png"}
+    runs = [row["run"] for row in csv.DictReader((tmp_path / "log" / "losses.csv").read_text().splitlines())]
+    assert runs == ["a", "a", "b", "b"]
+
+    def stop(watch, progress):
+        watch.stopped = True
+        raise Stop(progress.picture)
+
+    monkeypatch.setattr(Watch, "__call__", stop)
+    assert cli.main(flags) == 1
+    assert "b.png was not painted" in capsys.readouterr().err
+
+
+def test_watching_from_another_thread_leaves_ctrl_c_alone():
+    before = signal.getsignal(signal.SIGINT)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(Watch(quiet=True).__enter__).result()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--method adain --gatys.steps 5", "gatys.steps"),
+        ("--method adain --log x", "adain paints in one pass"),
+        ("--method gatys --checkpoint x", "gatys has no weights to take from x"),
+        ("--method gatys --snapshot-every 5", "snapshots need a folder"),
+    ],
+)
+def test_settings_that_would_be_ignored_are_refused(make_picture, capsys, flags, message):
+    path = str(make_picture())
+    try:
+        code = cli.main(["stylize", "--content", path, "--style", path, *flags.split()])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_configuration_holds_any_flag(make_picture, tmp_path):
+    path, config = make_picture(), tmp_path / "c.yaml"
+    config.write_text("method: gatys\ngatys:\n  steps: 1\n")
+    assert cli.main(["stylize", "--config", str(config), "--content", str(path), "--style", str(path)]) == 0
 
 
 def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys):
@@ -171,13 +244,35 @@ def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys):
     assert (width // 256, height // 256) == (2 + 3, 2), "the last flag runs across"
     assert cli.main(["sweep", *folders]) == 2
     assert "nothing to vary" in capsys.readouterr().err
+    wrong = {
+        "{stepz: [1]}": "stepz",
+        "{steps: [many]}": "many",
+        "{method: [adain], steps: [2]}": "takes no steps",
+    }
+    for vary, message in wrong.items():
+        assert cli.main(["sweep", *folders, "--vary", vary]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_sweep_over_methods(make_picture, tmp_path, capsys):
+    content, style = make_picture("c/a.png", seed=0), make_picture("s/x.png", seed=1)
+    folders = ["--content", str(content.parent), "--style", str(style.parent), "--output", str(tmp_path / "out")]
+    flags = ["--gatys.steps", "1", "--size", "32", "--style-size", "32"]
+    assert cli.main(["sweep", *folders, *flags, "--vary", "{method: [adain-lite, gatys]}"]) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "figures.csv").read_text().splitlines()))
+    assert [row["method"] for row in rows] == ["content", "method adain-lite", "method gatys"]
+    assert cli.main(["sweep", *folders, *flags, "--cases", "{content: {steps: 1}}"]) == 2
+    assert "each case needs a label of its own" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_experiment_names_real_settings(path):
     folders = ["--content", "c", "--style", "s", "--output", "o"]
     parsed = cli.Parser.of(cli.sweep, "sweep", cli.SETTINGS).parse_args(["--config", str(path), *folders])
-    cases = variations(Case("", "gatys", parsed.as_dict()["gatys"]), parsed.vary or {}, parsed.cases or {})
+    settings = {"gatys": parsed.as_dict()["gatys"]}
+    cases = variations(Case("", "gatys"), parsed.vary or {}, parsed.cases or {}, settings)
     assert len(cases) > 1
     for case in cases:
-        Gatys(**{**case.settings, "weights": "random"})
+        method = Gatys(**{**case.settings, "weights": "random", "steps": 1})
+        content, style = pictures(64, 128)
+        assert method.stylize(content, method.encode_style(style)).shape == content.shape

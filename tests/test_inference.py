@@ -107,6 +107,8 @@ def test_wrong_arguments(ready):
         adain.prepare(precision="int4")
     with pytest.raises(OSError, match="neither a file of weights nor a method; the methods are adain"):
         adain.prepare("adian")
+    with pytest.raises(ValueError, match="already built takes no alpah"):
+        adain.stylize(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready, alpah=0.5)
     with pytest.raises(ValueError, match="no style given"):
         adain.encode_style(ready, [])
     for wrong in (torch.rand(1, 4, 8, 8), torch.rand(8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)):

@@ -115,6 +115,11 @@ def test_perceptual_figures_of_perfect_results_are_zero(make_picture, tmp_path, 
     assert styles["ArtFID"] == (1 + styles["LPIPS"]) * (1 + styles["FID"])
 
 
+def test_equal_pictures_cannot_be_judged(features):
+    with pytest.raises(ValueError, match="the same picture"):
+        metrics.scores(features[0], features[1], features[1])
+
+
 def test_perceptual_networks_that_cannot_be_had_are_said(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))

@@ -1,5 +1,6 @@
 """AdaIN-lite: a small network for CPUs, its encoders and decoder trained together. Own design."""
 
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -61,8 +62,8 @@ class AdaINLite(Trainable):
         self.blocks = nn.ModuleList(Block(deep) for _ in range(blocks))
         self.up2, self.up1 = _conv(deep, second, kind=UpConv2d), _conv(second, first, kind=UpConv2d)
         self.out = _conv(first, 3)
-        pairs = zip((3, *style_widths), style_widths, strict=False)
-        self.style = nn.ModuleList(_conv(a, b, 1 if a == 3 else 2) for a, b in pairs)
+        pairs = enumerate(itertools.pairwise((3, *style_widths)))
+        self.style = nn.ModuleList(_conv(a, b, 2 if i else 1) for i, (a, b) in pairs)
         self.squeeze = nn.Linear(2 * sum(style_widths), code)
         self.sizes = [width for width in (*[deep] * (2 * blocks + 1), second, first) for _ in range(2)]
         self.spread = nn.Linear(code, sum(self.sizes))

@@ -1,4 +1,4 @@
-"""The shape that all feed-forward methods share."""
+"""The shape that all methods share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adain import ops
-from adain.backbones import Backbone, Padding, Pooling, check_choice
+from adain.backbones import POOL, Backbone, Padding, Pooling, check_choice
 from adain.losses import Features, content_loss, gram_loss, total_variation
 from adain.methods.base import Method, StyleCode
 
@@ -88,8 +88,6 @@ class Gatys(Method):
         callback: called after each step; may raise `Stop`.
     """
 
-    stride = 16
-
     def __init__(
         self,
         backbone: str = "vgg19",
@@ -119,6 +117,11 @@ class Gatys(Method):
         check_choice("form", form, ("normalized", "original"))
         check_choice("optimizer", optimizer, OPTIMIZERS)
         settings = dict(locals())
+        for name, least in {"steps": 1, "history": 1, "coarsest": 0}.items():
+            if settings[name] < least:
+                raise ValueError(f"{name} is at least {least}, not {settings[name]}")
+        if not (content_layers and style_layers):
+            raise ValueError("name at least one content layer and one style layer")
         self.arguments = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in settings.items()
@@ -133,10 +136,11 @@ class Gatys(Method):
         self.callback = callback
         self.start = None if init in STARTS else _load(init)
         self.backbone = Backbone(backbone, (*content_layers, *style_layers), weights, padding, pooling)
+        self.stride = 2 ** max(self.backbone.plan(layer).count(POOL) for layer in self.backbone.layers)
 
     def encode_style(self, style: Tensor) -> StyleCode:
         """Gram matrices (B, C, C) of the style and of its halvings, `<layer>/<halvings>`."""
-        code, scaled = StyleCode(), ops.widened(style)  # at any precision of the network the pixels keep theirs
+        code, scaled = StyleCode(), ops.widened(style)
         for halvings in range(MOST_HALVINGS + 1 if self.coarsest else 1):
             if not halvings or min(scaled.shape[2:]) >= 4 * self.stride:
                 scaled = F.interpolate(scaled, scale_factor=0.5 ** bool(halvings), mode="bilinear", antialias=True)
@@ -159,7 +163,10 @@ class Gatys(Method):
     def _optimise(self, content: Tensor, code: StyleCode, alpha: float) -> Tensor:
         """One picture (1, 3, H, W) at each of its sizes, smallest first."""
         side, picture = min(content.shape[2:]), None
-        halvings = max(0, math.ceil(math.log2(side / self.coarsest))) if self.coarsest else 0
+        possible = int(
+            math.log2(side / (2 * self.stride))
+        )  # below two strides the deepest layer has nothing to reflect
+        halvings = max(0, min(possible, math.ceil(math.log2(side / self.coarsest)))) if self.coarsest else 0
         for k in range(halvings, -1, -1):
             size = [round(s / 2**k) for s in content.shape[2:]]
             scaled = _resize(content, size)
@@ -184,10 +191,12 @@ class Gatys(Method):
         if self.start is None:
             return content
         stride, size = self.start.stride, content.shape[2:]
-        fitting = _resize(content, [max(2, round(side / stride)) * stride for side in size])
+        fitting = _resize(content, [max(2, round(side / stride)) * stride for side in size]).to(
+            self.backbone.mean.dtype
+        )
         own = {name.removeprefix("start/"): value for name, value in code.items() if name.startswith("start/")}
         with torch.no_grad():
-            return _resize(self.start.stylize(fitting.to(self.backbone.mean.dtype), own).clamp(0, 1), size)
+            return _resize(self.start.stylize(fitting, own).to(content.dtype).clamp(0, 1), size)
 
     def _features(self, picture: Tensor) -> Features:
         return self.backbone(picture.to(self.backbone.mean.dtype, memory_format=torch.channels_last))
