@@ -84,6 +84,16 @@ def stylising(device: str, rounds: int, side: int) -> None:
         )
 
 
+def small(device: str, rounds: int, side: int) -> None:
+    """adain-lite beside adain, both at the default precision."""
+    content, style = (torch.rand(1, 3, side, side, device=device) for _ in range(2))
+    ready = [adain.prepare(name, device) for name in ("adain-lite", "adain")]
+    codes = [adain.encode_style(method, style) for method in ready]
+    for name, given in (("", [style, style]), (", style kept", codes)):
+        calls = [lambda m=m, g=g: adain.stylize(content, g, m) for m, g in zip(ready, given, strict=True)]
+        row(f"adain-lite | adain, {side} px{name}", *both_times(*calls, rounds, device))
+
+
 def start_up(rounds: int) -> None:
     """Whole processes: the help and one small picture, beside importing torch and torchvision."""
     root = Path(__file__).parents[1]
@@ -114,5 +124,6 @@ if __name__ == "__main__":
     start_up(options.rounds)
     for side in (256, 512, 1024):
         stylising(options.device, options.rounds, side)
+    small(options.device, options.rounds, 512)
     for crop in (128, 256):
         training(options.device, options.rounds, crop, batch=8)
