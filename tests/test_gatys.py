@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import adain
-from adain import cli
+from adain import cli, metrics
 from adain.grid import Case, variations
 from adain.losses import gram_loss, total_variation
 from adain.methods.gatys import Gatys, Stop
@@ -229,7 +229,8 @@ def test_a_configuration_holds_any_flag(make_picture, tmp_path):
     assert cli.main(["stylize", "--config", str(config), "--content", str(path), "--style", str(path)]) == 0
 
 
-def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys):
+def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(metrics, "SIDE", 32)
     content, style = make_picture("c/a.png", seed=0), make_picture("s/x.png", seed=1)
     folders = ["--content", str(content.parent), "--style", str(style.parent), "--output", str(tmp_path / "out")]
     vary = "{init: [content, noise], style_weight: [1, 5, 25]}"
@@ -254,7 +255,8 @@ def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_a_sweep_over_methods(make_picture, tmp_path, capsys):
+def test_a_sweep_over_methods(make_picture, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(metrics, "SIDE", 32)
     content, style = make_picture("c/a.png", seed=0), make_picture("s/x.png", seed=1)
     folders = ["--content", str(content.parent), "--style", str(style.parent), "--output", str(tmp_path / "out")]
     flags = ["--gatys.steps", "1", "--size", "32", "--style-size", "32"]
