@@ -208,12 +208,12 @@ def evaluate(
         if memory:
             row["MiB"] = row["seconds"] and _peak_memory(case, contents[0], styles[0], device)
         table.append(row)
-    rows: list[list[Tile]] = []
+    rows, across = list[list[Tile]](), columns or len(cases)
     for c, s in ((c, s) for c in contents for s in styles):
         inputs: list[Tile] = [(_thumbnail(images.to_image(pictures[path])), path.stem) for path in (c, s)]
         painted = [results[case.label, c, s] for case in cases]
-        for i in range(0, len(cases), columns or len(cases)):
-            rows.append([*(inputs if not i else (None, None)), *painted[i : i + (columns or len(cases))]])
+        for i in range(0, len(cases), across):
+            rows.append([*(inputs if not i else (None, None)), *painted[i : i + across]])
     _write_sheet(rows, Path(output))
     _write_figures(figures, table, Path(output))
     if losses:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adain import ops
 from adain.backbones import Backbone
-from adain.losses import Features, content_loss, style_loss
+from adain.losses import Features, content_loss, gram_loss, style_loss
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 GRAM_LAYERS = (*STYLE_LAYERS, "relu5_1")
@@ -40,8 +40,8 @@ def content_distance(a: Features, content: Features) -> Tensor:
 
 def gram_distance(a: Features, b: Features) -> Tensor:
     """Sum over relu1_1 to relu5_1 of ||Gram_a - Gram_b||^2 / ||Gram_b||^2."""
-    pairs = [(ops.gram(a[layer]), ops.gram(b[layer])) for layer in GRAM_LAYERS]
-    return torch.stack([(x - y).square().sum() / y.square().sum() for x, y in pairs]).sum()
+    grams = {layer: ops.gram(b[layer]) for layer in GRAM_LAYERS}
+    return torch.stack([gram_loss(a[layer], gram).sum() / gram.square().sum() for layer, gram in grams.items()]).sum()
 
 
 def ssim(a: Tensor, b: Tensor) -> float:
@@ -60,10 +60,11 @@ def scores(stylized: Features, content: Features, style: Features) -> dict[str, 
     C: from the content, over the style's distance from it. The unchanged content has S = G = 1 and C = 0.
     Raises ValueError if content and style are the same.
     """
-    if not style_distance(content, style):
+    apart = style_distance(content, style)
+    if not apart:
         raise ValueError("content and style are the same picture; there is nothing to judge")
     ratios = {
-        "S": style_distance(stylized, style) / style_distance(content, style),
+        "S": style_distance(stylized, style) / apart,
         "C": content_distance(stylized, content) / content_distance(style, content),
         "G": gram_distance(stylized, style) / gram_distance(content, style),
     }
@@ -102,7 +103,9 @@ class Perceptual:
 
     def add(self, method: str, picture: Tensor, content: Tensor, style: Tensor) -> float:
         """Count one result in, all (1, 3, H, W) in [0, 1]; returns its LPIPS."""
-        inception = self.found.setdefault(method, deepcopy(self.inception))
+        if method not in self.found:
+            self.found[method] = deepcopy(self.inception)
+        inception = self.found[method]
         inception.update(style, real=True)
         inception.update(picture, real=False)
         with torch.inference_mode():

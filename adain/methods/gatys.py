@@ -163,9 +163,8 @@ class Gatys(Method):
     def _optimise(self, content: Tensor, code: StyleCode, alpha: float) -> Tensor:
         """One picture (1, 3, H, W) at each of its sizes, smallest first."""
         side, picture = min(content.shape[2:]), None
-        possible = int(
-            math.log2(side / (2 * self.stride))
-        )  # below two strides the deepest layer has nothing to reflect
+        # Below two strides the deepest layer has nothing to reflect.
+        possible = int(math.log2(side / (2 * self.stride)))
         halvings = max(0, min(possible, math.ceil(math.log2(side / self.coarsest)))) if self.coarsest else 0
         for k in range(halvings, -1, -1):
             size = [round(s / 2**k) for s in content.shape[2:]]
