@@ -14,7 +14,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 if TYPE_CHECKING:
     from adain.grid import Case
 
-SETTINGS = ("gatys",)
+SETTINGS = ("gatys", "style-swap", "wct")
 """Methods without weights, whose constructors' arguments are flags: --gatys.steps 100."""
 
 Settings = dict[str, dict[str, Any]]
@@ -25,13 +25,13 @@ Settings = dict[str, dict[str, Any]]
 
 def stylize(
     content: list[str],
-    style: list[str],
+    style: list[str] | None = None,
     output: str | None = None,
     method: str = "adain",
     checkpoint: str | None = None,
     alpha: float = 1.0,
     size: int | None = None,
-    style_size: int | None = None,
+    style_size: int | Literal["content"] | None = None,
     style_weight: list[float] | None = None,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
@@ -45,7 +45,7 @@ def stylize(
 
     Args:
         content: the pictures to paint.
-        style: the picture whose style they take; several are mixed.
+        style: the picture whose style they take; several are mixed; none for johnson.
         output: the file to write, or a folder if the name has no suffix; by default
             CONTENT__STYLE.png beside each content.
         method: the kind of network, with its embedded weights; or gatys, whose own settings --method gatys --help
@@ -53,7 +53,8 @@ def stylize(
         checkpoint: a file of weights to use instead of the method's embedded ones.
         alpha: strength of the style, 0 to 1.
         size: shorter side of the result in pixels; by default the content's.
-        style_size: shorter side that the style is brought to, in pixels; larger makes coarser strokes.
+        style_size: shorter side that the style is brought to, in pixels, or content for the content's; larger
+            makes coarser strokes.
         style_weight: share of each of several styles, of any sum; by default even.
         device: auto, cpu, cuda, mps, or any other that torch knows.
         precision: of the network's arithmetic.
@@ -63,25 +64,29 @@ def stylize(
         quiet: print nothing but errors.
         settings: of a method without weights.
     """
-    jobs = plan_outputs(content, style, output)
-    optimises = method in SETTINGS
-    if optimises and checkpoint:
+    jobs = plan_outputs(content, style or [], output, Path(checkpoint or method).stem)
+    if checkpoint and method in SETTINGS:
         raise ValueError(f"{method} has no weights to take from {checkpoint}; leave --checkpoint or --method out")
-    if (log or snapshot_every) and not optimises:
-        raise ValueError(f"{method} paints in one pass; --log and --snapshot-every are for {', '.join(SETTINGS)}")
     import torch
 
     from adain import images, inference
+    from adain.methods import METHODS
     from adain.watch import Watch
+
+    iterative = [name for name, kind in METHODS.items() if kind.iterative]
+    if (log or snapshot_every) and method not in iterative:
+        raise ValueError(f"{method} paints in one pass; --log and --snapshot-every are for {', '.join(iterative)}")
 
     torch.manual_seed(seed)
     own = dict((settings or {}).get(method, {}))
     failures: list[OSError] = []
-    with Watch(log, snapshot_every, quiet) if optimises else nullcontext() as watch:
+    with Watch(log, snapshot_every, quiet) if method in iterative else nullcontext() as watch:
         if watch:
             own |= {"seed": seed, "callback": watch}
         ready = inference.prepare(checkpoint or method, device, precision, **own)
-        code = inference.encode_style(ready, style, style_size, style_weight)
+        code: Any = style or None  # of a size that is known with each content only, or else encoded once
+        if style and style_size != "content":
+            code = inference.encode_style(ready, style, style_size, style_weight)
         for source, target in jobs.items():
             if watch and watch.stopped:
                 failures.append(OSError(f"{source} was not painted"))
@@ -89,7 +94,9 @@ def stylize(
             if watch:
                 watch.name = source.stem
             try:
-                picture = inference.stylize(source, code, ready, alpha=alpha, size=size)
+                picture = inference.stylize(
+                    source, code, ready, alpha=alpha, size=size, style_size=style_size, style_weight=style_weight
+                )
             except OSError as error:
                 failures.append(error)
                 continue
@@ -175,8 +182,9 @@ def sweep(
     method: str = "gatys",
     alpha: float = 1.0,
     size: int = 256,
-    style_size: int = 256,
+    style_size: int | Literal["content"] = 256,
     device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     settings: Settings | None = None,
 ) -> int:
     """Run a method over values of its flags: a labelled contact sheet, figures, losses and their curves.
@@ -187,16 +195,17 @@ def sweep(
         output: folder to write to.
         vary: values by flag, {optimizer: [lbfgs, adam]}; several flags make a grid, the last one across.
         cases: or flags by label, {quick: {steps: 50, optimizer: adam}}.
-        method: whose flags they are; method, alpha, size and style_size can vary too.
+        method: whose flags they are; method, alpha, size, style_size and precision can vary too.
         alpha: strength of the style, 0 to 1.
         size: shorter side of contents and results in pixels.
         style_size: of the styles.
         device: as of stylize.
+        precision: of the network's arithmetic.
         settings: of methods without weights.
     """
     from adain.grid import Case, evaluate, markdown, variations
 
-    base = Case("", method, {}, alpha, size, style_size)
+    base = Case("", method, {}, alpha, size, style_size, precision)
     chosen = [_checked(case) for case in variations(base, vary or {}, cases or {}, settings or {})]
     across = len(list(vary.values())[-1]) if vary else None
     print(markdown(evaluate(chosen, content, style, output, device, memory=False, columns=across)), end="")
@@ -240,8 +249,8 @@ COMMANDS: dict[str, Callable[..., int]] = {
 }
 
 
-def plan_outputs(content: list[str], style: list[str], output: str | None) -> dict[Path, Path]:
-    """Where each content's result goes, checked before any work is done.
+def plan_outputs(content: list[str], style: list[str], output: str | None, method: str = "") -> dict[Path, Path]:
+    """Where each content's result goes, checked before any work is done; the method names it where no style does.
 
     Raises:
         ValueError: an output that would replace an input or another output, or a suffix that cannot be written.
@@ -251,7 +260,7 @@ def plan_outputs(content: list[str], style: list[str], output: str | None) -> di
     for path in (*contents, *styles):
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file")
-    names = [f"{path.stem}__{'+'.join(one.stem for one in styles)}.png" for path in contents]
+    names = [f"{path.stem}__{'+'.join(one.stem for one in styles) or method}.png" for path in contents]
     if output is None:
         targets = [path.with_name(name) for path, name in zip(contents, names, strict=True)]
     elif Path(output).suffix and not Path(output).is_dir():
@@ -341,7 +350,8 @@ def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
     def call() -> int:
         parsed = Parser.of(function, prog, named).parse_args(words).as_dict()
         del parsed["config"]
-        settings = {name: parsed.pop(name) for name in named if name in parsed}
+        keys = {name: name.replace("-", "_") for name in named}  # as the parser writes them
+        settings = {name: parsed.pop(key) for name, key in keys.items() if key in parsed}
         return function(**parsed, **({"settings": settings} if settings else {}))
 
     return guarded(call)

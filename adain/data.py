@@ -4,7 +4,7 @@ import itertools
 import logging
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +22,7 @@ from adain import images
 
 log = logging.getLogger(__name__)
 
+SIDES = ("content", "style")
 Sample = dict[str, Any]  # content, style: crops; skipped: broken pictures passed over; position: in streams
 
 
@@ -39,7 +40,7 @@ class Pictures(LightningDataModule):
     Args:
         content: a folder (nested, any picture format), a local data set (a parquet file, or a folder of them or of
             `save_to_disk`), or the name of a data set on the Hugging Face hub.
-        style: the same for the style pictures.
+        style: the same for the style pictures; null for none, and batches without.
         split: of a data set from the hub.
         column: of a data set, the one that holds the pictures.
         streaming: read data sets as streams instead of preparing a copy on disk.
@@ -60,7 +61,7 @@ class Pictures(LightningDataModule):
     def __init__(
         self,
         content: str = "detection-datasets/coco",
-        style: str = "huggan/wikiart",
+        style: str | None = "huggan/wikiart",
         split: str = "train",
         column: str = "image",
         streaming: bool = False,
@@ -79,6 +80,7 @@ class Pictures(LightningDataModule):
         self.sources = [
             Source(name, split, column, streaming, shuffle_buffer, (seed, key))
             for key, name in enumerate((content, style))
+            if name is not None
         ]
         self.training_crop = Crop(size, crop, flip)
         self.validation_crop = Crop((size[0], size[0]), crop)
@@ -286,8 +288,7 @@ class MapPairs(Dataset):
         self.sides = sides
 
     def __getitem__(self, index: int) -> Sample:
-        (content, a), (style, b) = (side[index] for side in self.sides)
-        return {"content": content, "style": style, "skipped": a + b}
+        return _sample(side[index] for side in self.sides)
 
 
 class StreamPairs(IterableDataset):
@@ -298,10 +299,10 @@ class StreamPairs(IterableDataset):
 
     def __iter__(self) -> Iterator[Sample]:
         pool = ThreadPoolExecutor(self.threads) if self.threads else None
-        positions = self.position or (None, None)
-        both = (side.samples(self.rank, self.world, pool, at) for side, at in zip(self.sides, positions, strict=True))
-        for (content, a, after_a), (style, b, after_b) in zip(*both, strict=False):
-            yield {"content": content, "style": style, "skipped": a + b, "position": (after_a, after_b)}
+        positions = self.position or [None] * len(self.sides)
+        sides = (side.samples(self.rank, self.world, pool, at) for side, at in zip(self.sides, positions, strict=True))
+        for drawn in zip(*sides, strict=False):
+            yield _sample(one[:2] for one in drawn) | {"position": tuple(after for _, _, after in drawn)}
 
 
 class EndlessBatches(Sampler[list[int]]):
@@ -385,8 +386,14 @@ def _ahead(pool: ThreadPoolExecutor | None, function: Callable, items: Iterator,
             yield done, future.result()
 
 
+def _sample(sides: Iterable[tuple[Tensor, int]]) -> Sample:
+    """Crops, and how many broken pictures were passed over for them, of the content and, if there is one, the style."""
+    crops, skipped = zip(*sides, strict=True)
+    return {**dict(zip(SIDES, crops, strict=False)), "skipped": sum(skipped)}
+
+
 def _collate(samples: list[Sample]) -> Sample:
-    batch = {side: torch.stack([sample[side] for sample in samples]) for side in ("content", "style")}
+    batch = {side: torch.stack([sample[side] for sample in samples]) for side in SIDES if side in samples[0]}
     batch["skipped"] = sum(sample["skipped"] for sample in samples)
     if "position" in samples[-1]:
         batch["position"] = samples[-1]["position"]

@@ -25,6 +25,7 @@ from adain.watch import Watch, write_losses
 
 CELL = 256  # pixels a side of a contact sheet's places
 UNCHANGED = "content"  # the row of the content as it is, against which methods are seen
+FIELDS = ("method", "alpha", "size", "style_size", "precision")  # of a case, that can vary like settings
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Case:
     settings: Mapping[str, Any] = field(default_factory=dict)
     alpha: float = 1.0
     size: int | None = None
-    style_size: int | None = None
+    style_size: inference.StyleSize = None
+    precision: inference.Precision = "auto"
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,17 @@ def paint(
             continue
         watch = Watch(quiet=True)
         settings: dict[str, Any] = {**case.settings, **({"callback": watch} if _optimises(case) else {})}
-        ready = inference.prepare(case.method, device, **settings)
-        codes = [inference.encode_style(ready, path, case.style_size) for path in styles]
+        ready = inference.prepare(case.method, device, case.precision, **settings)
+        style_size = case.style_size if ready.styled else None
+        given: Sequence[Any] = styles if ready.styled else [None] * len(styles)
+        if ready.styled and style_size != "content":
+            given = [inference.encode_style(ready, path, style_size) for path in styles]
         for content in contents:
             source = images.load_picture(content, case.size)
-            for style, code in zip(styles, codes, strict=True):
+            for style, code in zip(styles, given, strict=True):
                 watch.runs.clear()
                 start = time.perf_counter()
-                picture = inference.stylize(source, code, ready, alpha=case.alpha).cpu()
+                picture = inference.stylize(source, code, ready, alpha=case.alpha, style_size=style_size).cpu()
                 yield Cell(case, content, style, picture, time.perf_counter() - start, watch.runs[watch.name])
 
 
@@ -96,7 +101,7 @@ def _painted(case: Case) -> bool:
 
 
 def _optimises(case: Case) -> bool:
-    return case.method == "gatys"
+    return case.method in METHODS and METHODS[case.method].iterative
 
 
 def _thumbnail(picture: Image.Image) -> Image.Image:
@@ -242,7 +247,7 @@ def variations(
     found = []
     for label, changes in named.items():
         changes = {name.replace("-", "_"): value for name, value in changes.items()}
-        fields = {name: changes.pop(name) for name in ("method", "alpha", "size", "style_size") if name in changes}
+        fields = {name: changes.pop(name) for name in FIELDS if name in changes}
         case = replace(base, label=label, **fields)
         found.append(replace(case, settings={**settings.get(case.method, {}), **changes}))
     return found
@@ -261,7 +266,7 @@ def _check(cases: Sequence[Case], output: Path, device: str) -> None:
         raise FileExistsError(f"{output} is a file; name a folder to write to")
     for case in cases:
         if not _painted(case):
-            inference.prepare(case.method, device, **case.settings)
+            inference.prepare(case.method, device, case.precision, **case.settings)
 
 
 def _mean(figures: list[dict[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from adain.methods import Method, StyleCode
 Picture = str | Path | Image.Image | Tensor
 """A file, a Pillow image, or a tensor (B, 3, H, W) or (3, H, W), RGB in [0, 1]."""
 
+StyleSize = int | Literal["content"] | None
+"""Shorter side of a style in pixels: as it is, a number, or the content's."""
+
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -59,12 +62,17 @@ def encode_style(
         style_weight: share of each style, of any sum; even by default.
 
     Raises:
-        ValueError: no style, or weights that are not one for each, positive in sum and none negative.
+        ValueError: more or fewer styles than the method takes, or weights that are not one for each, positive in sum
+            and none negative.
         OSError: a picture that cannot be read.
     """
+    if not method.styled:
+        raise ValueError(f"{type(method).__name__} paints in the one style it was trained on; leave the style out")
     styles = list(style) if isinstance(style, Sequence) and not isinstance(style, str) else [style]
     if not styles:
         raise ValueError("no style given; name at least one picture")
+    if len(styles) > 1 and not method.mixes:
+        raise ValueError(f"{type(method).__name__} cannot mix styles; give one, not {len(styles)}")
     shares = list(style_weight or [1.0] * len(styles))
     if len(shares) != len(styles) or min(shares) < 0 or not 0 < sum(shares) < float("inf"):
         raise ValueError(
@@ -78,12 +86,12 @@ def encode_style(
 
 def stylize(
     content: Picture,
-    style: Picture | Sequence[Picture] | StyleCode,
+    style: Picture | Sequence[Picture] | StyleCode | None = None,
     method: str | Path | Method = "adain",
     *,
     alpha: float = 1.0,
     size: int | None = None,
-    style_size: int | None = None,
+    style_size: StyleSize = None,
     style_weight: Sequence[float] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
@@ -93,12 +101,12 @@ def stylize(
 
     Args:
         content: a picture.
-        style: a picture, several to mix, or what `encode_style` returned.
+        style: a picture, several to mix, or what `encode_style` returned; none for a method that has one of its own.
         method: a name, a file of weights, or, to load it only once, what `prepare` returned, which then also
             settles `device` and `precision`.
         alpha: strength, from 0 (the content as the network rebuilds it) to 1.
         size: shorter side of the content, and so of the result, in pixels; by default as it is.
-        style_size: the same for the styles.
+        style_size: the same for the styles; `content` brings them to the content's.
         style_weight: share of each of several styles.
         device: as `prepare` takes it.
         precision: as `prepare` takes it.
@@ -111,12 +119,29 @@ def stylize(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha lies between 0 (content) and 1 (style), not at {alpha}")
     ready = method if isinstance(method, Method) and not settings else prepare(method, device, precision, **settings)
-    code = style if isinstance(style, dict) else encode_style(ready, style, style_size, style_weight)
     picture = _tensor(content, size, ready)
     height, width = picture.shape[2:]
+    if style_size == "content":
+        style_size = min(height, width)
+    code = _code(ready, style, style_size, style_weight, alpha)
     with torch.inference_mode():
         painted = ready.stylize(_pad(picture, ready.stride, ready.stride), code, alpha)
     return painted[..., :height, :width].float().clamp(0, 1)
+
+
+def _code(
+    method: Method, style: Any, size: int | None, style_weight: Sequence[float] | None, alpha: float
+) -> StyleCode:
+    if isinstance(style, dict):
+        return style
+    if method.styled:
+        return encode_style(method, [] if style is None else style, size, style_weight)
+    given = {"style": style, "style_size": size, "style_weight": style_weight, "alpha": None if alpha == 1 else alpha}
+    if wrong := [name for name, value in given.items() if value is not None]:
+        raise ValueError(
+            f"{type(method).__name__} paints in the one style it was trained on; leave out {', '.join(wrong)}"
+        )
+    return {}
 
 
 def _tensor(picture: Picture, size: int | None, method: Method) -> Tensor:

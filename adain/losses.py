@@ -54,10 +54,13 @@ class PerceptualLoss:
         content_weight: factor of the content loss.
         style_weight: factor of the sum of the layers' style losses.
         style_reduction: over channels, see above.
+        style_statistics: what is compared of a style layer: its `moments`, means and deviations of the channels; or its
+            `gram` matrix (`gram_loss`, for which `style_reduction` means nothing).
         relative: divide each pair's content and style loss by the distance of its two pictures from each other, as
             `adain.metrics.scores` does: then the few pairs that lie far apart do not drown the gradients of the rest.
         reconstruction_weight: factor of the mean squared error, in pixels of [0, 1], of a picture stylised as
             itself; 0 leaves that pass out. It brings alpha 0 nearer to the content.
+        tv_weight: factor of the total variation of the result.
     """
 
     content_layer: str = "relu4_1"
@@ -66,8 +69,10 @@ class PerceptualLoss:
     content_weight: float = 1.0
     style_weight: float = 10.0
     style_reduction: Literal["mean", "sum"] = "mean"
+    style_statistics: Literal["moments", "gram"] = "moments"
     relative: bool = False
     reconstruction_weight: float = 0.0
+    tv_weight: float = 0.0
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -94,13 +99,16 @@ class PerceptualLoss:
         return {name: term.mean() for name, term in terms.items()}
 
     def _style(self, features: Features, style: Features) -> dict[str, Tensor]:
+        if self.style_statistics == "gram":
+            return {layer: gram_loss(features[layer], ops.gram(style[layer])) for layer in self.style_layers}
         return {layer: style_loss(features[layer], style[layer], self.style_reduction) for layer in self.style_layers}
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of the terms, `reconstruction` among them if it is there."""
+        """The weighted sum of the terms, `reconstruction` and `tv` among them if they are there."""
         weights = {
             "content": self.content_weight,
             "style": self.style_weight,
             "reconstruction": self.reconstruction_weight,
+            "tv": self.tv_weight,
         }
         return torch.stack([weight * terms[name] for name, weight in weights.items() if name in terms]).sum()

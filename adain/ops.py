@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -27,11 +28,113 @@ def adain(content: Tensor, style_mean: Tensor, style_std: Tensor, eps: float = 1
     return torch.addcmul(style_mean - mean * scale, content, scale).to(content.dtype)  # one pass over the features
 
 
+def compose(depthwise: Tensor, pointwise: Tensor) -> Tensor:
+    """The one kernel (B, C, C / groups, k, k) that equals a depthwise one and then a pointwise one.
+
+    `depthwise` (B, C, C / groups, k, k) and `pointwise` (B, C, C / groups), in the same groups.
+    """
+    members = depthwise.shape[2]
+    columns, rows = (kernel.unflatten(1, (-1, members)).flatten(3) for kernel in (pointwise, depthwise))
+    return (columns @ rows).view(depthwise.shape)
+
+
+def centred(scale: Tensor, groups: int, size: int) -> Tensor:
+    """The kernel (B, C, C / groups, size, size) that multiplies each channel with its `scale`, (B, C)."""
+    members, reach = scale.shape[1] // groups, size // 2
+    diagonal = scale.unflatten(1, (groups, members)).diag_embed().flatten(1, 2)
+    return F.pad(diagonal[..., None, None], (reach,) * 4)
+
+
+def adaconv(x: Tensor, kernel: Tensor, bias: Tensor, residual: bool = False, eps: float = 1e-5) -> Tensor:
+    """Adaptive convolution: `x` instance-normalised, then convolved with each picture's own kernel.
+
+    Chandran et al. 2021, section 3.1. `x` (B, C, H, W), its border reflected; `kernel` (B or 1, C, C / groups, k, k),
+    k odd; `bias` (B or 1, C). `residual` adds `x`. All of it is one convolution: normalisation and `x` itself go into
+    the kernel, the batch into the groups.
+    """
+    batch, channels, height, width = x.shape
+    members, reach = kernel.shape[2], kernel.shape[-1] // 2
+    groups = channels // members
+    mean, std = (statistic.view(batch, groups, 1, members) for statistic in mean_std(x, eps))
+    grouped = kernel.unflatten(1, (groups, members)) / std[..., None, None]  # (B, groups, outputs, inputs, k, k)
+    bias = bias - (grouped.sum((-2, -1)) @ mean.mT).flatten(1)
+    if residual:
+        grouped = grouped + centred(torch.ones_like(bias), groups, kernel.shape[-1]).view_as(grouped)
+    x = F.pad(x, (reach,) * 4, "reflect").reshape(1, batch * channels, height + 2 * reach, width + 2 * reach)
+    folded = grouped.flatten(0, 2).to(x.dtype), bias.flatten().to(x.dtype)
+    return F.conv2d(x, *folded, groups=batch * groups).view(batch, channels, height, width)
+
+
 def gram(features: Tensor) -> Tensor:
     """Gram matrices F F^T / (C H W) of (B, C, H, W): (B, C, C) in float32 at least (Johnson et al. 2016, eq. 3)."""
     with torch.autocast(features.device.type, enabled=False):
         flat = widened(features).flatten(2)
         return flat @ flat.mT / flat[0].numel()
+
+
+def covariance(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (B, C, 1) and covariance (B, C, C) of the channels over space, biased, in float32 at least."""
+    flat = widened(features).flatten(2)
+    mean = flat.mean(2, keepdim=True)
+    flat = flat - mean
+    return mean, flat @ flat.mT / flat.shape[2]
+
+
+def symmetric_power(matrix: Tensor, exponent: float, tolerance: float = 1e-5) -> Tensor:
+    """V diag(w^exponent) V^T of symmetric matrices V diag(w) V^T without negative eigenvalues, (B, C, C).
+
+    Eigenvalues below `tolerance` times the largest count as 0, and have 0 for a power too: a picture of few pixels, or
+    with dead channels, has directions in which nothing varies, and noise there must not be blown up. Computed in
+    float64.
+    """
+    values, vectors = torch.linalg.eigh(matrix.double())
+    floor = tolerance * values[..., -1:].clamp(min=torch.finfo(torch.float32).tiny)
+    powers = torch.where(values > floor, values.clamp(min=floor) ** exponent, 0.0)
+    return (vectors * powers[..., None, :] @ vectors.mT).to(matrix.dtype)
+
+
+def swap(content: Tensor, style: Tensor, size: int = 3, stride: int = 1, chunk: int = 1024) -> Tensor:
+    """Every patch of `content` replaced by the style's most similar one, overlaps averaged.
+
+    Chen & Schmidt 2016, section 3.1. `content` (B, C, H, W), `style` (B or 1, C, h, w), both at least `size` a side;
+    patches of size x size each `stride`, the last row and column included. Similarity is the normalised
+    cross-correlation. `chunk` style patches are compared at a time, which bounds the memory: chunk x H x W numbers.
+    """
+    pairs = zip(content, style.expand(len(content), *style.shape[1:]), strict=True)
+    return torch.stack([_swap(features, patches, size, stride, chunk) for features, patches in pairs])
+
+
+def _swap(content: Tensor, style: Tensor, size: int, stride: int, chunk: int) -> Tensor:
+    if min(*content.shape[1:], *style.shape[1:]) < size:
+        raise ValueError(
+            f"patches of {size} pixels do not fit features of {[*content.shape[1:]]} and {[*style.shape[1:]]}"
+        )
+    (rows, columns), (style_rows, style_columns) = (
+        [_origins(side, size, stride, x.device) for side in x.shape[1:]] for x in (content, style)
+    )
+    ys, xs = (axis.flatten() for axis in torch.meshgrid(style_rows, style_columns, indexing="ij"))
+    windows = style.unfold(1, size, 1).unfold(2, size, 1)  # (C, h', w', size, size), a view
+    best = content.new_full((len(rows), len(columns)), -torch.inf)
+    match = torch.zeros_like(best, dtype=torch.long)
+    for start in range(0, len(ys), chunk):
+        part = slice(start, start + chunk)
+        filters = windows[:, ys[part], xs[part]].transpose(0, 1).contiguous()
+        filters = filters / filters.flatten(1).norm(dim=1).clamp(min=1e-6).view(-1, 1, 1, 1).to(filters.dtype)
+        found, which = F.conv2d(content[None], filters)[0][:, rows][:, :, columns].max(0)
+        match = torch.where(found > best, which + start, match)
+        best = torch.maximum(found, best)
+    result, count = torch.zeros_like(content), content.new_zeros(content.shape[1:])
+    for dy in range(size):
+        for dx in range(size):  # of C x H x W numbers each, where all patches at once would be size^2 times that
+            place = slice(None), (rows + dy)[:, None], (columns + dx)[None]
+            result[place] += style[:, ys[match] + dy, xs[match] + dx]
+            count[place[1:]] += 1
+    return result / count.clamp(min=1)
+
+
+def _origins(side: int, size: int, stride: int, device: torch.device) -> Tensor:
+    steps = [*range(0, side - size + 1, stride)]
+    return torch.tensor(steps if steps[-1] == side - size else [*steps, side - size], device=device)
 
 
 def widened(x: Tensor) -> Tensor:

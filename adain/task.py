@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +19,10 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from adain import weights
+from adain import images, weights
 from adain.backbones import Backbone, read_file
 from adain.data import Pictures, Sample
-from adain.losses import PerceptualLoss
+from adain.losses import PerceptualLoss, total_variation
 from adain.methods import Trainable
 from adain.optim import Muon
 
@@ -45,8 +46,13 @@ class StyleTransfer(LightningModule):
         schedule: `inverse` divides it by 1 + `lr_decay` step (the paper's); `cosine` brings it to 0 at the last step.
         lr_decay: of the inverse schedule.
         warmup_steps: over which the rate rises from 0.
-        start: a file of weights to start from: a run's checkpoint, or converted weights, of the same method.
+        start: a file of weights to start from, a run's checkpoint or converted ones: of the same method, or of
+            one that has some of its parts (AdaIN's decoder serves AdaConv).
+        style: the one picture whose style a method without styles (Johnson) learns.
+        style_size: its shorter side in pixels.
     """
+
+    style: Tensor | None
 
     def __init__(
         self,
@@ -58,14 +64,20 @@ class StyleTransfer(LightningModule):
         lr_decay: float = 5e-5,
         warmup_steps: int = 0,
         start: str | None = None,
+        style: str | None = None,
+        style_size: int = 256,
     ):
         super().__init__()
+        if not (method.styled or style):
+            raise ValueError(f"{type(method).__name__} learns one style; name its picture with --model.style")
         self.method, self.loss = method, loss
         self.optimizer, self.lr, self.schedule = optimizer, lr, schedule
         self.lr_decay, self.warmup_steps = lr_decay, warmup_steps
         self.backbone = Backbone(layers=[*loss.layers, *method.layers], **method.network)
+        self.register_buffer("style", images.load_picture(style, style_size) if style else None, persistent=False)
+        self.style_features: dict[str, Tensor] = {}  # of that picture, once seen
         if start:
-            weights.fill(method, weights.read(start)[0], start)
+            weights.fill(method, {**method.state_dict(), **weights.read(start)[0]}, start)
         self.to(memory_format=torch.channels_last)
         # Frozen weights are the same on every rank: DDP need not send them round at every step.
         kept = self.state_dict()
@@ -75,19 +87,26 @@ class StyleTransfer(LightningModule):
 
     def forward(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
         """The stylised batch and its loss terms, unweighted."""
-        content, style = batch["content"], batch["style"]
-        with torch.no_grad():
-            features = self.backbone(torch.cat([content, style]))
-        halves = {layer: both.chunk(2) for layer, both in features.items()}
-        content_features, style_features = ({layer: pair[i] for layer, pair in halves.items()} for i in (0, 1))
+        content, style = batch["content"], batch["style"] if self.style is None else self.style
+        content_features, style_features = self._features(content, style)
         stylized = self.method(content, style, content_features, style_features)
         terms = self.loss(self.backbone(stylized), content_features, style_features)
+        if self.loss.tv_weight:
+            terms["tv"] = total_variation(stylized).mean()
         if self.loss.reconstruction_weight:
             part = slice(math.ceil(len(content) / 4))  # of the batch, for a quarter of the price
             features = {layer: both[part] for layer, both in content_features.items()}
             again = self.method(content[part], content[part], features, features)
             terms["reconstruction"] = F.mse_loss(again.float(), content[part])
         return stylized, terms
+
+    def _features(self, content: Tensor, style: Tensor) -> Sequence[dict[str, Tensor]]:
+        with torch.no_grad():
+            if self.style is not None:
+                self.style_features = self.style_features or self.backbone(style)
+                return self.backbone(content), self.style_features
+            halves = {layer: both.chunk(2) for layer, both in self.backbone(torch.cat([content, style])).items()}
+        return [{layer: pair[i] for layer, pair in halves.items()} for i in (0, 1)]
 
     def training_step(self, batch: Sample, batch_index: int) -> Tensor:
         """The weighted sum of the losses, each logged on its own, and the rate."""
@@ -101,7 +120,9 @@ class StyleTransfer(LightningModule):
         return loss
 
     def setup(self, stage: str) -> None:
-        """Refuse crops that the network would not give back at their size."""
+        """Refuse crops that the network would not give back at their size, and data without what is learned."""
+        if self.style is None and len(self.trainer.datamodule.sources) < 2:  # type: ignore[attr-defined]
+            raise ValueError("no style pictures; name their source with --data.style")
         crop = self.trainer.datamodule.training_crop.crop  # type: ignore[attr-defined]
         if crop % self.method.stride or crop < 2 * self.method.stride:
             raise ValueError(f"crop {crop} does not suit the method; choose {self.method.stride} times 2 or more")
@@ -131,7 +152,9 @@ class StyleTransfer(LightningModule):
         self.log_dict({f"val/{name}": term for name, term in terms.items()}, batch_size=len(stylized))
         if isinstance(self.logger, TensorBoardLogger):
             board = self.logger.experiment
-            columns = batch["content"], batch["style"], stylized.float().clamp(0, 1)
+            content, style = batch["content"], batch["style"] if self.style is None else self.style
+            style = F.interpolate(style, content.shape[2:]).expand_as(content)
+            columns = content, style, stylized.float().clamp(0, 1)
             grid = torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
             board.add_image("content | style | stylized", grid, self.global_step)
             board.flush()

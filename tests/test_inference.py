@@ -8,7 +8,7 @@ from adain.backbones import Backbone
 from adain.losses import PerceptualLoss
 from adain.methods import METHODS
 from tests.conftest import QUICK
-from tests.test_methods import TRAINED
+from tests.test_methods import MIXING, STYLED, TRAINED
 
 
 @pytest.fixture(params=METHODS, scope="module")
@@ -16,41 +16,58 @@ def ready(request):
     return adain.prepare(request.param, device="cpu", **QUICK.get(request.param, {}))
 
 
+def paint(content, style, ready, **settings):
+    """As `adain.stylize`, but no style for a method that takes none."""
+    return adain.stylize(content, style if ready.styled else None, ready, **settings)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 9), (16, 16), (33, 47), (100, 60)])
 def test_the_result_has_exactly_the_contents_size(ready, size):
     content = torch.rand(1, 3, *size)
-    result = adain.stylize(content, torch.rand(3, 20, 30), ready)
+    result = paint(content, torch.rand(3, 20, 30), ready)
     assert result.shape == content.shape
     assert result.min() >= 0
     assert result.max() <= 1
     assert result.isfinite().all()
 
 
+@pytest.mark.parametrize("ready", STYLED, indirect=True)
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (15, 17)])
 def test_tiny_styles(ready, size):
     assert adain.stylize(torch.rand(1, 3, 24, 24), torch.rand(1, 3, *size), ready).isfinite().all()
 
 
 def test_padding_does_not_reach_into_the_picture(ready):
-    content, code = torch.rand(1, 3, 64, 64), adain.encode_style(ready, torch.rand(3, 32, 32))
-    whole = adain.stylize(content, code, ready)
+    content, style = torch.rand(1, 3, 64, 64), torch.rand(3, 32, 32)
+    whole = paint(content, style, ready)
     extended = torch.cat([content, content.flip(3)[..., 1:6]], dim=3)  # as reflection would
-    assert (adain.stylize(extended, code, ready)[..., :24] - whole[..., :24]).abs().mean() < 0.05
+    assert (paint(extended, style, ready)[..., :24] - whole[..., :24]).abs().mean() < 0.05
 
 
 def test_size_sets_the_shorter_side(ready, make_picture):
     path = make_picture(size=(60, 40))
-    assert adain.stylize(path, path, ready, size=32).shape == (1, 3, 32, 48)
-    assert adain.stylize(images.load_picture(path), path, ready, size=32).shape == (1, 3, 32, 48)
+    assert paint(path, path, ready, size=32).shape == (1, 3, 32, 48)
+    assert paint(images.load_picture(path), path, ready, size=32).shape == (1, 3, 32, 48)
 
 
+@pytest.mark.parametrize("ready", STYLED, indirect=True)
 def test_style_size_changes_the_strokes(ready, examples):
     style = examples / "style" / "starry_night.jpg"
     small, large = (adain.encode_style(ready, style, size) for size in (64, 256))
-    assert any((small[name] - large[name]).norm() > 0.05 * large[name].norm() for name in small)
+    assert any(
+        small[name].shape != large[name].shape or (small[name] - large[name]).norm() > 0.05 * large[name].norm()
+        for name in small
+    )
 
 
-@pytest.mark.parametrize("ready", TRAINED, indirect=True)
+@pytest.mark.parametrize("ready", MIXING, indirect=True)
+def test_a_style_brought_to_the_size_of_the_content(ready, make_picture):
+    content, style = make_picture("c.png", (50, 36), 1), make_picture("s.png", (90, 70), 2)
+    expected = adain.stylize(content, style, ready, size=24, style_size=24)
+    assert torch.equal(adain.stylize(content, style, ready, size=24, style_size="content"), expected)
+
+
+@pytest.mark.parametrize("ready", [name for name in TRAINED if name in STYLED], indirect=True)
 def test_the_style_distance_falls_as_alpha_rises(ready, examples):
     content = images.load_picture(examples / "content" / "chelsea.png", 256)
     style = images.load_picture(examples / "style" / "starry_night.jpg", 256)
@@ -66,12 +83,11 @@ def test_the_style_distance_falls_as_alpha_rises(ready, examples):
 
 def test_files_images_and_tensors_give_the_same(ready, make_picture):
     path = make_picture()
-    results = [
-        adain.stylize(one, path, ready) for one in (path, str(path), Image.open(path), images.load_picture(path))
-    ]
+    results = [paint(one, path, ready) for one in (path, str(path), Image.open(path), images.load_picture(path))]
     assert all(torch.equal(results[0], other) for other in results)
 
 
+@pytest.mark.parametrize("ready", MIXING, indirect=True)
 def test_a_mixture_of_one_style_with_itself_is_that_style(ready, make_picture):
     path = make_picture()
     one, two = adain.encode_style(ready, path), adain.encode_style(ready, [path, path])
@@ -81,15 +97,15 @@ def test_a_mixture_of_one_style_with_itself_is_that_style(ready, make_picture):
 
 def test_half_precision_stays_close(make_picture, ready):
     path = make_picture(size=(64, 64))
-    expected = adain.stylize(path, path, ready)
+    expected = paint(path, path, ready)
     name = next(name for name, kind in METHODS.items() if type(ready) is kind)
-    rounded = adain.stylize(path, path, name, device="cpu", precision="bf16", **QUICK.get(name, {}))
+    rounded = paint(path, path, adain.prepare(name, "cpu", "bf16", **QUICK.get(name, {})))
     assert rounded.dtype == torch.float32
     assert (rounded - expected).abs().mean() < 0.02
 
 
 def test_the_result_can_be_worked_on(ready):
-    result = adain.stylize(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready)
+    result = paint(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready)
     result.mul_(0.5)
     assert not result.is_inference()
 
@@ -100,6 +116,7 @@ def test_alpha_out_of_range(ready, alpha):
         adain.stylize(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready, alpha=alpha)
 
 
+@pytest.mark.parametrize("ready", STYLED, indirect=True)
 def test_wrong_arguments(ready):
     with pytest.raises(ValueError, match="device tpu9 cannot be used here"):
         adain.prepare(device="tpu9")
@@ -111,11 +128,29 @@ def test_wrong_arguments(ready):
         adain.stylize(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready, alpah=0.5)
     with pytest.raises(ValueError, match="no style given"):
         adain.encode_style(ready, [])
+    with pytest.raises(ValueError, match="no style given"):
+        adain.stylize(torch.rand(3, 16, 16), method=ready)
     for wrong in (torch.rand(1, 4, 8, 8), torch.rand(8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)):
         with pytest.raises(ValueError, match="a picture is"):
             inference.stylize(wrong, torch.rand(3, 16, 16), ready)
 
 
+def test_a_method_with_a_style_of_its_own_takes_no_other():
+    ready, picture = adain.prepare("johnson", "cpu"), torch.rand(3, 16, 16)
+    with pytest.raises(ValueError, match="leave out style, style_weight"):
+        adain.stylize(picture, picture, ready, style_weight=[1])
+    with pytest.raises(ValueError, match="leave out alpha"):
+        adain.stylize(picture, method=ready, alpha=0.5)
+    with pytest.raises(ValueError, match="leave the style out"):
+        adain.encode_style(ready, picture)
+
+
+def test_swapped_patches_cannot_be_mixed(make_picture):
+    with pytest.raises(ValueError, match="StyleSwap cannot mix styles; give one, not 2"):
+        adain.encode_style(adain.prepare("style-swap", "cpu"), [make_picture()] * 2)
+
+
+@pytest.mark.parametrize("ready", MIXING, indirect=True)
 def test_styles_are_mixed_by_their_weights(ready, make_picture):
     paths = [make_picture(f"{seed}.png", seed=seed) for seed in (1, 2)]
     one, two = (adain.encode_style(ready, path) for path in paths)

@@ -1,11 +1,14 @@
 import pytest
 import torch
 
+from adain import weights
 from adain.backbones import Backbone
 from adain.methods import METHODS, Method
 from tests.conftest import QUICK
 
-TRAINED = [name for name, kind in METHODS.items() if kind.trained]
+TRAINED, STYLED, MIXING = (
+    [name for name, kind in METHODS.items() if getattr(kind, trait)] for trait in ("trained", "styled", "mixes")
+)
 
 
 @pytest.fixture(params=METHODS, scope="module")
@@ -39,6 +42,7 @@ def test_one_style_for_a_whole_batch(method):
     assert method.stylize(content, code).shape == content.shape
 
 
+@pytest.mark.parametrize("method", STYLED, indirect=True)
 def test_alpha_zero_forgets_the_style(method):
     content = pictures(1, 3, 32, 32)
     a, b = (method.encode_style(pictures(1, 3, side, side)) for side in (32, 64))
@@ -60,6 +64,44 @@ def test_adain_on_other_backbones_and_norms(norm):
     content = pictures(2, 3, 40, 64)
     assert method.stride == 8
     assert method.stylize(content, method.encode_style(content)).shape == content.shape
+
+
+def test_adaconv_starts_as_adain_with_its_decoder():
+    adain, adaconv = weights.load("adain"), METHODS["adaconv"]().eval()
+    weights.fill(adaconv, {**adaconv.state_dict(), **adain.state_dict()}, "adain")
+    content, style = pictures(2, 3, 32, 48), pictures(1, 3, 40, 24)
+    for alpha in (0.0, 0.4, 1.0):
+        results = [method.stylize(content, method.encode_style(style), alpha) for method in (adain, adaconv)]
+        torch.testing.assert_close(*results, atol=1e-5, rtol=1e-5)
+
+
+def test_adaconv_by_configuration():
+    method = METHODS["adaconv"](16, 8, [256, 64, 16, 4], residual=False).eval()
+    code = method.encode_style(pictures(1, 3, 17, 23))
+    shapes = {name: tuple(kernel.shape) for name, kernel in code.items() if name.startswith("kernel")}
+    assert shapes == {f"kernel/{i}": (1, 512 >> i, (2, 4, 8, 16)[i], 3, 3) for i in range(4)}
+    assert method.stylize(pictures(2, 3, 24, 32), code).shape == (2, 3, 24, 32)
+    with pytest.raises(ValueError, match=r"a divisor of \[512, 256, 128, 64\]"):
+        METHODS["adaconv"](groups=[512, 100, 32, 8])
+
+
+@pytest.mark.parametrize(("name", "limit"), [("adaconv", 8_000_000), ("johnson", 2_000_000)])
+def test_small_enough_to_be_embedded(name, limit):
+    assert sum(parameter.numel() for parameter in METHODS[name]().parameters()) < limit
+
+
+def test_the_papers_adaconv_has_its_size():
+    with torch.device("meta"):
+        method = METHODS["adaconv"](512, 512, residual=False)
+    parts = [method.style, method.describe, method.predictors, method.decoder]
+    assert round(sum(p.numel() for part in parts for p in part.parameters()) / 1e6) == 59
+
+
+def test_a_transform_needs_the_decoder_of_an_adain():
+    with pytest.raises(ValueError, match="adain-lite is no AdaIN"):
+        METHODS["wct"]("adain-lite")
+    with pytest.raises(ValueError, match="1 <= stride <= patch"):
+        METHODS["style-swap"](patch=3, stride=4)
 
 
 def test_only_the_decoder_of_adain_is_trained():

@@ -1,6 +1,9 @@
+import pytest
 import torch
+import torch.nn.functional as F
 
 from adain import ops
+from adain.methods import WCT
 
 
 def test_mean_std_of_known_channels():
@@ -59,3 +62,104 @@ def test_gram_by_hand_and_in_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
         result = ops.gram(features.bfloat16())
     torch.testing.assert_close(result, torch.tensor([[[5.0, 11.0], [11.0, 25.0]]]) / 4)
+
+
+def kernels(batch, channels, groups, size=3):
+    members = channels // groups
+    return torch.randn(batch, channels, members, size, size), torch.randn(batch, channels, members)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_a_composed_kernel_equals_its_two_in_turn(groups):
+    x, (depthwise, pointwise) = torch.randn(1, 8, 9, 7), kernels(1, 8, groups)
+    turn = F.conv2d(F.conv2d(x, depthwise[0], groups=groups), pointwise[0][..., None, None], groups=groups)
+    composed = F.conv2d(x, ops.compose(depthwise, pointwise)[0], groups=groups)
+    torch.testing.assert_close(composed, turn, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_adaconv_is_normalisation_and_each_pictures_own_convolution(residual):
+    x, bias, (depthwise, pointwise) = torch.randn(3, 8, 9, 7) * 2 + 1, torch.randn(3, 8), kernels(3, 8, 4)
+    kernel = ops.compose(depthwise, pointwise)
+    mean, std = ops.mean_std(x)
+    padded = F.pad((x - mean) / std, (1, 1, 1, 1), "reflect")
+    expected = torch.cat([F.conv2d(padded[i : i + 1], kernel[i], bias[i], groups=4) for i in range(3)])
+    result = ops.adaconv(x, kernel, bias, residual)
+    torch.testing.assert_close(result, expected + x * residual, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_adaconv_with_the_styles_statistics_is_adain(groups):
+    x, style = torch.randn(2, 6, 9, 7) * 3 + 1, torch.randn(2, 6, 5, 8) - 2
+    mean, std = ops.mean_std(style)
+    depthwise, identity = (
+        ops.centred(std.flatten(1), groups, 3),
+        torch.eye(6 // groups).repeat(groups, 1).expand(2, -1, -1),
+    )
+    result = ops.adaconv(x, ops.compose(depthwise, identity), mean.flatten(1))
+    torch.testing.assert_close(result, ops.adain(x, mean, std), atol=1e-5, rtol=1e-5)
+
+
+def test_a_whitened_and_coloured_picture_has_the_covariance_of_the_style():
+    content = torch.randn(2, 12, 20, 15) * 2 + 1
+    style = (torch.randn(2, 12, 12) @ torch.randn(2, 12, 300)).view(2, 12, 15, 20)
+    transform = WCT.transform(None, content, WCT.code(None, style))
+    for found, expected in zip(ops.covariance(transform), ops.covariance(style), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_a_picture_whitened_and_coloured_as_itself_is_itself():
+    features = torch.randn(1, 6, 8, 9)
+    torch.testing.assert_close(WCT.transform(None, features, WCT.code(None, features)), features, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3)])
+def test_whitening_survives_few_pixels_and_dead_channels(size):
+    few, rich = torch.rand(1, 16, *size), torch.rand(1, 16, 9, 9)
+    rich[:, 3] = 0
+    for content, style in ((few, rich), (rich, few), (torch.zeros_like(rich), rich)):
+        result = WCT.transform(None, content, WCT.code(None, style))
+        assert result.isfinite().all()
+        assert result.abs().max() < 10
+
+
+def test_symmetric_powers_of_a_known_matrix():
+    vectors = torch.linalg.qr(torch.randn(4, 4))[0]
+    matrix = vectors @ torch.diag(torch.tensor([4.0, 1.0, 0.25, 0.0])) @ vectors.T
+    for power, values in ((0.5, [2.0, 1.0, 0.5, 0.0]), (-0.5, [0.5, 1.0, 2.0, 0.0])):
+        expected = vectors @ torch.diag(torch.tensor(values)) @ vectors.T
+        torch.testing.assert_close(ops.symmetric_power(matrix[None], power)[0], expected, atol=1e-4, rtol=1e-4)
+
+
+def brute_force_swap(content, style, size, stride):
+    """By the definition, patch by patch."""
+
+    def patches(x):
+        ys, xs = (sorted({*range(0, side - size + 1, stride), side - size}) for side in x.shape[1:])
+        return {(y, x_): x[:, y : y + size, x_ : x_ + size] for y in ys for x_ in xs}
+
+    result, count = torch.zeros_like(content), torch.zeros(content.shape[1:])
+    candidates = list(patches(style).values())
+    for (y, x), patch in patches(content).items():
+        best = max(candidates, key=lambda one: ((patch * one).sum() / one.norm()).item())
+        result[:, y : y + size, x : x + size] += best
+        count[y : y + size, x : x + size] += 1
+    return result / count
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 1), (3, 2), (4, 3)])
+def test_swap_against_brute_force(size, stride):
+    content, style = torch.randn(2, 5, 9, 8), torch.randn(2, 5, 7, 11)
+    expected = torch.stack([brute_force_swap(*pair, size, stride) for pair in zip(content, style, strict=True)])
+    for chunk in (7, 1000):
+        torch.testing.assert_close(ops.swap(content, style, size, stride, chunk), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_picture_swapped_with_itself_is_itself():
+    features = torch.randn(1, 6, 12, 10)
+    torch.testing.assert_close(ops.swap(features, features), features, atol=1e-5, rtol=1e-5)
+
+
+def test_patches_larger_than_the_features_are_refused():
+    with pytest.raises(ValueError, match=r"patches of 5 pixels do not fit features of \[4, 6\] and \[9, 9\]"):
+        ops.swap(torch.rand(1, 2, 4, 6), torch.rand(1, 2, 9, 9), 5)

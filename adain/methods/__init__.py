@@ -1,10 +1,34 @@
 """Style-transfer methods, one file each. To add one: write the file, add a row to `METHODS`."""
 
+from adain.methods.adaconv import AdaConv
 from adain.methods.adain import AdaIN
 from adain.methods.adain_lite import AdaINLite
 from adain.methods.base import Method, StyleCode, Trainable
 from adain.methods.gatys import Gatys
+from adain.methods.johnson import Johnson
+from adain.methods.style_swap import StyleSwap
+from adain.methods.wct import WCT
 
-METHODS: dict[str, type[Method]] = {"adain": AdaIN, "adain-lite": AdaINLite, "gatys": Gatys}
+METHODS: dict[str, type[Method]] = {
+    "adain": AdaIN,
+    "adain-lite": AdaINLite,
+    "adaconv": AdaConv,
+    "johnson": Johnson,
+    "style-swap": StyleSwap,
+    "wct": WCT,
+    "gatys": Gatys,
+}
 
-__all__ = ["METHODS", "AdaIN", "AdaINLite", "Gatys", "Method", "StyleCode", "Trainable"]
+__all__ = [
+    "METHODS",
+    "WCT",
+    "AdaConv",
+    "AdaIN",
+    "AdaINLite",
+    "Gatys",
+    "Johnson",
+    "Method",
+    "StyleCode",
+    "StyleSwap",
+    "Trainable",
+]

@@ -20,11 +20,17 @@ class Method(nn.Module, ABC):
     Attributes:
         arguments: what `__init__` was given, as plain values: with the state dict, all that rebuilds the method.
         stride: how far the network shrinks a picture on its way.
+        styled: whether it takes a style; if not, it paints in one, whatever code it is given, and always at alpha 1.
+        mixes: whether the average of several styles' codes is a code.
+        iterative: whether it takes many steps, after each of which it calls the `callback` it was built with.
         trained: whether it has weights of its own; if not, its arguments are the user's.
     """
 
     arguments: dict[str, Any]
     stride: int
+    styled = True
+    mixes = True
+    iterative = False
     trained = False
 
     @abstractmethod

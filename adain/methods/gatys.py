@@ -1,5 +1,6 @@
 """Gatys: a picture optimised until its features fit content and style (Gatys, Ecker & Bethge, CVPR 2016)."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from adain.backbones import POOL, Backbone, Padding, Pooling, check_choice
 from adain.losses import Features, content_loss, gram_loss, total_variation
 from adain.methods.base import Method, StyleCode
 
+log = logging.getLogger(__name__)
+
 OPTIMIZERS = {
     "lbfgs": lambda x, lr, history, momentum: torch.optim.LBFGS(
         [x], 1.0 if lr is None else lr, max_iter=1, history_size=history, tolerance_grad=0, tolerance_change=0
     ),
     "adam": lambda x, lr, history, momentum: torch.optim.Adam([x], 0.02 if lr is None else lr),
-    "sgd": lambda x, lr, history, momentum: torch.optim.SGD([x], 1e-4 if lr is None else lr, momentum),
+    "sgd": lambda x, lr, history, momentum: torch.optim.SGD([x], 3e-3 if lr is None else lr, momentum),
 }
 """Of the pixels, with the settings that `Gatys` documents. L-BFGS goes one step, and one evaluation, at a time."""
 
@@ -77,7 +80,7 @@ class Gatys(Method):
         tv_weight: factor of the total variation, the mean squared difference of neighbours.
         form: of the losses, see above.
         optimizer: L-BFGS needs the fewest steps by far.
-        lr: of the optimiser; by default 1 for lbfgs, 0.02 for adam, 1e-4 for sgd.
+        lr: of the optimiser; by default 1 for lbfgs, 0.02 for adam, 3e-3 for sgd.
         history: of lbfgs, in steps.
         momentum: of sgd.
         steps: at each size; each is one pass through the backbone and back.
@@ -87,6 +90,8 @@ class Gatys(Method):
         coarsest: shorter side in pixels from which on it works coarse to fine; 0 for never.
         callback: called after each step; may raise `Stop`.
     """
+
+    iterative = True
 
     def __init__(
         self,
@@ -218,7 +223,10 @@ class Gatys(Method):
             optimizer.step(loss)  # type: ignore[arg-type]
             total, content_part, style_part, tv_part = terms.tolist()
             if not math.isfinite(total):
-                raise ValueError(f"the loss is not finite at step {step}; lower lr, or the weights")
+                if best == math.inf:
+                    raise ValueError(f"the loss is not finite at step {step}; lower the weights")
+                log.warning("the loss is not finite at step %d, the best before it is kept; lower lr", step)
+                break
             if total < best:
                 best, kept = total, seen
             totals.append(best)

@@ -1,0 +1,83 @@
+"""One network per style, without any style picture at inference (Johnson, Alahi & Fei-Fei, ECCV 2016)."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from adain.decoders import UpConv2d
+from adain.methods.base import StyleCode, Trainable
+
+
+class Residual(nn.Module):
+    """Two normalised convolutions, added to their input."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.body = nn.Sequential(*_layer(width, width), nn.ReLU(inplace=True), *_layer(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W), as it comes."""
+        return x + self.body(x)
+
+
+class Johnson(Trainable):
+    """A feed-forward network that paints in the one style it was trained on; alpha and styles do not apply.
+
+    9x9 convolution, two of stride 2, residual blocks, two upsampling ones, 9x9 convolution (Johnson et al. 2016,
+    supplement), with the instance normalisation of Ulyanov et al. 2016 and reflected borders throughout.
+
+    Args:
+        width: channels of the first convolution; the blocks have four times as many.
+        blocks: residual blocks.
+    """
+
+    stride = 4
+    styled = False
+    mixes = False
+
+    def __init__(self, width: int = 32, blocks: int = 5):
+        super().__init__()
+        self.arguments = {"width": width, "blocks": blocks}
+        last = nn.Conv2d(width, 3, 9, padding=4, padding_mode="reflect")
+        nn.init.normal_(last.weight, std=0.1 / last.weight[0].numel() ** 0.5)  # first, about mid-grey
+        nn.init.constant_(last.bias, 0.45)  # type: ignore[arg-type]
+        self.net = nn.Sequential(
+            *_layer(3, width, 9),
+            nn.ReLU(inplace=True),
+            *_layer(width, 2 * width, stride=2),
+            nn.ReLU(inplace=True),
+            *_layer(2 * width, 4 * width, stride=2),
+            nn.ReLU(inplace=True),
+            *(Residual(4 * width) for _ in range(blocks)),
+            *_layer(4 * width, 2 * width, kind=UpConv2d),
+            nn.ReLU(inplace=True),
+            *_layer(2 * width, width, kind=UpConv2d),
+            nn.ReLU(inplace=True),
+            last,
+        )
+
+    def encode_style(self, style: Tensor) -> StyleCode:
+        """Nothing: the style is in the weights."""
+        return {}
+
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
+        """`content` in the network's style, whatever the rest."""
+        return self.net(content * 2 - 1)
+
+    def forward(
+        self,
+        content: Tensor,
+        style: Tensor,
+        content_features: Mapping[str, Tensor],
+        style_features: Mapping[str, Tensor],
+    ) -> Tensor:
+        """As `stylize`."""
+        return self.net(content * 2 - 1)
+
+
+def _layer(
+    inputs: int, outputs: int, size: int = 3, stride: int = 1, kind: type[nn.Conv2d] = nn.Conv2d
+) -> list[nn.Module]:
+    conv = kind(inputs, outputs, size, stride, size // 2, padding_mode="reflect", bias=False)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    return [conv, nn.InstanceNorm2d(outputs, affine=True)]

@@ -1,0 +1,44 @@
+"""What style-swap and WCT share: AdaIN's encoder and decoder around another transform of the features between."""
+
+from abc import abstractmethod
+
+from torch import Tensor
+
+from adain.methods.adain import AdaIN
+from adain.methods.base import Method, StyleCode
+
+
+class FeatureTransform(Method):
+    """Encode, transform, decode. A method is a transform of the content's features; nothing is trained for it.
+
+    Args:
+        decoder: weights of an `AdaIN` that brings its encoder and its decoder: its name, or a file.
+    """
+
+    def __init__(self, decoder: str = "adain"):
+        from adain import weights  # which knows all methods, these too
+
+        super().__init__()
+        inner = weights.load(decoder)
+        if not isinstance(inner, AdaIN):
+            raise ValueError(f"{decoder} is no AdaIN, whose decoder is needed here")
+        self.arguments = {"decoder": decoder}
+        self.encoder, self.decoder, self.layer, self.stride = inner.encoder, inner.decoder, inner.layer, inner.stride
+
+    @abstractmethod
+    def code(self, features: Tensor) -> StyleCode:
+        """What `transform` needs of a style's features (B, C, h, w)."""
+
+    @abstractmethod
+    def transform(self, features: Tensor, code: StyleCode) -> Tensor:
+        """The content's features (B, C, H, W) in the style."""
+
+    def encode_style(self, style: Tensor) -> StyleCode:
+        """Of the style's features."""
+        return self.code(self.encoder(style)[self.layer])
+
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
+        """The transformed features decoded; below alpha 1 blended with the content's own."""
+        features = self.encoder(content)[self.layer]
+        transformed = self.transform(features, code).to(features.dtype)
+        return self.decoder(features.lerp(transformed, alpha))
