@@ -135,6 +135,16 @@ class Backbone(nn.Module):
         widths = [max(16, channels >> (halvings - i)) for i in range(halvings + 1)]
         return [step for width in widths for step in (POOL, width)][1:]
 
+    def reach(self, layer: str) -> int | None:
+        """How many pixels to each side a pixel of `layer` sees, at most; None where that is not known (not VGG)."""
+        if not isinstance(self.net, nn.Sequential):
+            return None
+        step, reach = 1, 0
+        for width in self.plan(layer):
+            reach += step
+            step *= 2 if width == POOL else 1
+        return reach
+
 
 def _vgg(name: str, layers: tuple[str, ...], weights: str, padding: Padding, pooling: Pooling) -> nn.Sequential:
     spec, modules, inputs = BACKBONES[name], dict[str, nn.Module](), 3

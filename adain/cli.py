@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,9 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 if TYPE_CHECKING:
     from adain.grid import Case
+
+STANDARD = "-"
+"""Standard input or output in place of a file."""
 
 SETTINGS = ("gatys", "style-swap", "wct")
 """Methods without weights, whose constructors' arguments are flags: --gatys.steps 100."""
@@ -29,10 +32,20 @@ def stylize(
     output: str | None = None,
     method: str = "adain",
     checkpoint: str | None = None,
-    alpha: float = 1.0,
+    alpha: list[float] | None = None,
     size: int | None = None,
     style_size: int | Literal["content"] | None = None,
     style_weight: list[float] | None = None,
+    mask: list[str] | None = None,
+    feather: float = 0.0,
+    color: Literal["style", "keep-luminance", "coral"] = "style",
+    photorealistic: bool = False,
+    tile: int | None = None,
+    max_memory: float | None = None,
+    max_pixels: int | None = None,
+    truncated: bool = False,
+    pairs: str | None = None,
+    workers: int = 2,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     log: str | None = None,
@@ -44,29 +57,54 @@ def stylize(
     """Paint pictures in the style of another.
 
     Args:
-        content: the pictures to paint.
-        style: the picture whose style they take; several are mixed; none for johnson.
-        output: the file to write, or a folder if the name has no suffix; by default
+        content: the pictures to paint; - for standard input; or a folder, see pairs.
+        style: the picture whose style they take, or a file that encode-style wrote; several are mixed; none for
+            johnson.
+        output: the file to write, - for standard output, or a folder if the name has no suffix; by default
             CONTENT__STYLE.png beside each content.
         method: the kind of network, with its embedded weights; or gatys, whose own settings --method gatys --help
             tells.
         checkpoint: a file of weights to use instead of the method's embedded ones.
-        alpha: strength of the style, 0 to 1.
+        alpha: strength of the style, 0 to 1, by default 1; one, or one for each style.
         size: shorter side of the result in pixels; by default the content's.
         style_size: shorter side that the style is brought to, in pixels, or content for the content's; larger
-            makes coarser strokes.
+            makes coarser strokes; by default its own, at most 1024.
         style_weight: share of each of several styles, of any sum; by default even.
+        mask: a picture for each style, white where it is painted; elsewhere the content stays as it is.
+        feather: pixels over which the masks are softened.
+        color: style takes the style's colours; keep-luminance keeps the content's; coral first gives the style the
+            content's.
+        photorealistic: smooth the result along the content's edges, so that straight lines stay straight.
+        tile: pixels a side painted at a time, with the statistics of the whole picture; by default as memory allows.
+        max_memory: GiB that painting may take; by default half of what is free.
+        max_pixels: of a picture, more are refused; by default 512 million.
+        truncated: use what there is of truncated pictures instead of refusing them.
+        pairs: for folders as content and style: all paints every content in every style; random each in one, drawn by
+            its name and the seed; a CSV file has columns content, style and, if wanted, alpha. By default all. What is
+            there from an earlier run is not painted again.
+        workers: processes that read the pictures of a folder.
         device: auto, cpu, cuda, mps, or any other that torch knows.
-        precision: of the network's arithmetic.
+        precision: of the network's arithmetic; auto is bf16 where it is fast and within 1/255, else fp32.
         log: folder for what an optimisation (gatys) records: losses as CSV, curves and events, snapshots.
         snapshot_every: steps of an optimisation between snapshots of it; 0 for none.
-        seed: of whatever a method draws at random.
+        seed: of whatever is drawn at random.
         quiet: print nothing but errors.
         settings: of a method without weights.
     """
-    jobs = plan_outputs(content, style or [], output, Path(checkpoint or method).stem)
     if checkpoint and method in SETTINGS:
         raise ValueError(f"{method} has no weights to take from {checkpoint}; leave --checkpoint or --method out")
+    options = _given(alpha=alpha, style_size=style_size, color=color, photorealistic=photorealistic)
+    options |= _given(style_weight=style_weight, mask=mask, feather=feather, tile=tile, max_memory=max_memory)
+    reading = _given(max_pixels=max_pixels, truncated=truncated)
+    own = dict((settings or {}).get(method, {}))
+    if len(content) == 1 and Path(content[0]).is_dir():
+        prepared = checkpoint or method, device, precision, own | ({"seed": seed} if method == "gatys" else {})
+        return _stylize_folder(
+            content[0], style, output, prepared, pairs, size, workers, seed, quiet, options | reading
+        )
+    if pairs:
+        raise ValueError("--pairs is for a folder as the content and another as the style")
+    jobs = plan_outputs(content, style or [], output, Path(checkpoint or method).stem)
     import torch
 
     from adain import images, inference
@@ -76,17 +114,16 @@ def stylize(
     iterative = [name for name, kind in METHODS.items() if kind.iterative]
     if (log or snapshot_every) and method not in iterative:
         raise ValueError(f"{method} paints in one pass; --log and --snapshot-every are for {', '.join(iterative)}")
-
     torch.manual_seed(seed)
-    own = dict((settings or {}).get(method, {}))
     failures: list[OSError] = []
     with Watch(log, snapshot_every, quiet) if method in iterative else nullcontext() as watch:
         if watch:
             own |= {"seed": seed, "callback": watch}
         ready = inference.prepare(checkpoint or method, device, precision, **own)
-        code: Any = style or None  # of a size that is known with each content only, or else encoded once
-        if style and style_size != "content":
-            code = inference.encode_style(ready, style, style_size, style_weight)
+        given: Any = style
+        if style and not (mask or style_size == "content" or color == "coral" or (alpha and len(alpha) > 1)):
+            once = options.pop("style_size", None), options.pop("style_weight", None)
+            given = inference.encode_style(ready, style, *once)
         for source, target in jobs.items():
             if watch and watch.stopped:
                 failures.append(OSError(f"{source} was not painted"))
@@ -94,20 +131,58 @@ def stylize(
             if watch:
                 watch.name = source.stem
             try:
-                picture = inference.stylize(
-                    source, code, ready, alpha=alpha, size=size, style_size=style_size, style_weight=style_weight
-                )
+                photo = images.load(source, size, **reading)
             except OSError as error:
                 failures.append(error)
                 continue
-            images.save(picture, target)
-            if not quiet:
+            painted = inference.stylize(photo, given, ready, **options)
+            images.save(painted.pixels, target, like=painted)
+            if not quiet and str(target) != STANDARD:
                 print(target)
     if len(failures) == len(jobs):
         raise failures[0]
+    return _report(failures)
+
+
+def _given(**flags: Any) -> dict[str, Any]:
+    """The flags that were given; the rest have their defaults where they are used."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _report(failures: Sequence[object]) -> int:
+    """Print what went wrong; the exit code."""
     for failure in failures:
         print(f"adain: {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def encode_style(
+    style: list[str],
+    output: str,
+    method: str = "adain",
+    checkpoint: str | None = None,
+    style_size: int | None = None,
+    style_weight: list[float] | None = None,
+    settings: Settings | None = None,
+) -> int:
+    """Keep a style, or a mixture of several, as a small file that --style takes in its place.
+
+    Args:
+        style: the pictures.
+        output: the file to write, ending in .safetensors.
+        method: whose code it is to be.
+        checkpoint: a file of weights to use instead of the method's embedded ones.
+        style_size: shorter side that each style is brought to, in pixels.
+        style_weight: share of each of several styles, of any sum; by default even.
+        settings: of a method without weights.
+    """
+    from adain import inference, weights
+
+    # In float32: a code serves every precision.
+    ready = inference.prepare(checkpoint or method, "cpu", "fp32", **(settings or {}).get(method, {}))
+    weights.save_code(inference.encode_style(ready, style, style_size, style_weight), ready, output)
+    print(output)
+    return 0
 
 
 def grid(
@@ -242,6 +317,7 @@ def convert(source: str, output: str) -> int:
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "stylize": stylize,
+    "encode-style": encode_style,
     "grid": grid,
     "evaluate": evaluate,
     "sweep": sweep,
@@ -258,10 +334,12 @@ def plan_outputs(content: list[str], style: list[str], output: str | None, metho
     """
     contents, styles = ([Path(name) for name in names] for names in (content, style))
     for path in (*contents, *styles):
-        if not path.exists():
+        if not path.exists() and str(path) != STANDARD:
             raise FileNotFoundError(f"{path}: no such file")
     names = [f"{path.stem}__{'+'.join(one.stem for one in styles) or method}.png" for path in contents]
-    if output is None:
+    if output == STANDARD or (output is None and contents == [Path(STANDARD)]):
+        targets = [Path(STANDARD)] * len(contents)
+    elif output is None:
         targets = [path.with_name(name) for path, name in zip(contents, names, strict=True)]
     elif Path(output).suffix and not Path(output).is_dir():
         from adain.images import check_suffix
@@ -332,7 +410,7 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
     summaries = {key: parse(command.__doc__ or "").short_description for key, command in COMMANDS.items()}
     summaries["train"] = "Train a network: fit, validate and their flags."
     usage = [f"usage: {prog} COMMAND ...; {prog} COMMAND --help tells more", ""]
-    usage += [f"  {key:9} {summary}" for key, summary in summaries.items()]
+    usage += [f"  {key:12} {summary}" for key, summary in summaries.items()]
     asked = name in ("--help", "-h")
     print("\n".join(usage), file=sys.stdout if asked else sys.stderr)
     return 0 if asked else 2

@@ -1,27 +1,43 @@
 """Stylising: the one call that the command line and everything else use."""
 
-import itertools
-from collections.abc import Sequence
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
+import numpy as np
+import psutil
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageFilter
 from torch import Tensor
 
-from adain import images, weights
+from adain import images, ops, tiling, weights
 from adain.backbones import check_choice
+from adain.images import Photo
 from adain.methods import Method, StyleCode
+from adain.tiling import Brush
+
+log = logging.getLogger(__name__)
 
 Picture = str | Path | Image.Image | Tensor
 """A file, a Pillow image, or a tensor (B, 3, H, W) or (3, H, W), RGB in [0, 1]."""
 
+Style = Picture | StyleCode
+"""A picture, a code that `encode_style` returned, or a file with one (`adain.weights.save_code`)."""
+
 StyleSize = int | Literal["content"] | None
-"""Shorter side of a style in pixels: as it is, a number, or the content's."""
+"""Shorter side of a style in pixels: as it is (at most `LARGEST_STYLE`), a number, or the content's."""
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-DTYPES = {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Color = Literal["style", "keep-luminance", "coral"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+COLORS = ("style", "keep-luminance", "coral")
+LARGEST_STYLE = 1024  # pixels; beyond, strokes are larger than what the networks see at a time
+LARGEST_TILE = 768  # pixels; larger ones save little, and the memory is better left to others
 
 
 def prepare(
@@ -32,24 +48,27 @@ def prepare(
     Args:
         method: a name (its embedded weights), a file of weights, or a method already built.
         device: any of torch's; `auto` is the first of cuda, mps and cpu that there is.
-        precision: of the network; statistics are float32 in all. `auto` is fp32.
+        precision: of the network; statistics are float32 in all. `auto` is bf16 where the processor computes with it
+            and the method's pictures stay within 1/255 on average, else fp32.
         settings: arguments of a method without weights, such as `adain.methods.Gatys`.
 
     Raises:
         ValueError: unknown name or choice, weights that do not fit, a device that is not there.
         OSError: no such file.
     """
-    check_choice("precision", precision, DTYPES)
+    check_choice("precision", precision, ("auto", *DTYPES))
     if settings and isinstance(method, Method):
         raise ValueError(f"a method already built takes no {', '.join(settings)}; give them when it is built")
     target = _device(device)
     built = method if isinstance(method, Method) else weights.load(method, **settings)
+    if precision == "auto":
+        precision = "bf16" if built.rounds and _computes_bf16(target) else "fp32"
     return built.to(target, DTYPES[precision]).to(memory_format=torch.channels_last)
 
 
 def encode_style(
     method: Method,
-    style: Picture | Sequence[Picture],
+    style: Style | Sequence[Style],
     size: int | None = None,
     style_weight: Sequence[float] | None = None,
 ) -> StyleCode:
@@ -57,7 +76,7 @@ def encode_style(
 
     Args:
         method: what `prepare` returned.
-        style: a picture, or several.
+        style: one, or several.
         size: shorter side of each style in pixels: larger styles paint with coarser strokes.
         style_weight: share of each style, of any sum; even by default.
 
@@ -66,48 +85,52 @@ def encode_style(
             and none negative.
         OSError: a picture that cannot be read.
     """
-    if not method.styled:
-        raise ValueError(f"{type(method).__name__} paints in the one style it was trained on; leave the style out")
-    styles = list(style) if isinstance(style, Sequence) and not isinstance(style, str) else [style]
-    if not styles:
-        raise ValueError("no style given; name at least one picture")
-    if len(styles) > 1 and not method.mixes:
-        raise ValueError(f"{type(method).__name__} cannot mix styles; give one, not {len(styles)}")
-    shares = list(style_weight or [1.0] * len(styles))
-    if len(shares) != len(styles) or min(shares) < 0 or not 0 < sum(shares) < float("inf"):
-        raise ValueError(
-            f"style weights are one for each of {len(styles)} styles, none below 0, not all 0: not {shares}"
-        )
-    with torch.inference_mode():
-        codes = [method.encode_style(_pad(_tensor(one, size, method), method.stride, 1)) for one in styles]
-        weighted = [(code, share / sum(shares)) for code, share in zip(codes, shares, strict=True)]
-        return {name: torch.stack([code[name] * share for code, share in weighted]).sum(0) for name in codes[0]}
+    return _mixed(method, _listed(style), size, style_weight)
 
 
+@overload
+def stylize(content: Photo, *args: Any, **kwargs: Any) -> Photo: ...
+@overload
+def stylize(content: Picture, *args: Any, **kwargs: Any) -> Tensor: ...
 def stylize(
-    content: Picture,
-    style: Picture | Sequence[Picture] | StyleCode | None = None,
+    content: Picture | Photo,
+    style: Style | Sequence[Style] | None = None,
     method: str | Path | Method = "adain",
     *,
-    alpha: float = 1.0,
+    alpha: float | Sequence[float] = 1.0,
     size: int | None = None,
     style_size: StyleSize = None,
     style_weight: Sequence[float] | None = None,
+    mask: Picture | Sequence[Picture] | None = None,
+    feather: float = 0.0,
+    color: Color = "style",
+    photorealistic: bool = False,
+    tile: int | None = None,
+    max_memory: float | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     **settings: Any,
-) -> Tensor:
+) -> Tensor | Photo:
     """Paint `content` in `style`: (B, 3, H, W), RGB in [0, 1], float32, of exactly the content's size.
 
     Args:
-        content: a picture.
-        style: a picture, several to mix, or what `encode_style` returned; none for a method that has one of its own.
+        content: a picture; or a `Photo`, which is given back as one: with as many bits, its transparency and the rest.
+        style: one, several to mix, or one for each mask; none for a method that has one of its own.
         method: a name, a file of weights, or, to load it only once, what `prepare` returned, which then also
             settles `device` and `precision`.
-        alpha: strength, from 0 (the content as the network rebuilds it) to 1.
+        alpha: strength, from 0 (the content as the network rebuilds it) to 1; one, or one for each style.
         size: shorter side of the content, and so of the result, in pixels; by default as it is.
         style_size: the same for the styles; `content` brings them to the content's.
-        style_weight: share of each of several styles.
+        style_weight: share of each of several styles that are mixed.
+        mask: pictures of any size and the content's shape, one for each style, which is painted where its mask is
+            white. Where masks overlap they share; where all are black the content stays untouched.
+        feather: pixels over which the masks are softened.
+        color: `style` takes the style's colours; `keep-luminance` the content's, and only the luminance from the
+            painted picture; `coral` paints with the style recoloured as the content.
+        photorealistic: smooth the result along the content's edges, so that straight lines stay straight.
+        tile: pixels a side that are painted at a time, with the statistics of the whole; by default the whole at once
+            if it fits into the memory.
+        max_memory: GiB that painting may take; by default half of what is free.
         device: as `prepare` takes it.
         precision: as `prepare` takes it.
         settings: as `prepare` takes them.
@@ -116,59 +139,206 @@ def stylize(
         ValueError: a setting out of range, or anything `prepare` raises.
         OSError: a picture that cannot be read.
     """
-    if not 0 <= alpha <= 1:
+    alphas = [float(one) for one in alpha] if isinstance(alpha, Sequence) else [alpha]
+    if not all(0 <= one <= 1 for one in alphas):
         raise ValueError(f"alpha lies between 0 (content) and 1 (style), not at {alpha}")
+    check_choice("color", color, COLORS)
     ready = method if isinstance(method, Method) and not settings else prepare(method, device, precision, **settings)
-    picture = _tensor(content, size, ready)
-    height, width = picture.shape[2:]
-    if style_size == "content":
-        style_size = min(height, width)
-    code = _code(ready, style, style_size, style_weight, alpha)
-    with torch.inference_mode():
-        painted = ready.stylize(_pad(picture, ready.stride, ready.stride), code, alpha)
-    return painted[..., :height, :width].float().clamp(0, 1)
+    if not ready.styled:
+        alone = {"style": style, "style_size": style_size, "style_weight": style_weight, "mask": mask}
+        _refuse(ready, **alone, alpha=None if alphas == [1] else alpha)
+    if isinstance(content, Photo) and size is not None:
+        raise ValueError("a photo has its size already; give it to adain.images.load")
+    pixels = content.pixels if isinstance(content, Photo) else _tensor(content, size)
+    side = min(pixels.shape[2:])
+    encode = partial(
+        _mixed,
+        ready,
+        size=side if style_size == "content" else style_size,
+        change=partial(ops.match_colors, target=_sample(pixels)) if color == "coral" else None,
+    )
+    masks = None if mask is None else [_mask(one, pixels, feather) for one in _listed(mask)]
+    brushes = _brushes(ready, _listed(style), alphas, style_weight, masks, encode)
+    radius = max(2, min(side // 64, 32)) if photorealistic else 0
+
+    def finish(painted: Tensor, original: Tensor) -> Tensor:
+        if color == "keep-luminance":
+            painted = ops.keep_luminance(painted, original)
+        return ops.guided_filter(painted, original, radius) if radius else painted
+
+    change = finish if radius or color == "keep-luminance" else None
+    paint = partial(tiling.paint, ready, pixels, brushes, finish=change, reach=2 * radius)
+    painted = _fitting(paint, ready, pixels, tile, max_memory)
+    return replace(content, pixels=painted) if isinstance(content, Photo) else painted
 
 
-def _code(
-    method: Method, style: Any, size: int | None, style_weight: Sequence[float] | None, alpha: float
+def _brushes(
+    method: Method,
+    styles: Sequence[Style],
+    alphas: Sequence[float],
+    style_weight: Sequence[float] | None,
+    masks: list[Tensor] | None,
+    encode: Callable[..., StyleCode],
+) -> list[Brush]:
+    """What paints where."""
+    if not method.styled:
+        return [Brush({})]
+    shares = _shares(style_weight, len(styles))
+    if len(alphas) not in (1, len(styles)):
+        raise ValueError(f"{len(alphas)} alphas for {len(styles)} styles; give one for all, or one for each")
+    alphas = [*alphas] * (len(styles) // len(alphas))
+    if masks is None:
+        strengths = [share * alpha for share, alpha in zip(shares, alphas, strict=True)]
+        return [
+            Brush(encode(styles, style_weight=strengths if any(strengths) else shares), sum(strengths) / sum(shares))
+        ]
+    if len(masks) != len(styles) or style_weight:
+        raise ValueError(
+            f"{len(masks)} masks for {len(styles)} styles; give a mask for each style, and no style weights"
+        )
+    codes = [encode([style]) for style in styles]
+    if method.guided:
+        covered = torch.stack(masks).sum(0, dtype=torch.int32).clamp(max=255).to(torch.uint8)
+        return [Brush(method.guide(codes, alphas, masks), 1.0, covered)]
+    return [Brush(*parts) for parts in zip(codes, alphas, masks, strict=True)]
+
+
+def _mixed(
+    method: Method,
+    styles: Sequence[Style],
+    size: int | None = None,
+    style_weight: Sequence[float] | None = None,
+    change: Callable[[Tensor], Tensor] | None = None,
 ) -> StyleCode:
+    """As `encode_style`; `change` is done to each picture before."""
+    if not method.styled:
+        _refuse(method, style=styles)
+    shares = _shares(style_weight, len(styles))
+    if len(styles) > 1 and not method.mixes:
+        raise ValueError(f"{type(method).__name__} cannot mix styles; give one, not {len(styles)}")
+    with torch.inference_mode():
+        codes = [_code(method, one, size, change) for one in styles]
+        weighted = [(code, share / sum(shares)) for code, share in zip(codes, shares, strict=True)]
+        return {name: torch.stack([code[name] * share for code, share in weighted]).sum(0) for name in codes[0]}
+
+
+def _code(method: Method, style: Style, size: int | None, change: Callable[[Tensor], Tensor] | None) -> StyleCode:
+    if isinstance(style, str | Path) and Path(style).suffix == ".safetensors":
+        style = weights.load_code(style, method)
     if isinstance(style, dict):
+        if size is not None or change:
+            raise ValueError("a style code has its size and colours already; give the picture to change them")
         return style
-    if method.styled:
-        return encode_style(method, [] if style is None else style, size, style_weight)
-    given = {"style": style, "style_size": size, "style_weight": style_weight, "alpha": None if alpha == 1 else alpha}
+    picture = _tensor(style, size)
+    if size is None and min(picture.shape[2:]) > LARGEST_STYLE:
+        picture = _tensor(picture, LARGEST_STYLE)
+    picture = change(picture) if change else picture
+    like = method.like()
+    down, right = (max(0, 2 * method.stride - side) for side in picture.shape[2:])
+    padded = F.pad(picture, (0, right, 0, down), mode="replicate")  # below two strides, reflection runs out
+    return method.encode_style(padded.to(like.device, like.dtype, memory_format=torch.channels_last))
+
+
+def _shares(style_weight: Sequence[float] | None, styles: int) -> list[float]:
+    if not styles:
+        raise ValueError("no style given; name at least one picture")
+    shares = [1.0] * styles if style_weight is None else [*style_weight]
+    if len(shares) != styles or min(shares) < 0 or not 0 < sum(shares) < math.inf:
+        raise ValueError(f"style weights are one for each of {styles} styles, none below 0, not all 0: not {shares}")
+    return shares
+
+
+def _refuse(method: Method, **given: Any) -> None:
     if wrong := [name for name, value in given.items() if value is not None]:
         raise ValueError(
             f"{type(method).__name__} paints in the one style it was trained on; leave out {', '.join(wrong)}"
         )
-    return {}
 
 
-def _tensor(picture: Picture, size: int | None, method: Method) -> Tensor:
-    """The picture as a batch, where and as the method's weights are."""
-    if isinstance(picture, Tensor):
-        batch = picture if picture.dim() == 4 else picture[None]
-        if batch.dim() != 4 or batch.shape[1] != 3 or not batch.is_floating_point():
-            raise ValueError(
-                f"a picture is (B, 3, H, W) or (3, H, W), floating; not {tuple(picture.shape)}, {picture.dtype}"
-            )
-        images.check_size(size)
-        if size is not None:
-            scale = size / min(batch.shape[2:])
-            shape = [max(1, round(side * scale)) for side in batch.shape[2:]]
-            batch = F.interpolate(batch, shape, mode="bicubic", antialias=True).clamp(0, 1)
+def _listed(given: Any) -> list:
+    return [] if given is None else [*given] if isinstance(given, list | tuple) else [given]
+
+
+def _sample(pixels: Tensor) -> Tensor:
+    """Some of the pixels, in [0, 1]: enough to know the colours."""
+    step = max(1, min(pixels.shape[2:]) // 256)
+    return tiling.numbers(pixels[..., ::step, ::step])
+
+
+def _mask(mask: Picture, pixels: Tensor, feather: float) -> Tensor:
+    """(1, 1, H, W), uint8, of the size of the pixels; ValueError if it is black, or of another shape."""
+    image = images.to_image(mask.expand(3, *mask.shape[-2:])) if isinstance(mask, Tensor) else images.read(mask)
+    height, width = pixels.shape[2:]
+    if abs(math.log(image.width / image.height) - math.log(width / height)) > 0.05 and min(height, width) > 16:
+        raise ValueError(
+            f"a mask of {image.width}x{image.height} does not have the shape of a {width}x{height} picture"
+        )
+    image = image.convert("L").resize((width, height), Image.Resampling.BILINEAR)
+    if not image.getextrema()[1]:
+        raise ValueError("a mask is black everywhere, so that its style would not be seen; paint white where it goes")
+    if feather:
+        image = image.filter(ImageFilter.GaussianBlur(feather))
+    return torch.from_numpy(np.array(image))[None, None]
+
+
+def _tensor(picture: Picture, size: int | None) -> Tensor:
+    """The picture as a batch (B, 3, H, W) in float32."""
+    if not isinstance(picture, Tensor):
+        return images.load_picture(picture, size)
+    batch = picture if picture.dim() == 4 else picture[None]
+    if batch.dim() != 4 or batch.shape[1] != 3 or not batch.is_floating_point():
+        raise ValueError(
+            f"a picture is (B, 3, H, W) or (3, H, W), floating; not {tuple(picture.shape)}, {picture.dtype}"
+        )
+    images.check_size(size)
+    if size is not None:
+        scale = size / min(batch.shape[2:])
+        shape = [max(1, round(side * scale)) for side in batch.shape[2:]]
+        batch = F.interpolate(batch.float(), shape, mode="bicubic", antialias=True).clamp(0, 1)
+    return batch.float()
+
+
+def _fitting(
+    paint: Callable[..., Tensor], method: Method, pixels: Tensor, tile: int | None, max_memory: float | None
+) -> Tensor:
+    """`paint` with a tile that fits into the memory, and with smaller ones as long as an accelerator runs out of it."""
+    tile = tile or _tile(method, pixels, max_memory)
+    while True:
+        try:
+            return paint(tile=tile)
+        except torch.OutOfMemoryError:
+            smaller = min(tile or LARGEST_TILE, *pixels.shape[2:]) // 2
+            if method.reach is None or smaller < tiling.GRID:
+                raise
+            log.warning("out of memory; going on with tiles of %d pixels", smaller)
+            tile = smaller
+
+
+def _tile(method: Method, pixels: Tensor, max_memory: float | None) -> int | None:
+    """Pixels a side of the tiles to paint in; None if the whole fits."""
+    if method.reach is None:
+        return None
+    like = method.like()
+    each = method.bytes_per_pixel * like.element_size() / 4
+    if max_memory is None:
+        free = torch.cuda.mem_get_info(like.device)[0] if like.is_cuda else psutil.virtual_memory().available
+        budget = free / 2
     else:
-        batch = images.load_picture(picture, size)
-    like = next(itertools.chain(method.parameters(), method.buffers()))
-    return batch.to(like.device, like.dtype, memory_format=torch.channels_last)
+        held = 0 if like.is_cuda else psutil.Process().memory_info().rss + pixels.nbytes
+        budget = max_memory * 2**30 - held
+    if pixels[:, 0].numel() * each <= budget:
+        return None
+    side = int(math.sqrt(max(0, budget) / each / len(pixels))) - 2 * method.reach
+    if max_memory and side < tiling.GRID:
+        raise ValueError(f"{max_memory:g} GiB are not enough for tiles of any size; allow more, or a smaller size")
+    return max(tiling.GRID, min(side, LARGEST_TILE))
 
 
-def _pad(batch: Tensor, stride: int, multiple: int) -> Tensor:
-    """Extend right and bottom to a multiple, and to two strides: below, reflection runs out at the deepest layer."""
-    height, width = batch.shape[2:]
-    down, right = (max(2 * stride, -(-side // multiple) * multiple) - side for side in (height, width))
-    mode = "reflect" if down < height and right < width else "replicate"
-    return F.pad(batch, (0, right, 0, down), mode=mode) if down or right else batch
+def _computes_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Elsewhere it is emulated, slower than float32. The question has no public name in torch yet.
+    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
 def _device(name: str) -> torch.device:

@@ -1,5 +1,6 @@
 """Pure functions of feature maps: channel statistics and adaptive instance normalisation."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,8 +8,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+EPS = 1e-5  # added to variances, so that dead channels divide safely
 
-def mean_std(features: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
+Measure = Callable[[Callable[[Tensor], Any], Tensor], Any]
+"""Takes a statistic (`mean_std` or `covariance`) of features: `whole`, or what `adain.tiling` knows of all tiles."""
+
+
+def whole(statistic: Callable[[Tensor], Any], features: Tensor) -> Any:
+    """The statistic of just these features."""
+    return statistic(features)
+
+
+def mean_std(features: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor]:
     """Per-picture, per-channel mean and standard deviation over space (Huang & Belongie 2017, eq. 5 and 6).
 
     `features` (B, C, H, W) of any floating type; both results (B, C, 1, 1) in float32 at least, also under autocast.
@@ -17,13 +28,13 @@ def mean_std(features: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
     return _MeanStd.apply(features, eps) if features.requires_grad else _statistics(features, eps)
 
 
-def adain(content: Tensor, style_mean: Tensor, style_std: Tensor, eps: float = 1e-5) -> Tensor:
+def adain(content: Tensor, style_mean: Tensor, style_std: Tensor, measure: Measure = whole) -> Tensor:
     """AdaIN(x, y) = std(y) (x - mean(x)) / std(x) + mean(y) (Huang & Belongie 2017, eq. 8).
 
     `content` (B, C, H, W), `style_mean` and `style_std` (B or 1, C, 1, 1); the result has the shape and type of
     `content`. A channel of `content` that is constant comes out as the constant `style_mean`.
     """
-    mean, std = mean_std(content, eps)
+    mean, std = measure(mean_std, content)
     scale = style_std / std
     return torch.addcmul(style_mean - mean * scale, content, scale).to(content.dtype)  # one pass over the features
 
@@ -45,7 +56,7 @@ def centred(scale: Tensor, groups: int, size: int) -> Tensor:
     return F.pad(diagonal[..., None, None], (reach,) * 4)
 
 
-def adaconv(x: Tensor, kernel: Tensor, bias: Tensor, residual: bool = False, eps: float = 1e-5) -> Tensor:
+def adaconv(x: Tensor, kernel: Tensor, bias: Tensor, residual: bool = False, measure: Measure = whole) -> Tensor:
     """Adaptive convolution: `x` instance-normalised, then convolved with each picture's own kernel.
 
     Chandran et al. 2021, section 3.1. `x` (B, C, H, W), its border reflected; `kernel` (B or 1, C, C / groups, k, k),
@@ -55,7 +66,7 @@ def adaconv(x: Tensor, kernel: Tensor, bias: Tensor, residual: bool = False, eps
     batch, channels, height, width = x.shape
     members, reach = kernel.shape[2], kernel.shape[-1] // 2
     groups = channels // members
-    mean, std = (statistic.view(batch, groups, 1, members) for statistic in mean_std(x, eps))
+    mean, std = (statistic.view(batch, groups, 1, members) for statistic in measure(mean_std, x))
     grouped = kernel.unflatten(1, (groups, members)) / std[..., None, None]  # (B, groups, outputs, inputs, k, k)
     bias = bias - (grouped.sum((-2, -1)) @ mean.mT).flatten(1)
     if residual:
@@ -73,8 +84,11 @@ def gram(features: Tensor) -> Tensor:
 
 
 def covariance(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (B, C, 1) and covariance (B, C, C) of the channels over space, biased, in float32 at least."""
-    flat = widened(features).flatten(2)
+    """Mean (B, C, 1) and covariance (B, C, C) of the channels over space, biased, in float64.
+
+    Whitening divides by the roots of its smallest eigenvalues, which float32 would lose beside the largest.
+    """
+    flat = (features.cpu() if features.device.type == "mps" else features).flatten(2).double()
     mean = flat.mean(2, keepdim=True)
     flat = flat - mean
     return mean, flat @ flat.mT / flat.shape[2]
@@ -84,13 +98,12 @@ def symmetric_power(matrix: Tensor, exponent: float, tolerance: float = 1e-5) ->
     """V diag(w^exponent) V^T of symmetric matrices V diag(w) V^T without negative eigenvalues, (B, C, C).
 
     Eigenvalues below `tolerance` times the largest count as 0, and have 0 for a power too: a picture of few pixels, or
-    with dead channels, has directions in which nothing varies, and noise there must not be blown up. Computed in
-    float64.
+    with dead channels, has directions in which nothing varies, and noise there must not be blown up.
     """
-    values, vectors = torch.linalg.eigh(matrix.double())
+    values, vectors = torch.linalg.eigh(matrix)
     floor = tolerance * values[..., -1:].clamp(min=torch.finfo(torch.float32).tiny)
     powers = torch.where(values > floor, values.clamp(min=floor) ** exponent, 0.0)
-    return (vectors * powers[..., None, :] @ vectors.mT).to(matrix.dtype)
+    return vectors * powers[..., None, :] @ vectors.mT
 
 
 def swap(content: Tensor, style: Tensor, size: int = 3, stride: int = 1, chunk: int = 1024) -> Tensor:
@@ -166,3 +179,36 @@ class _MeanStd(torch.autograd.Function):
         features, mean, std = ctx.saved_tensors
         n = features[0, 0].numel()
         return torch.addcmul(mean_grad / n, features - mean, std_grad / (n * std)).to(features.dtype), None
+
+
+def keep_luminance(painted: Tensor, content: Tensor) -> Tensor:
+    """The painted picture's luminance with the content's colours, both (B, 3, H, W), RGB (Gatys et al. 2017, 5.1)."""
+    luminance = painted.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # ITU-R BT.601, as YIQ has it
+    return content + ((painted - content) * luminance).sum(1, keepdim=True)
+
+
+def match_colors(picture: Tensor, target: Tensor) -> Tensor:
+    """`picture` with the mean and covariance of the colours of `target`, (B, 3, H, W) (Gatys et al. 2017, 5.2)."""
+    (mean, covariance_), (target_mean, target_covariance) = covariance(picture), covariance(target)
+    matrix = symmetric_power(target_covariance, 0.5) @ symmetric_power(covariance_, -0.5)
+    matched = matrix @ (picture.flatten(2).to(mean) - mean) + target_mean
+    return matched.view(picture.shape).clamp(0, 1).to(picture)
+
+
+def guided_filter(picture: Tensor, guide: Tensor, radius: int, eps: float = 1e-3) -> Tensor:
+    """`picture` smoothed to be linear in `guide` within each window of 2 `radius` + 1 pixels (He et al. 2013, eq. 8).
+
+    Both (B, 3, H, W); the guide is its luminance. Its edges stay, and so do straight lines; what is painted beside
+    them goes. A pixel depends on those at most 2 `radius` away.
+    """
+    guide = widened(guide).mean(1, keepdim=True)
+    x = widened(picture)
+
+    def mean(values: Tensor) -> Tensor:
+        for kernel, padding in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
+            values = F.avg_pool2d(values, kernel, 1, padding, count_include_pad=False)
+        return values
+
+    guide_mean, x_mean = mean(guide), mean(x)
+    slope = (mean(guide * x) - guide_mean * x_mean) / (mean(guide.square()) - guide_mean.square() + eps)
+    return (mean(slope) * guide + mean(x_mean - slope * guide_mean)).to(picture.dtype)

@@ -1,15 +1,17 @@
 """Weights: a name or a file to a ready method, and back. Nothing in a file is ever executed."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from adain.backbones import CHECKPOINTS, check_choice, read_file
 from adain.images import replacing
-from adain.methods import METHODS, Method
+from adain.methods import METHODS, Method, StyleCode
 
 State = dict[str, Tensor]
 
@@ -92,6 +94,37 @@ def metadata(method: Method, **extra: str) -> dict[str, str]:
     """What makes a file of `method`'s weights rebuild it unaided, with whatever else is worth saying."""
     name = next(name for name, kind in METHODS.items() if type(method) is kind)
     return {"method": name, "arguments": json.dumps(method.arguments), **extra}
+
+
+def save_code(code: StyleCode, method: Method, path: str | Path) -> None:
+    """Keep what `adain.encode_style` returned in a .safetensors file, to be given wherever a style is taken.
+
+    It holds for the weights that it was made with, whose fingerprint goes with it.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"a style code is kept in a .safetensors file, not {path}")
+    tensors = {name: tensor.float().contiguous().cpu() for name, tensor in code.items()}
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, {"style": metadata(method)["method"], "weights": fingerprint(method)}))
+
+
+def load_code(path: str | Path, method: Method) -> StyleCode:
+    """The style code in a file; ValueError if it holds none, or one of another method or other weights."""
+    code, about = read_file(path)
+    if "style" not in about:
+        raise ValueError(f"{path} holds no style code; write one with adain encode-style")
+    if (about["style"], about["weights"]) != (metadata(method)["method"], fingerprint(method)):
+        raise ValueError(f"{path} was encoded by {about['style']} with other weights than these; encode the style again")
+    return {name: tensor.to(method.like().device) for name, tensor in code.items()}
+
+
+def fingerprint(method: Method) -> str:
+    """16 hexadecimal digits that tell weights and arguments apart, whatever their precision."""
+    digest = hashlib.sha256(json.dumps(method.arguments, sort_keys=True).encode())
+    for name, tensor in sorted(method.state_dict().items()):
+        # In bfloat16, to which every precision rounds alike.
+        digest.update(name.encode() + tensor.bfloat16().contiguous().view(torch.int16).cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def convert(source: str, output: str) -> None:

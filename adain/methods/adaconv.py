@@ -87,6 +87,7 @@ class AdaConv(Trainable):
         if len(groups) != len(widths) or any(w % n for w, n in zip(widths, groups, strict=True)):
             raise ValueError(f"groups {list(groups)}: give one number for each scale, a divisor of {widths}")
         self.stride = 2 ** (len(widths) - 1)
+        self.reach = 2 * (self.encoder.reach(LAYER) or 0) + 2 * self.stride
         inputs = [widths[0], style_width, style_width]
         convs = [nn.Conv2d(width, style_width, 3, padding=1, padding_mode="replicate") for width in inputs]
         for conv in convs:
@@ -117,16 +118,18 @@ class AdaConv(Trainable):
             code["kernel/0"] = code["kernel/0"] + ops.centred(std, self.groups[0], SIDE)
         return code
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """The content's features decoded with the style's kernels; below alpha 1 blended with the content's own."""
+        if alpha < 1 and measure is not ops.whole:
+            raise ValueError("AdaConv must see the whole picture to blend in its own kernels; tiles take alpha 1")
         features = self.encoder(content)[LAYER]
         if alpha < 1:
             code = {name: own.lerp(code[name], alpha) for name, own in self.predict(features).items()}
-        return self._decode(features, code)
+        return self._decode(features, code, measure)
 
-    def _decode(self, x: Tensor, code: StyleCode) -> Tensor:
+    def _decode(self, x: Tensor, code: StyleCode, measure: ops.Measure = ops.whole) -> Tensor:
         for i, scale in enumerate(self.scales):
-            x = ops.adaconv(x, code[f"kernel/{i}"], code[f"bias/{i}"], residual=self.residual and i > 0)
+            x = ops.adaconv(x, code[f"kernel/{i}"], code[f"bias/{i}"], self.residual and i > 0, measure)
             for part in scale:
                 x = part(x)
         return x

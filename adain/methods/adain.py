@@ -22,6 +22,8 @@ class AdaIN(Trainable):
         pooling: in the encoder.
     """
 
+    rounds = True
+
     def __init__(
         self,
         backbone: str = "vgg19",
@@ -39,16 +41,18 @@ class AdaIN(Trainable):
         self.encoder = Backbone(layers=self.layers, **self.network)
         self.decoder = mirror(self.encoder, layer, norm, padding)
         self.stride = 2 ** self.encoder.plan(layer).count(POOL)
+        reach = None if norm == "instance" else self.encoder.reach(layer)
+        self.reach = reach and 2 * reach  # the decoder sees as far as the encoder that it mirrors
 
     def encode_style(self, style: Tensor) -> StyleCode:
         """Channel means and standard deviations (B, C, 1, 1) of f(s)."""
         mean, std = ops.mean_std(self.encoder(style)[self.layer])
         return {"mean": mean, "std": std}
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))) (eq. 14)."""
         features = self.encoder(content)[self.layer]
-        target = ops.adain(features, code["mean"], code["std"])
+        target = ops.adain(features, code["mean"], code["std"], measure)
         return self.decoder(features.lerp(target, alpha))
 
     def forward(

@@ -19,11 +19,11 @@ class Block(nn.Module):
         super().__init__()
         self.conv1, self.conv2 = _conv(width, width), _conv(width, width)
 
-    def forward(self, x: Tensor, statistics: list[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, statistics: list[Tensor], measure: ops.Measure) -> Tensor:
         """`x` (B, C, H, W); `statistics` two means and two deviations (B or 1, C, 1, 1)."""
         mean1, std1, mean2, std2 = statistics
-        y = F.relu(ops.adain(self.conv1(x), mean1, std1))
-        return x + ops.adain(self.conv2(y), mean2, std2)
+        y = F.relu(ops.adain(self.conv1(x), mean1, std1, measure))
+        return x + ops.adain(self.conv2(y), mean2, std2, measure)
 
 
 class AdaINLite(Trainable):
@@ -45,6 +45,8 @@ class AdaINLite(Trainable):
     """
 
     stride = 4
+    rounds = True
+    reach = 64  # 4 of the down convolutions, 4 by each convolution of five blocks, 7 of the way up
 
     def __init__(
         self,
@@ -72,25 +74,25 @@ class AdaINLite(Trainable):
         nn.init.normal_(self.out.weight, std=0.01)  # and every picture about mid-grey
         nn.init.constant_(self.out.bias, 0.45)  # type: ignore[arg-type]
 
-    def encode_style(self, style: Tensor) -> StyleCode:
+    def encode_style(self, style: Tensor, measure: ops.Measure = ops.whole) -> StyleCode:
         """One vector (B, code)."""
         x = style * 2 - 1
         found: list[Tensor] = []
         for conv in self.style:
             x = F.relu(conv(x))
-            found += ops.mean_std(x)
+            found += measure(ops.mean_std, x)
         return {"code": self.squeeze(torch.cat(found, 1).flatten(1).to(x.dtype))}
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """The decoded content, its statistics from the code; below alpha 1 blended with the content's own."""
         vector = code["code"]
         if alpha < 1:
-            vector = self.encode_style(content)["code"].lerp(vector, alpha)
+            vector = self.encode_style(content, measure)["code"].lerp(vector, alpha)
         spread = self.spread(F.relu(vector))[..., None, None].split(self.sizes, 1)
         shifts, scales = list(spread[0::2]), [1 + scale for scale in spread[1::2]]
-        x = F.relu(ops.adain(self.down(content * 2 - 1), shifts.pop(0), scales.pop(0)))
+        x = F.relu(ops.adain(self.down(content * 2 - 1), shifts.pop(0), scales.pop(0), measure))
         for i, block in enumerate(self.blocks):
-            x = block(x, [shifts[2 * i], scales[2 * i], shifts[2 * i + 1], scales[2 * i + 1]])
+            x = block(x, [shifts[2 * i], scales[2 * i], shifts[2 * i + 1], scales[2 * i + 1]], measure)
         for conv, shift, scale in zip((self.up2, self.up1), shifts[-2:], scales[-2:], strict=True):
             x = F.relu(torch.addcmul(shift, conv(x), scale))
         return self.out(x)

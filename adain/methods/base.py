@@ -1,11 +1,14 @@
 """The shape that all methods share."""
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
+
+from adain import ops
 
 StyleCode = dict[str, Tensor]
 """What a method keeps of a style: tensors (B, ...) by name, small enough to save, and meaningful to average."""
@@ -22,6 +25,11 @@ class Method(nn.Module, ABC):
         stride: how far the network shrinks a picture on its way.
         styled: whether it takes a style; if not, it paints in one, whatever code it is given, and always at alpha 1.
         mixes: whether the average of several styles' codes is a code.
+        reach: how many pixels around a pixel of the result depend on it alone, not through statistics, at most; None
+            if it must see the whole picture, and cannot paint it in tiles.
+        bytes_per_pixel: of the picture, that painting takes at its peak in float32.
+        rounds: whether its pictures in bfloat16 stay within 1/255, on average, of those in float32.
+        guided: whether it takes masks itself, by `guide`.
         iterative: whether it takes many steps, after each of which it calls the `callback` it was built with.
         trained: whether it has weights of its own; if not, its arguments are the user's.
     """
@@ -30,6 +38,10 @@ class Method(nn.Module, ABC):
     stride: int
     styled = True
     mixes = True
+    reach: int | None = None
+    bytes_per_pixel = 1200
+    rounds = False
+    guided = False
     iterative = False
     trained = False
 
@@ -38,8 +50,19 @@ class Method(nn.Module, ABC):
         """The codes of a batch of style pictures."""
 
     @abstractmethod
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
-        """`content` in the style of `code`, from untouched style (`alpha` 0) to all of it (1). Not clamped."""
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+        """`content` in the style of `code`, from untouched style (`alpha` 0) to all of it (1). Not clamped.
+
+        Whatever is averaged over the whole content must come from `measure`, if there are tiles to be.
+        """
+
+    def guide(self, codes: Sequence[StyleCode], alphas: Sequence[float], masks: Sequence[Tensor]) -> StyleCode:
+        """The one code by which a `guided` method paints each style, as strongly, where its mask says."""
+        raise NotImplementedError
+
+    def like(self) -> Tensor:
+        """A tensor of the type, and on the device, that pictures must have."""
+        return next(itertools.chain(self.parameters(), self.buffers()))
 
 
 class Trainable(Method):

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -92,6 +93,7 @@ class Gatys(Method):
     """
 
     iterative = True
+    guided = True
 
     def __init__(
         self,
@@ -157,16 +159,23 @@ class Gatys(Method):
             code |= {f"start/{name}": value for name, value in self.start.encode_style(style).items()}
         return code
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
+    def guide(self, codes: Sequence[StyleCode], alphas: Sequence[float], masks: Sequence[Tensor]) -> StyleCode:
+        """Codes stacked, with their strengths (R,) and masks (R, 1, H, W): guided Gram matrices (CVPR 2017, eq. 5)."""
+        code = {name: torch.cat([code[name] for code in codes]) for name in codes[0]}
+        return {**code, "alpha": torch.tensor(alphas), "mask": torch.cat([*masks])}
+
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """Each content optimised for itself, from coarse to fine."""
         with torch.inference_mode(False):
-            code = {name: gram.clone() for name, gram in code.items()}
+            code = {name: value.clone() for name, value in code.items()}
+            if "mask" in code:  # one picture, its styles side by side
+                return self._optimise(ops.widened(content).clone(), code, code["alpha"])
             codes = [{name: gram[i % len(gram)][None] for name, gram in code.items()} for i in range(len(content))]
             pairs = zip(ops.widened(content).clone().split(1), codes, strict=True)
-            return torch.cat([self._optimise(*pair, alpha) for pair in pairs])
+            return torch.cat([self._optimise(*pair, torch.tensor([alpha])) for pair in pairs])
 
-    def _optimise(self, content: Tensor, code: StyleCode, alpha: float) -> Tensor:
-        """One picture (1, 3, H, W) at each of its sizes, smallest first."""
+    def _optimise(self, content: Tensor, code: StyleCode, alpha: Tensor) -> Tensor:
+        """One picture (1, 3, H, W) at each of its sizes, smallest first, in styles (R, ...), alphas (R,)."""
         side, picture = min(content.shape[2:]), None
         # Below two strides the deepest layer has nothing to reflect.
         possible = int(math.log2(side / (2 * self.stride)))
@@ -176,36 +185,48 @@ class Gatys(Method):
             scaled = _resize(content, size)
             with torch.no_grad():
                 features = self._features(scaled)
-            target = {layer: code[f"{layer}/{min(k, MOST_HALVINGS)}"] for layer in self.style_layers}
-            grams = {layer: ops.gram(features[layer]).lerp(gram, alpha) for layer, gram in target.items()}
+            regions = self._regions(features, code.get("mask"))
+            grams = {}
+            for layer in self.style_layers:
+                own = ops.gram(_within(features, regions, layer))
+                grams[layer] = own.lerp(code[f"{layer}/{min(k, MOST_HALVINGS)}"], alpha.to(own).view(-1, 1, 1))
             picture = self._start(scaled, code) if picture is None else _resize(picture, size)
             try:
-                picture = self._descend(picture, features, grams)
+                picture = self._descend(picture, features, grams, regions)
             except Stop as stop:
                 return _resize(stop.picture, content.shape[2:])
         assert picture is not None
         return picture
+
+    def _regions(self, features: Features, mask: Tensor | None) -> Features:
+        """What each layer's features are multiplied with, (R, 1, h, w): roots of weights whose mean over space is 1."""
+        weights = dict[str, Tensor]()
+        for layer in () if mask is None else self.style_layers:
+            assert mask is not None
+            here = F.interpolate(mask.to(features[layer].device).float(), features[layer].shape[2:], mode="area")
+            weights[layer] = (here / here.mean((2, 3), keepdim=True).clamp(min=1e-6)).sqrt().to(features[layer].dtype)
+        return weights
 
     def _start(self, content: Tensor, code: StyleCode) -> Tensor:
         if self.init == "noise":
             generator = torch.Generator().manual_seed(self.seed)
             return torch.rand(content.shape, generator=generator).to(content)
         if self.init == "style":
-            return _resize(code["picture"], content.shape[2:])
+            return _resize(code["picture"][:1], content.shape[2:])
         if self.start is None:
             return content
         stride, size = self.start.stride, content.shape[2:]
         fitting = _resize(content, [max(2, round(side / stride)) * stride for side in size]).to(
             self.backbone.mean.dtype
         )
-        own = {name.removeprefix("start/"): value for name, value in code.items() if name.startswith("start/")}
+        own = {name.removeprefix("start/"): value[:1] for name, value in code.items() if name.startswith("start/")}
         with torch.no_grad():
             return _resize(self.start.stylize(fitting, own).to(content.dtype).clamp(0, 1), size)
 
     def _features(self, picture: Tensor) -> Features:
         return self.backbone(picture.to(self.backbone.mean.dtype, memory_format=torch.channels_last))
 
-    def _descend(self, picture: Tensor, content: Features, grams: Features) -> Tensor:
+    def _descend(self, picture: Tensor, content: Features, grams: Features, regions: Features) -> Tensor:
         """The best of all steps from `picture` on: L-BFGS leaps astray now and then, and comes back."""
         picture = picture.requires_grad_()
         optimizer, best, kept = self.build(picture), math.inf, picture.detach().clone()
@@ -214,7 +235,7 @@ class Gatys(Method):
         def loss() -> Tensor:
             nonlocal seen, terms
             optimizer.zero_grad()
-            losses = self.losses(picture, content, grams)
+            losses = self.losses(picture, content, grams, regions)
             losses.sum().backward()
             seen, terms = picture.detach().clone(), torch.cat([losses.sum()[None], losses]).detach()
             return terms[0]
@@ -237,8 +258,13 @@ class Gatys(Method):
                 break
         return kept
 
-    def losses(self, picture: Tensor, content: Features, grams: Features) -> Tensor:
-        """The weighted content, style and total variation loss (3,) of a picture (1, 3, H, W)."""
+    def losses(
+        self, picture: Tensor, content: Features, grams: Features, regions: Features = MappingProxyType({})
+    ) -> Tensor:
+        """The weighted content, style and total variation loss (3,) of a picture (1, 3, H, W), in one style or more.
+
+        `grams` (R, C, C) by layer; `regions` (R, 1, h, w), if there are any, multiply the features before.
+        """
         features = self._features(picture)
         content_part, style_part, tv_part = picture.new_zeros(3).unbind()
         for layer, weight in self.content_layers.items():
@@ -246,11 +272,15 @@ class Gatys(Method):
             content_part = content_part + weight * scale * content_loss(features[layer], content[layer]).sum()
         for layer, weight in self.style_layers.items():
             scale = 1 / 4 if self.original else 1
-            style_part = style_part + weight * scale * gram_loss(features[layer], grams[layer]).sum()
+            style_part = style_part + weight * scale * gram_loss(_within(features, regions, layer), grams[layer]).sum()
         if self.weights[2]:
             tv_part = total_variation(picture).sum()
         terms = torch.stack([content_part, style_part, tv_part])
         return terms * terms.new_tensor(self.weights)
+
+
+def _within(features: Features, regions: Features, layer: str) -> Tensor:
+    return features[layer] * regions[layer] if regions else features[layer]
 
 
 def _load(init: str) -> Method:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from adain import ops
 from adain.decoders import UpConv2d
 from adain.methods.base import StyleCode, Trainable
 
@@ -60,7 +61,7 @@ class Johnson(Trainable):
         """Nothing: the style is in the weights."""
         return {}
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """`content` in the network's style, whatever the rest."""
         return self.net(content * 2 - 1)
 

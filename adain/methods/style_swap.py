@@ -26,12 +26,13 @@ class StyleSwap(FeatureTransform):
         super().__init__(decoder)
         self.arguments |= {"patch": patch, "stride": stride}
         self.patch, self.step = patch, stride
+        self.reach = None  # any patch of the style may be the best, but not the same one for a part's border
 
     def code(self, features: Tensor) -> StyleCode:
         """The features."""
         return {"features": features}
 
-    def transform(self, features: Tensor, code: StyleCode) -> Tensor:
+    def transform(self, features: Tensor, code: StyleCode, measure: ops.Measure = ops.whole) -> Tensor:
         """The features with their patches swapped; of tiny pictures' features smaller patches."""
         patch = min(self.patch, *features.shape[2:], *code["features"].shape[2:])
         return ops.swap(features, code["features"], patch, min(self.step, patch))

@@ -4,6 +4,7 @@ from abc import abstractmethod
 
 from torch import Tensor
 
+from adain import ops
 from adain.methods.adain import AdaIN
 from adain.methods.base import Method, StyleCode
 
@@ -23,22 +24,23 @@ class FeatureTransform(Method):
         if not isinstance(inner, AdaIN):
             raise ValueError(f"{decoder} is no AdaIN, whose decoder is needed here")
         self.arguments = {"decoder": decoder}
-        self.encoder, self.decoder, self.layer, self.stride = inner.encoder, inner.decoder, inner.layer, inner.stride
+        self.encoder, self.decoder, self.layer = inner.encoder, inner.decoder, inner.layer
+        self.stride, self.reach = inner.stride, inner.reach
 
     @abstractmethod
     def code(self, features: Tensor) -> StyleCode:
         """What `transform` needs of a style's features (B, C, h, w)."""
 
     @abstractmethod
-    def transform(self, features: Tensor, code: StyleCode) -> Tensor:
+    def transform(self, features: Tensor, code: StyleCode, measure: ops.Measure = ops.whole) -> Tensor:
         """The content's features (B, C, H, W) in the style."""
 
     def encode_style(self, style: Tensor) -> StyleCode:
         """Of the style's features."""
         return self.code(self.encoder(style)[self.layer])
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0) -> Tensor:
+    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """The transformed features decoded; below alpha 1 blended with the content's own."""
         features = self.encoder(content)[self.layer]
-        transformed = self.transform(features, code).to(features.dtype)
+        transformed = self.transform(features, code, measure).to(features.dtype)
         return self.decoder(features.lerp(transformed, alpha))

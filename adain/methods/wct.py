@@ -19,11 +19,12 @@ class WCT(FeatureTransform):
     def code(self, features: Tensor) -> StyleCode:
         """The features' mean (B, C, 1) and the root of their covariance (B, C, C), which colours."""
         mean, covariance = ops.covariance(features)
-        return {"mean": mean, "root": ops.symmetric_power(covariance, 0.5)}
+        return {"mean": mean.float(), "root": ops.symmetric_power(covariance, 0.5).float()}
 
-    def transform(self, features: Tensor, code: StyleCode) -> Tensor:
+    def transform(self, features: Tensor, code: StyleCode, measure: ops.Measure = ops.whole) -> Tensor:
         """The features whitened, then coloured: one product with each pixel's channels."""
-        mean, covariance = ops.covariance(features)
-        matrix = code["root"].to(mean.dtype) @ ops.symmetric_power(covariance, -0.5)
-        shift = code["mean"].to(mean.dtype) - matrix @ mean
-        return (matrix @ ops.widened(features).flatten(2) + shift).view(features.shape)
+        mean, covariance = measure(ops.covariance, features)
+        matrix = code["root"].to(mean) @ ops.symmetric_power(covariance, -0.5)
+        shift = code["mean"].to(mean) - matrix @ mean
+        wide = ops.widened(features)
+        return (matrix.to(wide) @ wide.flatten(2) + shift.to(wide)).view(features.shape)

@@ -1,0 +1,206 @@
+"""Pictures of any size: painted tile by tile, with the statistics of the whole."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adain import ops
+from adain.methods import Method, StyleCode
+
+GRID = 8  # pixels: tiles start on multiples, so that a pixel of any layer falls wholly into one tile
+WHITE = {torch.uint8: 255, torch.uint16: 65535}
+
+Statistic = tuple[Tensor, Tensor]
+"""What `ops.mean_std` or `ops.covariance` gives."""
+
+Finish = Callable[[Tensor, Tensor], Tensor]
+"""What is done to painted colours, given the content's: both (B, 3, H, W) in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Brush:
+    """One style's part in a picture.
+
+    `mask` (1, 1, H, W), uint8, of the picture's size, is where it paints; None for everywhere.
+    """
+
+    code: StyleCode
+    alpha: float = 1.0
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The rows and columns that a tile paints, and those that it must see for that."""
+
+    own: tuple[slice, slice]
+    seen: tuple[slice, slice]
+
+    def cut(self, x: Tensor, scale: int = 1) -> Tensor:
+        """Its own part of `x`, which is what it sees at 1 / `scale` of the size."""
+        pairs = zip(self.own, self.seen, strict=True)
+        edges = [(own.start - seen.start, own.stop - seen.start) for own, seen in pairs]
+        rows, columns = (slice(start // scale, -(-stop // scale)) for start, stop in edges)
+        return x[..., rows, columns]
+
+
+def paint(
+    method: Method,
+    pixels: Tensor,
+    brushes: Sequence[Brush],
+    tile: int | None = None,
+    finish: Finish | None = None,
+    reach: int = 0,
+) -> Tensor:
+    """The picture painted with every brush where its mask says, and left as it is elsewhere.
+
+    Tiles are the same as the whole, to rounding: first, the statistics of each layer that the method normalises are
+    gathered over all of them, in one pass over the picture for each such layer.
+
+    Args:
+        method: ready to stylise.
+        pixels: (B, 3, H, W), in [0, 1] or of `torch.uint8` or `torch.uint16`; the result is alike.
+        brushes: one or more; where masks overlap they share.
+        tile: pixels a side that are painted at a time, rounded up to a multiple of `GRID`; None for the whole at once.
+        finish: what is done to the painted colours.
+        reach: how many pixels around a pixel `finish` looks at.
+
+    Raises:
+        ValueError: tiles for a method that must see the whole.
+    """
+    if tile is not None and method.reach is None:
+        raise ValueError(f"{type(method).__name__} must see the whole picture and cannot tile; give a smaller size")
+    height, width = (max(2 * method.stride, -(-side // method.stride) * method.stride) for side in pixels.shape[2:])
+    tiles = list(_tiles(height, width, tile, (method.reach or 0) + reach))
+    result = torch.empty_like(pixels)  # outside of inference mode, so that it can be worked on
+    with torch.inference_mode():
+        known = [_gather(method, pixels, tiles, brush) if tile else None for brush in brushes]
+        for one in tiles:
+            content = _seen(pixels, one, method)
+            measures = [ops.whole if found is None else _replay(found, one) for found in known]
+            painted, covered = _painted(method, content, one, brushes, measures)
+            if finish:
+                painted = finish(painted, content)
+            if covered is not None:
+                painted = content.lerp(painted, covered)
+            place = result[..., one.own[0], one.own[1]]
+            place.copy_(_rounded(one.cut(painted)[..., : place.shape[2], : place.shape[3]], pixels.dtype))
+    return result
+
+
+def _painted(
+    method: Method, content: Tensor, tile: Tile, brushes: Sequence[Brush], measures: Sequence[ops.Measure]
+) -> tuple[Tensor, Tensor | None]:
+    """What the brushes paint on what a tile sees, in float32; and how far it covers the content, if there are masks."""
+
+    def stroke(brush: Brush, measure: ops.Measure) -> Tensor:
+        return method.stylize(content.to(method.like().dtype), brush.code, brush.alpha, measure).float().clamp(0, 1)
+
+    if brushes[0].mask is None:
+        return stroke(brushes[0], measures[0]), None
+    masks = [brush.mask[..., tile.seen[0], tile.seen[1]] for brush in brushes if brush.mask is not None]
+    down, right = (a - b for a, b in zip(content.shape[2:], masks[0].shape[2:], strict=True))
+    shares = [F.pad(mask.to(content) / 255, (0, right, 0, down)) for mask in masks]
+    total = torch.stack(shares).sum(0)
+    painted = torch.zeros_like(content)
+    for brush, share, measure in zip(brushes, shares, measures, strict=True):
+        if share.any():
+            painted += share / total.clamp(min=1e-6) * stroke(brush, measure)
+    return painted, total.clamp(max=1)
+
+
+def _tiles(height: int, width: int, tile: int | None, reach: int) -> Iterator[Tile]:
+    sides = (height, width)
+    steps = sides if tile is None else [-(-tile // GRID) * GRID] * 2
+    reach = -(-reach // GRID) * GRID
+    for top in range(0, height, steps[0]):
+        for left in range(0, width, steps[1]):
+            own = [slice(at, min(at + step, side)) for at, step, side in zip((top, left), steps, sides, strict=True)]
+            seen = [slice(max(0, o.start - reach), min(o.stop + reach, s)) for o, s in zip(own, sides, strict=True)]
+            yield Tile((own[0], own[1]), (seen[0], seen[1]))
+
+
+def _seen(pixels: Tensor, tile: Tile, method: Method) -> Tensor:
+    """What the tile sees, in float32, where the method is; beyond the picture's right and bottom, reflected."""
+    part = numbers(pixels[..., tile.seen[0], tile.seen[1]].to(method.like().device))
+    down, right = (seen.stop - seen.start - side for seen, side in zip(tile.seen, part.shape[2:], strict=True))
+    mode = "reflect" if down < part.shape[2] and right < part.shape[3] else "replicate"
+    padded = F.pad(part, (0, right, 0, down), mode=mode) if down or right else part
+    return padded.contiguous(memory_format=torch.channels_last)
+
+
+def numbers(pixels: Tensor) -> Tensor:
+    """In [0, 1] and float32, whatever their type."""
+    return pixels.float() / WHITE[pixels.dtype] if pixels.dtype in WHITE else pixels.float()
+
+
+def _rounded(painted: Tensor, dtype: torch.dtype) -> Tensor:
+    painted = painted.float().clamp(0, 1)
+    return (painted * WHITE[dtype]).round().to(dtype) if dtype in WHITE else painted.to(dtype)
+
+
+class _Measured(Exception):  # noqa: N818 - no error
+    """Ends the look at a tile that has what the pass is for: the features (B, C, h, w) to take a statistic of."""
+
+    def __init__(self, statistic: Callable, features: Tensor):
+        super().__init__()
+        self.statistic, self.features = statistic, features
+
+
+def _gather(method: Method, pixels: Tensor, tiles: Sequence[Tile], brush: Brush) -> list[Statistic]:
+    """What `method` will measure of the whole picture, in its order."""
+    known: list[Statistic] = []
+    while True:
+        moments = Moments()
+        for tile in tiles:
+            try:
+                content = _seen(pixels, tile, method).to(method.like().dtype)
+                method.stylize(content, brush.code, brush.alpha, _replay(known, tile))
+            except _Measured as found:
+                moments.add(found.statistic, found.features)
+            else:
+                return known
+        known.append(moments.whole())
+
+
+def _replay(known: Sequence[Statistic], tile: Tile) -> ops.Measure:
+    """Answers with what is known, one after the other; where that ends, it ends the look at the tile."""
+    waiting = iter(known)
+
+    def measure(statistic: Callable, features: Tensor) -> Statistic:
+        for found in waiting:
+            return found
+        scale = 2 ** round(math.log2((tile.seen[0].stop - tile.seen[0].start) / features.shape[2]))
+        raise _Measured(statistic, tile.cut(features, scale))
+
+    return measure
+
+
+class Moments:
+    """Means and variances, or covariances, merged from tiles in float64 (Chan, Golub & LeVeque 1979)."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.second = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, statistic: Callable, features: Tensor) -> None:
+        """Take in some more features (B, C, h, w), whose mean and spread `statistic` gives."""
+        found = statistic(features)
+        self.statistic, self.like = statistic, found[0]
+        mean, spread = (moment.cpu().double() for moment in found)
+        second = spread if statistic is ops.covariance else spread.square() - ops.EPS
+        count = features[0, 0].numel()
+        apart = mean - self.mean
+        product = apart @ apart.mT if statistic is ops.covariance else apart.square()
+        total = self.count + count
+        self.mean = self.mean + apart * (count / total)
+        self.second = (self.second * self.count + second * count) / total + product * (self.count * count / total**2)
+        self.count = total
+
+    def whole(self) -> Statistic:
+        """What `statistic` would give for all of them."""
+        spread = self.second if self.statistic is ops.covariance else (self.second + ops.EPS).sqrt()
+        return self.mean.to(self.like), spread.to(self.like)
