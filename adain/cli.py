@@ -93,15 +93,23 @@ def stylize(
     """
     if checkpoint and method in SETTINGS:
         raise ValueError(f"{method} has no weights to take from {checkpoint}; leave --checkpoint or --method out")
-    options = _given(alpha=alpha, style_size=style_size, color=color, photorealistic=photorealistic)
-    options |= _given(style_weight=style_weight, mask=mask, feather=feather, tile=tile, max_memory=max_memory)
-    reading = _given(max_pixels=max_pixels, truncated=truncated)
     own = dict((settings or {}).get(method, {}))
+    reading = _given(max_pixels=max_pixels, truncated=truncated)
+    look = _given(style_size=style_size, color=color, photorealistic=photorealistic, tile=tile, max_memory=max_memory)
+    parts = _given(style_weight=style_weight, mask=mask)
     if len(content) == 1 and Path(content[0]).is_dir():
-        prepared = checkpoint or method, device, precision, own | ({"seed": seed} if method == "gatys" else {})
-        return _stylize_folder(
-            content[0], style, output, prepared, pairs, size, workers, seed, quiet, options | reading
-        )
+        wrong = [*parts, *_given(log=log, snapshot_every=snapshot_every or None)]
+        if wrong or len(style or [""]) > 1 or len(alpha or [1]) > 1:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong) or "one style and alpha for each"
+            raise ValueError(f"a folder of contents takes no {names}, but a folder of styles, or --pairs FILE.csv")
+        if output is None or output == STANDARD or Path(output).suffix:
+            raise ValueError("a folder of contents needs a folder to write to; name it with --output")
+        from adain.folder import paint_folder
+
+        run = {"size": size, "workers": workers, "seed": seed, "device": device, "precision": precision, "quiet": quiet}
+        flags = {**look, **reading, **run, **own, **({"alpha": alpha[0]} if alpha else {})}
+        folders = content[0], style[0] if style else None, output, pairs or "all", checkpoint or method
+        return _report([f"{path}: {reason}" for path, reason in paint_folder(*folders, **flags)])
     if pairs:
         raise ValueError("--pairs is for a folder as the content and another as the style")
     jobs = plan_outputs(content, style or [], output, Path(checkpoint or method).stem)
@@ -111,6 +119,7 @@ def stylize(
     from adain.methods import METHODS
     from adain.watch import Watch
 
+    options = look | parts | _given(alpha=alpha, feather=feather)
     iterative = [name for name, kind in METHODS.items() if kind.iterative]
     if (log or snapshot_every) and method not in iterative:
         raise ValueError(f"{method} paints in one pass; --log and --snapshot-every are for {', '.join(iterative)}")

@@ -78,7 +78,7 @@ def paint(
         style_size = case.style_size if ready.styled else None
         given: Sequence[Any] = styles if ready.styled else [None] * len(styles)
         if ready.styled and style_size != "content":
-            given = [inference.encode_style(ready, path, style_size) for path in styles]
+            given, style_size = [inference.encode_style(ready, path, style_size) for path in styles], None
         for content in contents:
             source = images.load_picture(content, case.size)
             for style, code in zip(styles, given, strict=True):

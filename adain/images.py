@@ -2,57 +2,45 @@
 
 import logging
 import os
-import shutil
 import struct
 import sys
 import threading
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 import numpy as np
+import pyvips
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image, ImageChops, ImageCms, TiffImagePlugin
+from PIL import Image, ImageChops, ImageCms, ImageOps
 from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-SUFFIXES: dict[str, dict[str, Any]] = {
-    ".png": {},
-    ".jpg": {"quality": 95},
-    ".jpeg": {"quality": 95},
-    ".webp": {"quality": 95},
-    ".tif": {},
-    ".tiff": {},
-}
-"""The formats written, with the options given to Pillow. Anything that Pillow knows is read."""
+JPEG = {"Q": 95, "background": 255, "subsample_mode": "on"}
+SUFFIXES: dict[str, dict[str, Any]] = {".png": {"filter": "sub"}, ".jpg": JPEG, ".jpeg": JPEG, ".webp": {"Q": 95}}
+SUFFIXES |= {".tif": {}, ".tiff": {}}
+"""The formats written, with the options given to libvips. Anything that Pillow knows is read."""
 
 MAX_PIXELS = 512 * 1024**2
 """The most pixels a picture may have, unless more are asked for: twice 16384 x 16384."""
 
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises for pictures that are truncated, broken, huge or no pictures at all."""
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError, pyvips.Error)
+"""What is raised for pictures that are truncated, broken, huge or no pictures at all."""
+
+STRIP = 256
+"""How many rows are converted at once, so that a large picture is not held in several forms."""
 
 WHITE = {torch.uint8: 255, torch.uint16: 65535}
 """The largest value of each integer type that a picture may have."""
 
-TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270"), 2))
-TURNS |= {7: "TRANSVERSE", 8: "ROTATE_90"}
-"""By the EXIF orientation, Pillow's transposition that undoes it."""
-
-STALE = {254, 255, *range(256, 269), *range(273, 282), 284, 301, *range(317, 348), *range(512, 533)}
-STALE |= {700, 33723, 34377, 34675, 40961, 40962, 40963, 40965}
+STALE = {*range(254, 270), *range(273, 282), 284, 301, *range(317, 348), *range(512, 533), 700, 33723, 34377, 34675}
 """EXIF tags for how the file was laid out, turned or coloured, which the picture read is no longer."""
-
-FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-"""EXIF tags that hold further tags."""
 
 Source = str | Path | bytes | Image.Image
 """A path (`-` is standard input), a file's bytes, or a picture in memory."""
@@ -75,8 +63,8 @@ class Photo:
 def load(source: Source, size: int | None = None, max_pixels: int = MAX_PIXELS, truncated: bool = False) -> Photo:
     """The picture with all that its file carries; `size` sets its shorter side in pixels (Lanczos).
 
-    More than 8 bits a channel are kept, in uint16. A broken colour profile is left out, and of several frames or
-    pages the first is taken, each with a warning. `truncated` takes what there is of a file that was cut short.
+    16 bits a channel of a PNG or TIFF are kept, but not their EXIF. A broken colour profile is left out, and of several
+    frames or pages the first is taken, each with a warning. `truncated` takes what there is of a file cut short.
 
     Raises:
         ValueError: a size below 1.
@@ -84,18 +72,15 @@ def load(source: Source, size: int | None = None, max_pixels: int = MAX_PIXELS, 
     """
     check_size(size)
     with _open(source, max_pixels, truncated) as image:
-        name, profile = _name(source), bool(image.info.get("icc_profile"))
-        # Pillow would cut the channels to 8 bits. (In other formats ";16" means 16 bits a pixel.)
-        if image is not source and image.format in ("PNG", "TIFF") and ";16" in str(image.tile):
-            return _load_deep(image, name, size, truncated)
+        # In other formats ";16" means 16 bits a pixel.
+        if image.format in ("PNG", "TIFF") and ";16" in str(image.tile):
+            return _load_deep(image, size, truncated)
+        profile = bool(image.info.get("icc_profile"))
         # Decoded no smaller than twice the size, so that Lanczos has the last word.
-        image, exif = _decode(image, name, None if image is source else size and 2 * size, truncated)
-        if deep := _deep_grey(image):
-            grey = np.asarray(resize(deep, size)).clip(0, 65535).round().astype(np.uint16)
-            return Photo(_batch(np.repeat(grey[:, :, None], 3, axis=2)), None, exif, profile)
-        image, alpha = _colours(image, name)
-        kept = None if alpha is None else _batch(_array(resize(alpha, size)))
-        return Photo(_batch(_array(resize(image, size))), kept, exif, profile)
+        exif = _decode(image, size and 2 * size, truncated)
+        image, alpha = _colours(image)
+        mask = _batch(_array(resize(alpha, size))) if alpha else None
+        return Photo(_batch(_array(resize(image, size))), mask, exif, profile)
 
 
 def load_picture(
@@ -115,26 +100,18 @@ def read(
     rest is as in `load`.
     """
     with _open(source, max_pixels, truncated) as image:
-        image, _ = _decode(image, _name(source), None if image is source else shrink, truncated)
-        if deep := _deep_grey(image):
-            image = Image.fromarray((np.asarray(deep) / 257).clip(0, 255).round().astype(np.uint8))
-        image, _ = _colours(image, _name(source))
-        return image.copy() if image is source else image
-
-
-def _name(source: Source) -> str:
-    if not isinstance(source, str | Path):
-        return "picture"
-    return "standard input" if str(source) == "-" else str(source)
+        _decode(image, shrink, truncated)
+        return _colours(image)[0]
 
 
 @contextmanager
 def _open(source: Source, max_pixels: int, truncated: bool) -> Iterator[Any]:
     """The picture, not yet decoded; what goes wrong until it is closed becomes an OSError with its name."""
-    name = _name(source)
+    name = str(source) if isinstance(source, str | Path) else "picture"
+    name = "standard input" if name == "-" else name
     try:
         if isinstance(source, Image.Image):
-            yield _checked(source, name, max_pixels)
+            yield _checked(source, name, max_pixels).copy()
         else:
             with _file(source, truncated) as file:
                 yield _checked(_identify(file), name, max_pixels)  # not kept here: once decoded, it may be large
@@ -143,103 +120,73 @@ def _open(source: Source, max_pixels: int, truncated: bool) -> Iterator[Any]:
     except IsADirectoryError:
         raise IsADirectoryError(f"{name} is a folder; name a picture") from None
     except UNREADABLE as error:
-        raise OSError(f"{name} is not a readable picture ({error})") from error
+        raise OSError(f"{name} is not a readable picture ({' '.join(str(error).split())})") from error
 
 
 def _file(source: str | Path | bytes, truncated: bool) -> BinaryIO:
-    if not isinstance(source, bytes) and str(source) == "-":
-        source = sys.stdin.buffer.read()
-    if not isinstance(source, bytes) and not truncated:
-        return Path(source).open("rb")
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    if not isinstance(source, bytes):
+        if str(source) != "-" and not truncated:
+            return Path(source).open("rb")
+        source = sys.stdin.buffer.read() if str(source) == "-" else Path(source).read_bytes()
     # A progressive JPEG shows nothing before it has come to an end.
-    return BytesIO(data + b"\xff\xd9" if truncated and data.startswith(b"\xff\xd8") else data)
+    return BytesIO(source + b"\xff\xd9" if truncated and source.startswith(b"\xff\xd8") else source)
 
 
 def _identify(file: BinaryIO) -> Any:
     """Pillow's `Image.open` without its limit on pixels, which is the whole process's: ours comes with each call."""
     prefix = file.read(16)
-    for prepare in (Image.preinit, Image.init):  # first the common formats, then all
-        prepare()
-        for factory, accept in list(Image.OPEN.values()):
-            accepted = accept is None or accept(prefix)
-            if not accepted or isinstance(accepted, str):  # a string says why not
-                continue
+    Image.preinit()  # the common formats first
+    Image.init()
+    for factory, accept in list(Image.OPEN.values()):
+        accepted = accept is None or accept(prefix)
+        if accepted and not isinstance(accepted, str):  # a string says why not
             file.seek(0)
-            try:
+            with suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this format
                 return factory(file, "")
-            except (SyntaxError, IndexError, TypeError, struct.error):
-                continue  # not this format
     raise OSError("of no format known")
 
 
 def _checked(image: Any, name: str, max_pixels: int) -> Any:
-    own = Image.MAX_IMAGE_PIXELS
-    if own is not None and own < 1024**3 // 12:  # below Pillow's default: the program around us wants less
-        max_pixels = min(max_pixels, own)
     if image.width * image.height > max_pixels:
-        raise Image.DecompressionBombError(
-            f"{image.width} x {image.height} is over the limit of {max_pixels} pixels; "
-            "unless it is a decompression bomb, raise --max-pixels"
-        )
+        wrong = f"{image.width} x {image.height} is over the limit of {max_pixels} pixels"
+        raise Image.DecompressionBombError(f"{wrong}; unless it is a decompression bomb, raise --max-pixels")
     if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's JPEG with a preview
         log.warning("%s is animated or has several pages; only the first is used", name)
     return image
 
 
-def _decode(image: Any, name: str, shrink: int | None, truncated: bool) -> tuple[Image.Image, bytes | None]:
-    """The picture, upright, and its EXIF."""
+def _decode(image: Any, shrink: int | None, truncated: bool) -> bytes | None:
+    """Decode the picture and turn it upright, in place; its EXIF without what is stale."""
     if shrink:
         image.draft("RGB", (shrink, shrink))
     try:
         image.load()
     except UNREADABLE:
-        if not truncated or not hasattr(image, "tile"):
+        if not truncated:
             raise
         image.tile = []  # nothing left to decode: what has been stays, and Pillow's global switch is not needed
         image.load()
-    orientation, exif = _exif(image, name)
-    if orientation not in TURNS:
-        return image, exif
-    turned = image.transpose(Image.Transpose[TURNS[orientation]])
-    # Without EXIF and XMP, whose orientation would turn it again.
-    turned.info = {key: image.info[key] for key in ("icc_profile", "transparency") if key in image.info}
-    return turned, exif
-
-
-def _exif(image: Image.Image, name: str) -> tuple[int, bytes | None]:
-    """The orientation, and the EXIF without what is stale."""
-    orientation = 1
     try:
-        exif, kept = image.getexif(), Image.Exif()
-        orientation = exif.get(ExifTags.Base.Orientation, 1)
-        for tag in exif.keys() - STALE:
-            folder = exif.get_ifd(tag) if tag in FOLDERS else {}
-            kept[tag] = {key: folder[key] for key in folder.keys() - STALE} if tag in FOLDERS else exif[tag]
-        return orientation, kept.tobytes() if kept else None
+        ImageOps.exif_transpose(image, in_place=True)
+        exif = image.getexif()
+        for tag in STALE & exif.keys():
+            del exif[tag]
+        return exif.tobytes() if exif else None
     except Exception as error:  # every kind of damage raises its own
-        log.warning("%s: its EXIF is broken and left out (%s)", name, error)
-        return orientation, None
-
-
-def _deep_grey(image: Image.Image) -> Image.Image | None:
-    """A picture of 16-bit or floating grey in mode F with white at 65535; None for any other."""
-    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        log.warning("EXIF is broken and left out (%s)", error)
         return None
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32))
-    # Integers are 16-bit grey; floats are in [0, 1], in 8 bits or in 16, which only their values tell.
-    white = 65535 if image.mode != "F" else next(top for top in (1, 255, 65535, np.inf) if values.max() <= top)
-    return Image.fromarray(values * np.float32(65535 / white))
 
 
-def _colours(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
+def _colours(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """The colours in sRGB over white, and the transparency in mode L if there is any."""
-    data, alpha = image.info.get("icc_profile"), None
-    mode = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).round().astype(np.uint8))
+    mode, alpha = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK"}.get(image.mode, "RGB"), None
+    found = _to_srgb(image.info.get("icc_profile"), mode)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image, alpha = image.convert("RGB"), image.getchannel("A")
-    if found := _to_srgb(data, mode, name):
+    if found:
         space, transform = found
         image = ImageCms.applyTransform(image if image.mode == space else image.convert(space), transform) or image
     image = image if image.mode == "RGB" else image.convert("RGB")
@@ -248,72 +195,46 @@ def _colours(image: Image.Image, name: str) -> tuple[Image.Image, Image.Image | 
     return image, alpha
 
 
-def _to_srgb(data: bytes | None, mode: str, name: str) -> tuple[str, ImageCms.ImageCmsTransform] | None:
+@lru_cache(maxsize=32)
+def _to_srgb(data: bytes | None, mode: str) -> tuple[str, ImageCms.ImageCmsTransform] | None:
     """What brings a picture of `mode` to sRGB, and the mode it is for; None without a profile or if it is sRGB."""
     if not data:
         return None
+    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
     try:
-        space, transform = _transform(data)
+        profile = ImageCms.ImageCmsProfile(BytesIO(data))
+        space = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[profile.profile.xcolor_space.strip()]
         if space != mode and (space, mode) != ("RGB", "L"):
             raise ValueError(f"it is for {space}, not {mode}")
+        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), space, "RGB", intent, flags)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("%s: its colour profile is broken and left out (%s)", name, error)
+        log.warning("a colour profile is broken and left out (%s)", error)
         return None
-    return (space, transform) if transform else None
-
-
-@lru_cache(maxsize=32)
-def _transform(data: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    profile = ImageCms.ImageCmsProfile(BytesIO(data))
-    mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[profile.profile.xcolor_space.strip()]
-    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
-    transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB", intent, flags)
     # Most profiles are sRGB under one of many names: what changes nothing shall cost neither time nor a rounding.
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)
-    probe = Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)).convert(mode)
-    after = ImageCms.applyTransform(probe, transform)
-    assert after is not None
+    probe = Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)).convert(space)
+    after = ImageCms.applyTransform(probe, transform) or probe
     change = np.asarray(ImageChops.difference(after, probe.convert("RGB"))).max()
-    return mode, transform if change > 1 else None
+    return (space, transform) if change > 1 else None
 
 
-def _load_deep(image: Any, name: str, size: int | None, truncated: bool) -> Photo:
-    """A PNG or TIFF of 16 bits a channel, which Pillow opens but cannot hold."""
-    import pyvips
-
-    options = {"access": "sequential", "fail_on": "none" if truncated else "error"}
-    data = image.info.get("icc_profile")
-    try:
-        if isinstance(image.fp, BytesIO):
-            deep = pyvips.Image.new_from_buffer(image.fp.getvalue(), "", **options)
-        else:  # not new_from_file, which takes brackets in a name for options
-            loader = {"PNG": pyvips.Image.pngload, "TIFF": pyvips.Image.tiffload}[image.format]
-            deep = loader(image.fp.name, revalidate=True, **options)
-        if deep.get_typeof("exif-data"):  # Pillow would first decode a PNG to its end
-            image.info["exif"] = deep.get("exif-data")
-        readable = image.format == "TIFF" or "exif" in image.info
-        orientation, exif = _exif(image, name) if readable else (1, None)
-        if deep.hasalpha() or orientation != 1:
-            deep = deep.copy_memory()  # for it is read more than once, or not in the file's order
-        deep = deep.autorot()
-        alpha = deep[deep.bands - 1] if deep.hasalpha() else None
-        deep = deep[: deep.bands - 1] if alpha else deep
-        if found := _to_srgb(data, {1: "L", 4: "CMYK"}.get(deep.bands, "RGB"), name):
-            deep = deep.colourspace("rgb16") if found[0] == "RGB" else deep
-            deep = deep.icc_transform("srgb", intent="relative", black_point_compensation=True, depth=16)
-        deep = deep.colourspace("rgb16")[:3]
-        if alpha:
-            deep = deep.bandjoin(alpha).flatten(background=[65535], max_alpha=65535)
+def _load_deep(image: Any, size: int | None, truncated: bool) -> Photo:
+    """As `load`, for the formats of which Pillow would cut the channels to 8 bits."""
+    image.fp.seek(0)
+    deep = pyvips.Image.new_from_buffer(image.fp.read(), "", memory=True, fail_on="none" if truncated else "error")
+    deep = deep.autorot()
+    profile = deep.get("icc-profile-data") if deep.get_typeof("icc-profile-data") else None
+    if found := _to_srgb(profile, {1: "L", 4: "CMYK"}.get(deep.bands - deep.hasalpha(), "RGB")):
+        deep = deep.colourspace("rgb16") if found[0] == "RGB" else deep
+        deep = deep.icc_transform("srgb", intent="relative", black_point_compensation=True, depth=16)
+    deep = deep.colourspace("rgb16")
+    if deep.hasalpha():
+        deep = deep.flatten(background=[65535], max_alpha=65535).bandjoin(deep[3])
+    if size:
         width, height = _scaled((deep.width, deep.height), size)
-        planes = [
-            plane.resize(width / plane.width, vscale=height / plane.height) if size else plane
-            for plane in (deep, alpha)
-            if plane
-        ]
-        pixels, *rest = [_batch(plane.numpy()) for plane in planes]
-    except pyvips.Error as error:
-        raise OSError(" ".join(str(error).split())) from error
-    return Photo(pixels, rest[0] if rest else None, exif, bool(data))
+        deep = deep.resize(width / deep.width, vscale=height / deep.height)
+    alpha = _batch(deep[3].numpy()) if deep.bands == 4 else None
+    return Photo(_batch(deep[:3].numpy()), alpha, profile=bool(profile))
 
 
 def resize(image: Image.Image, size: int | None) -> Image.Image:
@@ -329,16 +250,12 @@ def _scaled(sides: tuple[int, int], size: int | None) -> tuple[int, int]:
 
 def _array(image: Image.Image) -> np.ndarray:
     """The values of an RGB or L picture, (H, W, C), by strips: Pillow's own way takes two copies of all at once."""
-    values = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
-    for rows in _strips(image.height, image.width):
-        strip = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
-        values[rows] = strip.reshape(values[rows].shape)
+    width, height = image.size
+    values = np.empty((height, width, len(image.getbands())), np.uint8)
+    for top in range(0, height, STRIP):
+        strip = np.asarray(image.crop((0, top, width, min(height, top + STRIP))))
+        values[top : top + STRIP] = strip.reshape(len(strip), width, -1)
     return values
-
-
-def _strips(height: int, width: int) -> Iterator[slice]:
-    step = max(1, 2**24 // width)
-    return (slice(top, min(height, top + step)) for top in range(0, height, step))
 
 
 def _batch(values: np.ndarray) -> Tensor:
@@ -372,9 +289,8 @@ def _values(planes: Tensor, dtype: torch.dtype) -> np.ndarray:
         return planes.cpu().permute(1, 2, 0).contiguous().numpy()
     values = torch.empty((*planes.shape[1:], len(planes)), dtype=dtype)
     scale = WHITE[dtype] / WHITE.get(planes.dtype, 1)
-    for rows in _strips(*planes.shape[1:]):
-        strip = (planes[:, rows].float() * scale).clamp_(0, WHITE[dtype]).round_()
-        values[rows] = strip.permute(1, 2, 0).cpu().to(dtype)
+    for rows, strip in zip(values.split(STRIP), planes.split(STRIP, dim=1), strict=True):
+        rows.copy_((strip.float() * scale).clamp_(0, WHITE[dtype]).round_().permute(1, 2, 0))
     return values.numpy()
 
 
@@ -391,97 +307,37 @@ def save(picture: Tensor, path: str | Path, like: Photo | None = None) -> None:
         picture: (3, H, W) or (1, 3, H, W): floats in [0, 1] or uint8, written in 8 bits a channel, or uint16, written
             in 16 where the format can (PNG, TIFF).
         path: where to.
-        like: where transparency (of any size; laid over white in a JPEG) and EXIF come from. If it had a colour
-            profile, that of sRGB is embedded.
+        like: where transparency (of any size; laid over white in a JPEG) and EXIF (none in a TIFF) come from. If it
+            had a colour profile, that of sRGB is embedded.
 
     Raises:
         ValueError: a suffix outside `SUFFIXES`, or not one picture.
         OSError: a path that cannot be written.
     """
-    path = check_suffix(path)
-    if str(path) == "-":
-        with TemporaryDirectory() as folder:
-            whole = Path(folder) / "picture.png"
-            save(picture, whole, like)
-            with whole.open("rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-        return
-    planes, suffix = _planes(picture), path.suffix.lower()
-    tiff = suffix in (".tif", ".tiff")
-    dtype = torch.uint16 if planes.dtype == torch.uint16 and (tiff or suffix == ".png") else torch.uint8
+    path, like = check_suffix(path), like or Photo(picture)
+    planes = _planes(picture)
+    suffix = path.suffix.lower() if str(path) != "-" else ".png"
+    deep = planes.dtype == torch.uint16 and suffix in (".png", ".tif", ".tiff")
+    dtype = torch.uint16 if deep else torch.uint8
     values = _values(planes, dtype)
-    if like and like.alpha is not None:
-        values = np.concatenate((values, _values(_fitted(like.alpha, values.shape[:2]), dtype)), axis=2)
-    write = _write_tiff if tiff else _write_deep_png if dtype == torch.uint16 else _write
-    with replacing(path) as temporary:
-        write(temporary, values, like.exif if like else None, _srgb_profile() if like and like.profile else None)
-
-
-def _fitted(alpha: Tensor, sides: tuple[int, ...]) -> Tensor:
-    if alpha.shape[2:] == sides:
-        return alpha[0]
-    return F.interpolate(alpha.float().div_(WHITE[alpha.dtype]), sides, mode="bilinear", antialias=True)[0]
-
-
-def _write(path: Path, values: np.ndarray, exif: bytes | None, profile: bytes | None) -> None:
-    image, suffix = Image.fromarray(values), path.suffix.lower()
-    if suffix in (".jpg", ".jpeg"):
-        if image.mode == "RGBA":
-            white = Image.new("RGB", image.size, "white")
-            white.paste(image, mask=image.getchannel("A"))
-            image = white
-        if exif and len(exif) > 65533:
-            log.warning("the EXIF is left out, as its %d bytes are more than a JPEG can hold", len(exif))
-            exif = None
-    extra: dict[str, Any] = {"exif": exif, "icc_profile": profile}
-    image.save(path, **SUFFIXES[suffix], **{key: value for key, value in extra.items() if value})
-
-
-def _write_deep_png(path: Path, values: np.ndarray, exif: bytes | None, profile: bytes | None) -> None:
-    """PNG specification, third edition; neither Pillow nor, with EXIF as it was, libvips writes this."""
-    height, width, bands = values.shape
-    packer = zlib.compressobj()
-    with path.open("wb") as file:
-
-        def chunk(kind: bytes, data: bytes) -> None:
-            file.write(struct.pack(">I", len(data)) + kind)
-            file.write(data)
-            file.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
-
-        file.write(b"\x89PNG\r\n\x1a\n")
-        chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2 if bands == 3 else 6, 0, 0, 0))
-        if profile:
-            chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(profile))
-        if exif:
-            chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
-        for rows in _strips(height, width):
-            lines = values[rows].astype(">u2").view(np.uint8).reshape(rows.stop - rows.start, -1)
-            lines[:, 2 * bands :] -= lines[:, : -2 * bands].copy()  # filter 1: each less its left neighbour
-            chunk(b"IDAT", packer.compress(np.insert(lines, 0, 1, axis=1).data))
-        chunk(b"IDAT", packer.flush())
-        chunk(b"IEND", b"")
-
-
-def _write_tiff(path: Path, values: np.ndarray, exif: bytes | None, profile: bytes | None) -> None:
-    """Uncompressed. Pillow writes no 16 bits, nor EXIF by way of libtiff; libvips writes no EXIF."""
-    height, width, bands = values.shape
-    tags, given = TiffImagePlugin.ImageFileDirectory_v2(), Image.Exif()
-    given.load(exif or b"")
-    for tag in given:
-        tags[tag] = given.get_ifd(tag) if tag in FOLDERS else given[tag]
-    # Width, height, bits, uncompressed, RGB, channels, rows and bytes of the one strip, interleaved.
-    bits = (8 * values.itemsize,) * bands
-    layout = {256: width, 257: height, 258: bits, 259: 1, 262: 2, 277: bands, 278: height, 279: values.nbytes, 284: 1}
-    tags.update(layout)
-    tags[273], tags.tagtype[273] = 0, 4  # the strip follows the tags at once; Pillow adds their length
-    if bands == 4:
-        tags[338] = 2
-    if profile:
-        tags[34675] = profile
-    with path.open("wb") as file:
-        tags.save(file)
-        file.write(values.astype(values.dtype.newbyteorder("<"), copy=False).data)
+    if (alpha := like.alpha) is not None:
+        sides = values.shape[:2]
+        if alpha.shape[2:] != sides:
+            alpha = F.interpolate(alpha.float().div_(WHITE[alpha.dtype]), sides, mode="bilinear", antialias=True)
+        values = np.concatenate((values, _values(alpha[0], dtype)), axis=2)
+    image = pyvips.Image.new_from_array(values, interpretation="rgb16" if deep else "srgb")
+    for field, data in {"exif-data": like.exif, "icc-profile-data": like.profile and _srgb_profile()}.items():
+        if data:
+            image.set_type(pyvips.GValue.blob_type, field, data)
+    try:
+        if str(path) == "-":
+            sys.stdout.buffer.write(image.write_to_buffer(suffix, **SUFFIXES[suffix]))
+            sys.stdout.buffer.flush()
+        else:
+            with replacing(path) as temporary:
+                image.write_to_target(pyvips.Target.new_to_file(str(temporary)), suffix, **SUFFIXES[suffix])
+    except pyvips.Error as error:
+        raise OSError(f"cannot write {path} ({' '.join(str(error).split())})") from error
 
 
 @lru_cache(maxsize=1)

@@ -114,7 +114,9 @@ def load_code(path: str | Path, method: Method) -> StyleCode:
     if "style" not in about:
         raise ValueError(f"{path} holds no style code; write one with adain encode-style")
     if (about["style"], about["weights"]) != (metadata(method)["method"], fingerprint(method)):
-        raise ValueError(f"{path} was encoded by {about['style']} with other weights than these; encode the style again")
+        raise ValueError(
+            f"{path} was encoded by {about['style']} with other weights than these; encode the style again"
+        )
     return {name: tensor.to(method.like().device) for name, tensor in code.items()}
 
 

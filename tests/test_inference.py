@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 import adain
-from adain import images, inference
+from adain import images, inference, metrics, ops, weights
 from adain.backbones import Backbone
 from adain.losses import PerceptualLoss
 from adain.methods import METHODS
@@ -143,6 +143,117 @@ def test_a_method_with_a_style_of_its_own_takes_no_other():
         adain.stylize(picture, method=ready, alpha=0.5)
     with pytest.raises(ValueError, match="leave out style"):
         adain.encode_style(ready, picture)
+
+
+def test_strengths_of_a_mixture_are_shares_of_it(make_picture):
+    ready, content = adain.prepare("adain", "cpu", "fp32"), torch.rand(1, 3, 32, 32)
+    paths = [make_picture(f"{seed}.png", seed=seed) for seed in (1, 2)]
+    mixed = adain.stylize(content, paths, ready, alpha=[0.8, 0.2], style_weight=[1, 3])
+    features = ready.encoder(content)["relu4_1"]
+    parts = [ops.adain(features, *adain.encode_style(ready, path).values()) for path in paths]
+    expected = 0.25 * features.lerp(parts[0], 0.8) + 0.75 * features.lerp(parts[1], 0.2)
+    torch.testing.assert_close(mixed, ready.decoder(expected).clamp(0, 1), atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="3 alphas for 2 styles"):
+        adain.stylize(content, paths, ready, alpha=[1, 0, 1])
+
+
+def test_regions_with_a_style_and_a_strength_each(make_picture):
+    ready, content = adain.prepare("adain-lite", "cpu", "fp32"), torch.rand(1, 3, 32, 48)
+    paths = [make_picture(f"{seed}.png", seed=seed) for seed in (1, 2)]
+    left = torch.zeros(1, 16, 24)
+    left[..., :12] = 1
+    painted = adain.stylize(content, paths, ready, alpha=[1, 0.5], mask=[left, 1 - left])
+    whole = [adain.stylize(content, path, ready, alpha=alpha) for path, alpha in zip(paths, (1, 0.5), strict=True)]
+    torch.testing.assert_close(painted[..., :23], whole[0][..., :23])
+    torch.testing.assert_close(painted[..., 25:], whole[1][..., 25:])
+    for masks, message in (
+        ([left], "1 masks for 2 styles"),
+        ([left, left * 0], "black everywhere"),
+        ([left, torch.ones(1, 8, 90)], "does not have the shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            adain.stylize(content, paths, ready, mask=masks)
+
+
+def test_gatys_compares_each_region_with_its_own_style(make_picture):
+    grey = images.load_picture(make_picture(size=(64, 64))).mean(1, keepdim=True).expand(1, 3, 64, 64)
+    styles = [grey * torch.tensor(tint).view(3, 1, 1) for tint in ([1, 0.2, 0.2], [0.2, 0.2, 1])]
+    left = torch.zeros(1, 64, 64)
+    left[..., :32] = 1
+    ready = adain.prepare("gatys", "cpu", "fp32", steps=12, style_layers=["relu1_1", "relu2_1"], style_weight=500)
+    grey = torch.full((1, 3, 64, 64), 0.5)
+    painted = adain.stylize(grey, styles, ready, mask=[left, 1 - left])
+    red, blue = painted.mean(2)[0, [0, 2]]
+    assert red[:28].mean() > blue[:28].mean() + 0.1
+    assert blue[36:].mean() > red[36:].mean() + 0.1
+    half = adain.stylize(grey, styles[:1], ready, mask=[left])
+    assert torch.equal(half[..., 32:], grey[..., 32:])
+
+
+def test_colours(make_picture):
+    content, style = make_picture("c.png", (48, 40), 1), make_picture("s.png", (48, 40), 2)
+    ready = adain.prepare("adain-lite", "cpu", "fp32")
+    plain = adain.stylize(content, style, ready)
+    kept = adain.stylize(content, style, ready, color="keep-luminance")
+    expected = ops.keep_luminance(plain, images.load_picture(content)).clamp(0, 1)
+    torch.testing.assert_close(kept, expected)
+    recolored = ops.match_colors(images.load_picture(style), images.load_picture(content))
+    torch.testing.assert_close(
+        adain.stylize(content, style, ready, color="coral"), adain.stylize(content, recolored, ready)
+    )
+    with pytest.raises(ValueError, match="unknown color grey; choose from style, keep-luminance, coral"):
+        adain.stylize(content, style, ready, color="grey")
+
+
+def test_photorealism_keeps_more_of_the_structure(examples):
+    content = images.load_picture(examples / "content" / "chelsea.png", 128)
+    ready = adain.prepare("adain-lite", "cpu", "fp32")
+    plain, smooth = (
+        adain.stylize(content, examples / "style" / "starry_night.jpg", ready, photorealistic=one)
+        for one in (False, True)
+    )
+    assert metrics.ssim(smooth, content) > metrics.ssim(plain, content) + 0.05
+    assert (smooth.mean((2, 3)) - plain.mean((2, 3))).abs().max() < 0.02
+
+
+def test_a_style_kept_as_a_file(make_picture, tmp_path):
+    content, style = make_picture("c.png", seed=1), make_picture("s.png", seed=2)
+    ready, file = adain.prepare("adain-lite", "cpu", "fp32"), tmp_path / "code.safetensors"
+    weights.save_code(adain.encode_style(ready, style), ready, file)
+    assert file.stat().st_size < 4096
+    torch.testing.assert_close(adain.stylize(content, file, ready), adain.stylize(content, style, ready))
+    mixed = adain.stylize(content, [file, content], ready)
+    torch.testing.assert_close(mixed, adain.stylize(content, [style, content], ready))
+    adain.stylize(content, file, adain.prepare("adain-lite", "cpu", "bf16"))
+    with pytest.raises(ValueError, match="was encoded by adain-lite with other weights"):
+        adain.stylize(content, file, "adain", device="cpu")
+    with pytest.raises(ValueError, match="has its size and colours already"):
+        adain.stylize(content, file, ready, color="coral")
+    with pytest.raises(ValueError, match="holds no style code"):
+        adain.stylize(content, weights.embedded("adain-lite"), ready)
+
+
+def test_a_photo_comes_back_as_one(make_picture):
+    photo = images.load(make_picture())
+    ready = adain.prepare("adain-lite", "cpu", "fp32")
+    painted = adain.stylize(photo, make_picture("s.png", seed=2), ready)
+    assert painted.pixels.dtype == torch.uint8
+    assert painted.pixels.shape == photo.pixels.shape
+    assert painted.exif is photo.exif
+    with pytest.raises(ValueError, match="a photo has its size already"):
+        adain.stylize(photo, make_picture(), ready, size=20)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in METHODS.items() if kind.rounds and kind.trained])
+def test_bfloat16_is_chosen_where_it_stays_close(name, examples, monkeypatch):
+    content, style = examples / "content" / "coffee.png", examples / "style" / "starry_night.jpg"
+    pictures = []
+    for fast in (False, True):
+        monkeypatch.setattr(inference, "_computes_bf16", lambda device, fast=fast: fast)
+        ready = adain.prepare(name, "cpu")
+        assert ready.like().dtype == (torch.bfloat16 if fast else torch.float32)
+        pictures.append(adain.stylize(content, style, ready, size=128, style_size=128))
+    assert (pictures[0] - pictures[1]).abs().mean() < 1 / 255
 
 
 def test_swapped_patches_cannot_be_mixed(make_picture):

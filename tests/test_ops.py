@@ -163,3 +163,34 @@ def test_a_picture_swapped_with_itself_is_itself():
 def test_patches_larger_than_the_features_are_refused():
     with pytest.raises(ValueError, match=r"patches of 5 pixels do not fit features of \[4, 6\] and \[9, 9\]"):
         ops.swap(torch.rand(1, 2, 4, 6), torch.rand(1, 2, 9, 9), 5)
+
+
+def test_kept_luminance_keeps_the_colours_of_the_content():
+    painted, content = torch.rand(1, 3, 4, 5), torch.rand(1, 3, 4, 5)
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    result = ops.keep_luminance(painted, content)
+    torch.testing.assert_close((result * weights).sum(1), (painted * weights).sum(1))
+    chroma = result - content
+    torch.testing.assert_close(chroma, chroma[:, :1].expand_as(chroma))
+
+
+def test_matched_colours_have_the_mean_and_covariance_of_the_target():
+    picture, target = 0.4 + 0.1 * torch.rand(1, 3, 30, 30), 0.5 + 0.05 * torch.randn(1, 3, 20, 25).clamp(-2, 2)
+    matched = ops.match_colors(picture, target)
+    for found, expected in zip(ops.covariance(matched), ops.covariance(target), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-2)
+
+
+def test_a_guided_filter_keeps_what_is_linear_in_its_guide_and_smooths_the_rest():
+    guide = torch.zeros(1, 3, 24, 24)
+    guide[..., 12:] = 1
+    edge = 0.2 + 0.5 * guide
+    torch.testing.assert_close(ops.guided_filter(edge, guide, 3, eps=1e-8), edge, atol=1e-3, rtol=0)
+    noise = torch.randn(1, 3, 24, 24) * 0.1
+    smooth = ops.guided_filter(edge + noise, guide, 3)
+    assert (smooth - edge).std() < 0.35 * noise.std()
+    far = edge.clone()
+    far[..., :4] = 9
+    reached = (ops.guided_filter(far, guide, 2) - ops.guided_filter(edge, guide, 2)).abs().amax((0, 1, 2))
+    assert reached[:8].gt(1e-3).any()
+    assert reached[8:].max() < 1e-4

@@ -3,14 +3,18 @@ import torch
 
 import adain
 from adain import inference, ops, tiling
+from adain.methods import METHODS, AdaIN, AdaINLite
 from adain.tiling import Brush
 
-TILED = ["adain", "adain-lite", "adaconv", "wct"]
 
-
-@pytest.fixture(params=TILED, scope="module")
+@pytest.fixture(params=["adain", "adain-lite", "adaconv", "wct"], scope="module")
 def ready(request):
     return adain.prepare(request.param, "cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def lite():
+    return adain.prepare("adain-lite", "cpu", "fp32")
 
 
 def picture(height, width, seed=0):
@@ -18,9 +22,132 @@ def picture(height, width, seed=0):
     return torch.nn.functional.interpolate(small, (height, width), mode="bicubic").clamp(0, 1)
 
 
-@pytest.mark.parametrize(("size", "tile"), [((200, 333), 128), ((97, 150), 64), ((21, 300), 200)])
+@pytest.mark.parametrize(("size", "tile"), [((160, 201), 96), ((21, 250), 120)])
 def test_tiles_are_the_whole(ready, size, tile):
     content, style = picture(*size), picture(64, 80, 1)
-    whole = adain.stylize(content, style, ready)
-    tiled = adain.stylize(content, style, ready, tile=tile)
+    whole, tiled = (adain.stylize(content, style, ready, tile=one) for one in (None, tile))
     torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("tile", [8, 33, 64, 1000])
+def test_any_tile_size_and_alpha(lite, tile):
+    content, style = picture(70, 90), picture(64, 80, 1)
+    whole, tiled = (adain.stylize(content, style, lite, alpha=0.6, tile=one) for one in (None, tile))
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["style-swap", "johnson", "gatys"])
+def test_methods_that_must_see_the_whole_say_so(name):
+    method = METHODS[name]()
+    with pytest.raises(ValueError, match="must see the whole picture and cannot tile"):
+        tiling.paint(method, picture(40, 40), [Brush({})], tile=32)
+
+
+def test_adaconv_tiles_at_full_strength_only():
+    with pytest.raises(ValueError, match="tiles take alpha 1"):
+        adain.stylize(picture(40, 90), picture(40, 40), "adaconv", alpha=0.5, tile=40, device="cpu")
+
+
+def test_tiles_cover_a_picture_once_and_lie_on_the_grid():
+    seen = torch.zeros(1, 1, 104, 77)
+    for tile in tiling._tiles(104, 77, 30, 10):
+        seen[..., tile.own[0], tile.own[1]] += 1
+        assert all(part.start % tiling.GRID == 0 for part in (*tile.own, *tile.seen))
+        assert tile.cut(seen[..., tile.seen[0], tile.seen[1]]).shape == seen[..., tile.own[0], tile.own[1]].shape
+    assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("statistic", [ops.mean_std, ops.covariance])
+def test_moments_of_parts_are_those_of_the_whole(statistic):
+    features = torch.randn(2, 5, 12, 20) * 3 + 100
+    moments = tiling.Moments()
+    for part in (features[..., :7, :], features[..., 7:, :3], features[..., 7:, 3:]):
+        moments.add(statistic, part)
+    for found, expected in zip(moments.whole(), statistic(features), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+        assert found.dtype == expected.dtype
+
+
+@pytest.mark.parametrize(("dtype", "white"), [(torch.uint8, 255), (torch.uint16, 65535)])
+def test_bytes_in_bytes_out(lite, dtype, white):
+    numbers = picture(40, 56)
+    pixels = (numbers * white).round().to(dtype)
+    code = adain.encode_style(lite, picture(32, 32, 1))
+    painted = tiling.paint(lite, pixels, [Brush(code)])
+    assert painted.dtype == dtype
+    expected = adain.stylize(pixels.float() / white, code, lite)
+    torch.testing.assert_close(painted.float() / white, expected, atol=0.51 / white, rtol=0)
+
+
+def half(height, width, value=255):
+    mask = torch.zeros(1, 1, height, width, dtype=torch.uint8)
+    mask[..., : width // 2] = value
+    return mask
+
+
+def test_masks_leave_the_rest_untouched_and_share_where_they_overlap(lite):
+    content = picture(40, 64)
+    a, b = (adain.encode_style(lite, picture(32, 32, seed)) for seed in (1, 2))
+    whole = [adain.stylize(content, code, lite) for code in (a, b)]
+    one = tiling.paint(lite, content, [Brush(a, 1.0, half(40, 64))])
+    assert torch.equal(one[..., 32:], content[..., 32:])
+    torch.testing.assert_close(one[..., :32], whole[0][..., :32])
+    both = tiling.paint(lite, content, [Brush(a, 1.0, half(40, 64)), Brush(b, 1.0, half(40, 64))])
+    torch.testing.assert_close(both[..., :32], (whole[0] + whole[1])[..., :32] / 2)
+    soft = tiling.paint(lite, content, [Brush(a, 1.0, half(40, 64, 51))])
+    torch.testing.assert_close(soft[..., :32], content.lerp(whole[0], 0.2)[..., :32])
+
+
+def test_masks_through_tiles(lite):
+    content, style = picture(72, 100), picture(32, 32, 1)
+    mask = torch.zeros(1, 36, 50)
+    mask[:, 10:30, 5:40] = 1
+    whole, tiled = (adain.stylize(content, style, lite, mask=mask, feather=3, tile=one) for one in (None, 40))
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+def test_smoothing_through_tiles(lite):
+    content, style = picture(130, 140), picture(32, 32, 1)
+    settings = {"photorealistic": True, "color": "keep-luminance"}
+    whole, tiled = (adain.stylize(content, style, lite, tile=one, **settings) for one in (None, 48))
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+def test_the_tile_follows_from_the_memory(lite, monkeypatch):
+    class Free:
+        available = 2**30
+
+    monkeypatch.setattr(inference.psutil, "virtual_memory", lambda: Free)
+    assert inference._tile(lite, torch.empty(1, 3, 512, 512), None) is None
+    assert inference._tile(lite, torch.empty(1, 3, 1, 1).expand(1, 3, 9000, 9000), None) == inference.LARGEST_TILE
+    Free.available = 2**27
+    small = inference._tile(lite, torch.empty(1, 3, 1, 1).expand(1, 3, 9000, 9000), None)
+    assert tiling.GRID < small < inference.LARGEST_TILE
+    with pytest.raises(ValueError, match="GiB are not enough"):
+        inference._tile(lite, torch.empty(1, 3, 512, 512), 0.01)
+
+
+def test_an_accelerator_out_of_memory_goes_on_in_tiles(lite, monkeypatch, caplog):
+    content, style = picture(96, 96), picture(32, 32, 1)
+    expected = adain.stylize(content, style, lite)
+    stylize = AdaINLite.stylize
+
+    def limited(self, batch, *args):
+        if batch[0, 0].numel() > 96 * 90:
+            raise torch.OutOfMemoryError("no more")
+        return stylize(self, batch, *args)
+
+    monkeypatch.setattr(AdaINLite, "stylize", limited)
+    monkeypatch.setattr(AdaINLite, "reach", 16)
+    assert adain.stylize(content, style, lite).shape == expected.shape
+    assert "going on with tiles of" in caplog.text
+    monkeypatch.setattr(AdaINLite, "reach", None)
+    with pytest.raises(torch.OutOfMemoryError):
+        adain.stylize(content, style, lite)
+
+
+def test_reach_follows_the_encoder():
+    assert AdaIN(layer="relu1_1").reach == 2
+    assert AdaIN(layer="relu4_1").reach == 74
+    assert AdaIN("resnet18", "layer2", "random").reach is None
+    assert AdaIN(norm="instance").reach is None

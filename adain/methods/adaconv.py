@@ -62,6 +62,7 @@ class AdaConv(Trainable):
     """
 
     layers = (LAYER,)
+    bytes_per_pixel = 1400
 
     def __init__(
         self,

@@ -45,6 +45,7 @@ class AdaINLite(Trainable):
     """
 
     stride = 4
+    bytes_per_pixel = 300
     rounds = True
     reach = 64  # 4 of the down convolutions, 4 by each convolution of five blocks, 7 of the way up
 
@@ -85,7 +86,7 @@ class AdaINLite(Trainable):
 
     def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """The decoded content, its statistics from the code; below alpha 1 blended with the content's own."""
-        vector = code["code"]
+        vector = code["code"].to(content.dtype)  # a saved one is float32
         if alpha < 1:
             vector = self.encode_style(content, measure)["code"].lerp(vector, alpha)
         spread = self.spread(F.relu(vector))[..., None, None].split(self.sizes, 1)

@@ -39,7 +39,7 @@ class Method(nn.Module, ABC):
     styled = True
     mixes = True
     reach: int | None = None
-    bytes_per_pixel = 1200
+    bytes_per_pixel = 1000
     rounds = False
     guided = False
     iterative = False

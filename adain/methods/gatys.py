@@ -28,6 +28,7 @@ OPTIMIZERS = {
 }
 """Of the pixels, with the settings that `Gatys` documents. L-BFGS goes one step, and one evaluation, at a time."""
 
+FIRST_STEP = 0.01  # of L-BFGS, a pixel's mean; torch's moves all pixels by 1 in sum, which half precision rounds away
 MOST_HALVINGS = 5  # of a style whose code may serve any size of content
 STARTS = ("content", "style", "noise")
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -240,7 +241,11 @@ class Gatys(Method):
             seen, terms = picture.detach().clone(), torch.cat([losses.sum()[None], losses]).detach()
             return terms[0]
 
+        (group,) = optimizer.param_groups
+        rate = group["lr"]
         for step in range(1, self.steps + 1):
+            first = step == 1 and isinstance(optimizer, torch.optim.LBFGS)
+            group["lr"] = rate * FIRST_STEP * picture.numel() if first else rate
             optimizer.step(loss)  # type: ignore[arg-type]
             total, content_part, style_part, tv_part = terms.tolist()
             if not math.isfinite(total):

@@ -35,4 +35,4 @@ class StyleSwap(FeatureTransform):
     def transform(self, features: Tensor, code: StyleCode, measure: ops.Measure = ops.whole) -> Tensor:
         """The features with their patches swapped; of tiny pictures' features smaller patches."""
         patch = min(self.patch, *features.shape[2:], *code["features"].shape[2:])
-        return ops.swap(features, code["features"], patch, min(self.step, patch))
+        return ops.swap(features, code["features"].to(features), patch, min(self.step, patch))

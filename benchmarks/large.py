@@ -1,0 +1,52 @@
+"""Memory and time over sizes: `python -m benchmarks.large [--sizes 1024 2048 4096] [--methods adain] [--max-memory 2]`.
+
+Each picture is painted by `infer.py` in a process of its own, reading, writing and start included.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+CONTENT, STYLE = ROOT / "examples" / "content" / "chelsea.png", ROOT / "examples" / "style" / "starry_night.jpg"
+
+
+def measured(words: list[str]) -> tuple[float, float]:
+    """Seconds and peak MiB of a command; it must succeed."""
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(words)} failed")
+    return time.perf_counter() - start, usage.ru_maxrss / 2**10
+
+
+def main() -> None:
+    """Print a row for each method and size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", nargs="+", default=["1024", "2048", "4096", "7680x4320"], help="sides, or WxH")
+    parser.add_argument("--methods", nargs="+", default=["adain", "adain-lite"])
+    options, flags = parser.parse_known_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; flags {' '.join(flags) or 'none'}")
+    print("| method | size | seconds | MiB | seconds a megapixel |\n| --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        for size in options.sizes:
+            width, height = (int(side) for side in (size if "x" in size else f"{size}x{size}").split("x"))
+            content = Path(folder) / f"{size}.png"
+            Image.open(CONTENT).convert("RGB").resize((width, height)).save(content, compress_level=1)
+            for method in options.methods:
+                words = ["--method", method, "--content", content, "--style", STYLE, "--output", f"{folder}/out.png"]
+                seconds, peak = measured(["infer.py", *map(str, words), "--quiet", *flags])
+                pixels = width * height / 1e6
+                print(f"| {method} | {size} | {seconds:.1f} | {peak:.0f} | {seconds / pixels:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
