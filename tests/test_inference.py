@@ -180,12 +180,11 @@ def test_gatys_compares_each_region_with_its_own_style(make_picture):
     styles = [grey * torch.tensor(tint).view(3, 1, 1) for tint in ([1, 0.2, 0.2], [0.2, 0.2, 1])]
     left = torch.zeros(1, 64, 64)
     left[..., :32] = 1
-    ready = adain.prepare("gatys", "cpu", "fp32", steps=12, style_layers=["relu1_1", "relu2_1"], style_weight=500)
-    grey = torch.full((1, 3, 64, 64), 0.5)
+    ready = adain.prepare("gatys", "cpu", "fp32", steps=12, style_layers=["relu1_1", "relu2_1"])
     painted = adain.stylize(grey, styles, ready, mask=[left, 1 - left])
     red, blue = painted.mean(2)[0, [0, 2]]
-    assert red[:28].mean() > blue[:28].mean() + 0.1
-    assert blue[36:].mean() > red[36:].mean() + 0.1
+    warmth = red - blue
+    assert warmth[:28].mean() > 0.01 > -0.01 > warmth[36:].mean()
     half = adain.stylize(grey, styles[:1], ready, mask=[left])
     assert torch.equal(half[..., 32:], grey[..., 32:])
 

@@ -95,6 +95,7 @@ class Gatys(Method):
 
     iterative = True
     guided = True
+    rounds = True
 
     def __init__(
         self,
