@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STANDARD = "-"
 """Standard input or output in place of a file."""
 
-SETTINGS = ("gatys", "style-swap", "wct")
+SETTINGS = ("style-swap", "wct", "gatys")
 """Methods without weights, whose constructors' arguments are flags: --gatys.steps 100."""
 
 Settings = dict[str, dict[str, Any]]

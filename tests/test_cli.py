@@ -1,18 +1,20 @@
 import inspect
 import subprocess
 import sys
+from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from adain import cli
+from adain.methods import METHODS
 from tests.conftest import ROOT
 
 
 def run(*args, **options):
     return subprocess.run(
-        [sys.executable, *map(str, args)], cwd=ROOT, capture_output=True, text=True, check=False, **options
+        [sys.executable, *map(str, args)], cwd=ROOT, capture_output=True, check=False, **{"text": True, **options}
     )
 
 
@@ -94,6 +96,57 @@ def test_two_contents_never_share_an_output(make_picture, capsys, tmp_path):
     a, b = make_picture("1/c.png"), make_picture("2/c.png")
     assert stylize("--content", a, b, "--style", a, "--output", tmp_path / "out") == 2
     assert "several contents would be written to one output" in capsys.readouterr().err
+
+
+LITE = ("--method", "adain-lite", "--quiet", "--device", "cpu")
+
+
+def test_masks_strengths_and_colours(make_picture, tmp_path):
+    content, a, b = (make_picture(f"{name}.png", seed=i) for i, name in enumerate("cab"))
+    mask = tmp_path / "mask.png"
+    Image.fromarray(np.tile(np.repeat(np.uint8([255, 0]), 24), (40, 1))).save(mask)
+    inverse = tmp_path / "inverse.png"
+    Image.fromarray(np.tile(np.repeat(np.uint8([0, 255]), 24), (40, 1))).save(inverse)
+    flags = "--content", content, "--style", a, b, *LITE
+    parts = "--mask", mask, inverse, "--feather", "2", "--alpha", "1", "0.3"
+    assert stylize(*flags, *parts, "--color", "keep-luminance", "--output", tmp_path / "1.png") == 0
+    assert stylize(*flags, "--style-weight", "1", "3", "--photorealistic", "--output", tmp_path / "2.png") == 0
+    with Image.open(tmp_path / "1.png") as one, Image.open(tmp_path / "2.png") as two:
+        assert one.size == two.size == (48, 40)
+        assert one.tobytes() != two.tobytes()
+
+
+def test_a_style_kept_as_a_file_through_pipes(make_picture, tmp_path):
+    content, style, code = make_picture("c.png"), make_picture("s.png", seed=1), tmp_path / "s.safetensors"
+    kept = "encode-style", "--style", style, "--output", code, "--method", "adain-lite"
+    assert cli.main([*map(str, kept)]) == 0
+    assert stylize("--content", content, "--style", code, *LITE, "--output", tmp_path / "out.png") == 0
+    flags = "--content", "-", "--style", code, *LITE
+    process = run("infer.py", *map(str, flags), input=content.read_bytes(), text=False)
+    assert process.returncode == 0
+    with Image.open(BytesIO(process.stdout)) as piped, Image.open(tmp_path / "out.png") as written:
+        assert piped.tobytes() == written.tobytes()
+
+
+def test_a_folder(make_picture, tmp_path, capsys):
+    for name in ("c/x/a.png", "c/b.png", "s/1.png", "s/2.png"):
+        make_picture(name)
+    (tmp_path / "c" / "bad.png").write_text("no picture")
+    folders = "--content", tmp_path / "c", "--style", tmp_path / "s", "--output", tmp_path / "out"
+    assert stylize(*folders, *LITE, "--workers", "0") == 1
+    assert "bad.png" in capsys.readouterr().err
+    painted = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png")}
+    assert painted == {"b__1.png", "b__2.png", "x/a__1.png", "x/a__2.png"}
+    assert stylize(*folders, *LITE, "--mask", tmp_path / "s" / "1.png") == 2
+    assert "a folder of contents takes no --mask" in capsys.readouterr().err
+    assert stylize("--content", tmp_path / "c", "--style", tmp_path / "s", *LITE) == 2
+    assert "name it with --output" in capsys.readouterr().err
+    assert stylize("--content", tmp_path / "c" / "b.png", "--style", tmp_path / "s" / "1.png", "--pairs", "all") == 2
+    assert "--pairs is for a folder" in capsys.readouterr().err
+
+
+def test_methods_without_weights_have_their_settings_as_flags():
+    assert [name for name, kind in METHODS.items() if not kind.trained] == [*cli.SETTINGS]
 
 
 def test_grid_paints_all_and_a_sheet(make_picture, tmp_path):
