@@ -279,7 +279,7 @@ def sweep(
         output: folder to write to.
         vary: values by flag, {optimizer: [lbfgs, adam]}; several flags make a grid, the last one across.
         cases: or flags by label, {quick: {steps: 50, optimizer: adam}}.
-        method: whose flags they are; method, alpha, size, style_size and precision can vary too.
+        method: whose flags they are; method, alpha, size, style_size, precision, color, photorealistic can vary too.
         alpha: strength of the style, 0 to 1.
         size: shorter side of contents and results in pixels.
         style_size: of the styles.

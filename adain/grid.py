@@ -25,7 +25,15 @@ from adain.watch import Watch, write_losses
 
 CELL = 256  # pixels a side of a contact sheet's places
 UNCHANGED = "content"  # the row of the content as it is, against which methods are seen
-FIELDS = ("method", "alpha", "size", "style_size", "precision")  # of a case, that can vary like settings
+FIELDS = (
+    "method",
+    "alpha",
+    "size",
+    "style_size",
+    "precision",
+    "color",
+    "photorealistic",
+)  # of a case, that can vary like settings
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,8 @@ class Case:
     size: int | None = None
     style_size: inference.StyleSize = None
     precision: inference.Precision = "auto"
+    color: inference.Color = "style"
+    photorealistic: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,14 +87,15 @@ def paint(
         ready = inference.prepare(case.method, device, case.precision, **settings)
         style_size = case.style_size if ready.styled else None
         given: Sequence[Any] = styles if ready.styled else [None] * len(styles)
-        if ready.styled and style_size != "content":
+        if ready.styled and style_size != "content" and case.color != "coral":
             given, style_size = [inference.encode_style(ready, path, style_size) for path in styles], None
+        look: dict[str, Any] = {"alpha": case.alpha, "color": case.color, "photorealistic": case.photorealistic}
         for content in contents:
             source = images.load_picture(content, case.size)
             for style, code in zip(styles, given, strict=True):
                 watch.runs.clear()
                 start = time.perf_counter()
-                picture = inference.stylize(source, code, ready, alpha=case.alpha, style_size=style_size).cpu()
+                picture = inference.stylize(source, code, ready, style_size=style_size, **look).cpu()
                 yield Cell(case, content, style, picture, time.perf_counter() - start, watch.runs[watch.name])
 
 

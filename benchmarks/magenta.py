@@ -37,7 +37,7 @@ def main(content: str, style: str, output: str) -> None:
     pictures = {path: images.resize(images.read(path), metrics.SIDE) for path in (*contents, *styles)}
     a, b = (images.read(path).resize((SIDE, SIDE), Image.Resampling.LANCZOS) for path in (contents[0], styles[0]))
     ours = {}
-    for precision in ("auto", "bf16"):
+    for precision in ("fp32", "auto"):
         ready = adain.prepare("adain-lite", "cpu", precision)
         ours[precision] = median(lambda ready=ready: images.to_image(adain.stylize(a, b, ready)))
 
