@@ -1,6 +1,7 @@
 """The `adain` command: a table of typed functions, whose signatures are the flags and whose docstrings are the help."""
 
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -76,7 +77,8 @@ def stylize(
             content's.
         photorealistic: smooth the result along the content's edges, so that straight lines stay straight.
         tile: pixels a side painted at a time, with the statistics of the whole picture; by default as memory allows.
-        max_memory: GiB that painting may take; by default half of what is free.
+        max_memory: GiB that this may take; large pictures are painted faster in more memory than the 1 GiB that
+            painting takes by default.
         max_pixels: of a picture, more are refused; by default 512 million.
         truncated: use what there is of truncated pictures instead of refusing them.
         pairs: for folders as content and style: all paints every content in every style; random each in one, drawn by
@@ -93,6 +95,8 @@ def stylize(
     """
     if checkpoint and method in SETTINGS:
         raise ValueError(f"{method} has no weights to take from {checkpoint}; leave --checkpoint or --method out")
+    if quiet:
+        logging.getLogger("adain").setLevel(logging.ERROR)
     own = dict((settings or {}).get(method, {}))
     reading = _given(max_pixels=max_pixels, truncated=truncated)
     look = _given(style_size=style_size, color=color, photorealistic=photorealistic, tile=tile, max_memory=max_memory)

@@ -30,7 +30,8 @@ SUFFIXES |= {".tif": {}, ".tiff": {}}
 MAX_PIXELS = 512 * 1024**2
 """The most pixels a picture may have, unless more are asked for: twice 16384 x 16384."""
 
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError, pyvips.Error)
+BROKEN = (SyntaxError, IndexError, TypeError, RuntimeError, struct.error)  # what Pillow's readers raise besides
+UNREADABLE = (OSError, ValueError, EOFError, *BROKEN, Image.DecompressionBombError, pyvips.Error)
 """What is raised for pictures that are truncated, broken, huge or no pictures at all."""
 
 STRIP = 256
@@ -138,10 +139,10 @@ def _identify(file: BinaryIO) -> Any:
     Image.preinit()  # the common formats first
     Image.init()
     for factory, accept in list(Image.OPEN.values()):
-        accepted = accept is None or accept(prefix)
-        if accepted and not isinstance(accepted, str):  # a string says why not
-            file.seek(0)
-            with suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this format
+        with suppress(*BROKEN):  # not this format
+            accepted = accept is None or accept(prefix)
+            if accepted and not isinstance(accepted, str):  # a string says why not
+                file.seek(0)
                 return factory(file, "")
     raise OSError("of no format known")
 
@@ -179,8 +180,11 @@ def _decode(image: Any, shrink: int | None, truncated: bool) -> bytes | None:
 
 def _colours(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """The colours in sRGB over white, and the transparency in mode L if there is any."""
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).round().astype(np.uint8))
+    if image.mode[0] in "IF":  # deep grey, which Pillow would clip at 255; only the values tell what is white
+        values = np.asarray(image)
+        tops = (65535, 2**32) if image.mode[0] == "I" else (1, 255, 65535, values.max())
+        white = next(top for top in tops if values.max() <= top)
+        image = Image.fromarray((values * (255 / white)).clip(0, 255).round().astype(np.uint8))
     mode, alpha = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK"}.get(image.mode, "RGB"), None
     found = _to_srgb(image.info.get("icc_profile"), mode)
     if image.has_transparency_data:
@@ -374,7 +378,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Same folder, so that the rename is atomic; same suffix, from which writers tell the format.
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}-{threading.get_ident()}{path.suffix}")
+    temporary = path.with_name(f".adain-{os.getpid()}-{threading.get_ident()}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)

@@ -37,6 +37,7 @@ Color = Literal["style", "keep-luminance", "coral"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 COLORS = ("style", "keep-luminance", "coral")
 LARGEST_STYLE = 1024  # pixels; beyond, strokes are larger than what the networks see at a time
+MODEST = 2**30  # bytes that painting on a CPU takes, unless asked to take more
 LARGEST_TILE = 768  # pixels; larger ones save little, and the memory is better left to others
 
 
@@ -130,7 +131,8 @@ def stylize(
         photorealistic: smooth the result along the content's edges, so that straight lines stay straight.
         tile: pixels a side that are painted at a time, with the statistics of the whole; by default the whole at once
             if it fits into the memory.
-        max_memory: GiB that painting may take; by default half of what is free.
+        max_memory: GiB that the process may take; by default painting takes at most half of what is free, and on a
+            CPU 1 GiB. Tiles take more time than the whole at once.
         device: as `prepare` takes it.
         precision: as `prepare` takes it.
         settings: as `prepare` takes them.
@@ -322,7 +324,7 @@ def _tile(method: Method, pixels: Tensor, max_memory: float | None) -> int | Non
     each = method.bytes_per_pixel * like.element_size() / 4
     if max_memory is None:
         free = torch.cuda.mem_get_info(like.device)[0] if like.is_cuda else psutil.virtual_memory().available
-        budget = free / 2
+        budget = free / 2 if like.is_cuda else min(free / 2, MODEST)
     else:
         held = 0 if like.is_cuda else psutil.Process().memory_info().rss + pixels.nbytes
         budget = max_memory * 2**30 - held
