@@ -100,13 +100,13 @@ def stylize(
     own = dict((settings or {}).get(method, {}))
     reading = _given(max_pixels=max_pixels, truncated=truncated)
     look = _given(style_size=style_size, color=color, photorealistic=photorealistic, tile=tile, max_memory=max_memory)
-    parts = _given(style_weight=style_weight, mask=mask)
+    parts = _given(style_weight=style_weight, mask=mask, feather=feather or None)
     if len(content) == 1 and Path(content[0]).is_dir():
         wrong = [*parts, *_given(log=log, snapshot_every=snapshot_every or None)]
         if wrong or len(style or [""]) > 1 or len(alpha or [1]) > 1:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong) or "one style and alpha for each"
             raise ValueError(f"a folder of contents takes no {names}, but a folder of styles, or --pairs FILE.csv")
-        if output is None or output == STANDARD or Path(output).suffix:
+        if output is None or output == STANDARD or (Path(output).suffix and not Path(output).is_dir()):
             raise ValueError("a folder of contents needs a folder to write to; name it with --output")
         from adain.folder import paint_folder
 
@@ -116,14 +116,14 @@ def stylize(
         return _report([f"{path}: {reason}" for path, reason in paint_folder(*folders, **flags)])
     if pairs:
         raise ValueError("--pairs is for a folder as the content and another as the style")
-    jobs = plan_outputs(content, style or [], output, Path(checkpoint or method).stem)
+    jobs = plan_outputs(content, style or [], output, Path(checkpoint or method).stem, mask or [])
     import torch
 
     from adain import images, inference
     from adain.methods import METHODS
     from adain.watch import Watch
 
-    options = look | parts | _given(alpha=alpha, feather=feather)
+    options = look | parts | _given(alpha=alpha)
     iterative = [name for name, kind in METHODS.items() if kind.iterative]
     if (log or snapshot_every) and method not in iterative:
         raise ValueError(f"{method} paints in one pass; --log and --snapshot-every are for {', '.join(iterative)}")
@@ -338,15 +338,17 @@ COMMANDS: dict[str, Callable[..., int]] = {
 }
 
 
-def plan_outputs(content: list[str], style: list[str], output: str | None, method: str = "") -> dict[Path, Path]:
+def plan_outputs(
+    content: list[str], style: list[str], output: str | None, method: str = "", mask: Sequence[str] = ()
+) -> dict[Path, Path]:
     """Where each content's result goes, checked before any work is done; the method names it where no style does.
 
     Raises:
         ValueError: an output that would replace an input or another output, or a suffix that cannot be written.
         OSError: an input that is not there.
     """
-    contents, styles = ([Path(name) for name in names] for names in (content, style))
-    for path in (*contents, *styles):
+    contents, styles, masks = ([Path(name) for name in names] for names in (content, style, mask))
+    for path in (*contents, *styles, *masks):
         if not path.exists() and str(path) != STANDARD:
             raise FileNotFoundError(f"{path}: no such file")
     names = [f"{path.stem}__{'+'.join(one.stem for one in styles) or method}.png" for path in contents]
@@ -363,7 +365,7 @@ def plan_outputs(content: list[str], style: list[str], output: str | None, metho
     if len(set(targets)) < len(targets):
         raise ValueError("several contents would be written to one output; name a folder, and contents unlike in name")
     for target in targets:
-        if target.exists() and any(target.samefile(path) for path in (*contents, *styles)):
+        if target.exists() and any(target.samefile(path) for path in (*contents, *styles, *masks)):
             raise ValueError(f"{target} is an input and would be overwritten; name another output")
     return dict(zip(contents, targets, strict=True))
 

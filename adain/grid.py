@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import geometric_mean, mean, median
@@ -20,20 +20,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from adain import images, inference, metrics
+from adain.backbones import check_choice
 from adain.methods import METHODS
 from adain.watch import Watch, write_losses
 
 CELL = 256  # pixels a side of a contact sheet's places
 UNCHANGED = "content"  # the row of the content as it is, against which methods are seen
-FIELDS = (
-    "method",
-    "alpha",
-    "size",
-    "style_size",
-    "precision",
-    "color",
-    "photorealistic",
-)  # of a case, that can vary like settings
 
 
 @dataclass(frozen=True)
@@ -52,6 +44,9 @@ class Case:
     precision: inference.Precision = "auto"
     color: inference.Color = "style"
     photorealistic: bool = False
+
+
+SHARED = {field.name for field in fields(Case)} - {"label", "settings"}  # what varies whatever the method
 
 
 @dataclass(frozen=True)
@@ -258,8 +253,8 @@ def variations(
     found = []
     for label, changes in named.items():
         changes = {name.replace("-", "_"): value for name, value in changes.items()}
-        fields = {name: changes.pop(name) for name in FIELDS if name in changes}
-        case = replace(base, label=label, **fields)
+        shared = {name: changes.pop(name) for name in SHARED if name in changes}
+        case = replace(base, label=label, **shared)
         found.append(replace(case, settings={**settings.get(case.method, {}), **changes}))
     return found
 
@@ -276,6 +271,9 @@ def _check(cases: Sequence[Case], output: Path, device: str) -> None:
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"{output} is a file; name a folder to write to")
     for case in cases:
+        check_choice("color", case.color, inference.COLORS)
+        if not 0 <= case.alpha <= 1:
+            raise ValueError(f"{case.label}: alpha lies between 0 and 1, not at {case.alpha}")
         if not _painted(case):
             inference.prepare(case.method, device, case.precision, **case.settings)
 

@@ -267,6 +267,11 @@ def _batch(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values.reshape(*values.shape[:2], -1)).permute(2, 0, 1)[None]
 
 
+def numbers(pixels: Tensor) -> Tensor:
+    """In [0, 1] and float32, whatever their type."""
+    return pixels.float() / WHITE.get(pixels.dtype, 1)
+
+
 def to_tensor(image: Image.Image) -> Tensor:
     """(1, 3, H, W), RGB in [0, 1], channels last in memory, which is both Pillow's order and the faster one."""
     return _batch(_array(image)).float().div_(255)

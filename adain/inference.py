@@ -145,10 +145,14 @@ def stylize(
     if not all(0 <= one <= 1 for one in alphas):
         raise ValueError(f"alpha lies between 0 (content) and 1 (style), not at {alpha}")
     check_choice("color", color, COLORS)
+    if feather < 0 or (feather and mask is None):
+        raise ValueError(f"feather softens masks by pixels: not {feather:g} without a mask, nor below 0")
+    if tile is not None and tile < 1:
+        raise ValueError(f"a tile has at least 1 pixel a side, not {tile}")
     ready = method if isinstance(method, Method) and not settings else prepare(method, device, precision, **settings)
     if not ready.styled:
         alone = {"style": style, "style_size": style_size, "style_weight": style_weight, "mask": mask}
-        _refuse(ready, **alone, alpha=None if alphas == [1] else alpha)
+        _refuse(ready, **alone, alpha=None if alphas == [1] else alpha, color=None if color != "coral" else color)
     if isinstance(content, Photo) and size is not None:
         raise ValueError("a photo has its size already; give it to adain.images.load")
     pixels = content.pixels if isinstance(content, Photo) else _tensor(content, size)
@@ -156,7 +160,7 @@ def stylize(
     encode = partial(
         _mixed,
         ready,
-        size=side if style_size == "content" else style_size,
+        size=min(side, LARGEST_STYLE) if style_size == "content" else style_size,
         change=partial(ops.match_colors, target=_sample(pixels)) if color == "coral" else None,
     )
     masks = None if mask is None else [_mask(one, pixels, feather) for one in _listed(mask)]
@@ -170,7 +174,10 @@ def stylize(
 
     change = finish if radius or color == "keep-luminance" else None
     paint = partial(tiling.paint, ready, pixels, brushes, finish=change, reach=2 * radius)
-    painted = _fitting(paint, ready, pixels, tile, max_memory)
+    tiles = all(ready.tiles(brush.alpha) for brush in brushes)
+    if tiles and tile is None:
+        tile = _tile(ready, pixels, max_memory, 2 * radius)
+    painted = _fitting(paint, tile, min(LARGEST_TILE, side) if tiles else None)
     return replace(content, pixels=painted) if isinstance(content, Photo) else painted
 
 
@@ -194,7 +201,7 @@ def _brushes(
         return [
             Brush(encode(styles, style_weight=strengths if any(strengths) else shares), sum(strengths) / sum(shares))
         ]
-    if len(masks) != len(styles) or style_weight:
+    if len(masks) != len(styles) or style_weight is not None:
         raise ValueError(
             f"{len(masks)} masks for {len(styles)} styles; give a mask for each style, and no style weights"
         )
@@ -264,12 +271,14 @@ def _listed(given: Any) -> list:
 def _sample(pixels: Tensor) -> Tensor:
     """Some of the pixels, in [0, 1]: enough to know the colours."""
     step = max(1, min(pixels.shape[2:]) // 256)
-    return tiling.numbers(pixels[..., ::step, ::step])
+    return images.numbers(pixels[..., ::step, ::step])
 
 
 def _mask(mask: Picture, pixels: Tensor, feather: float) -> Tensor:
     """(1, 1, H, W), uint8, of the size of the pixels; ValueError if it is black, or of another shape."""
-    image = images.to_image(mask.expand(3, *mask.shape[-2:])) if isinstance(mask, Tensor) else images.read(mask)
+    if isinstance(mask, Tensor):
+        mask = images.to_image(mask.float().reshape(-1, *mask.shape[-2:])[:3].expand(3, -1, -1))
+    image = images.read(mask)
     height, width = pixels.shape[2:]
     if abs(math.log(image.width / image.height) - math.log(width / height)) > 0.05 and min(height, width) > 16:
         raise ValueError(
@@ -300,26 +309,21 @@ def _tensor(picture: Picture, size: int | None) -> Tensor:
     return batch.float()
 
 
-def _fitting(
-    paint: Callable[..., Tensor], method: Method, pixels: Tensor, tile: int | None, max_memory: float | None
-) -> Tensor:
-    """`paint` with a tile that fits into the memory, and with smaller ones as long as an accelerator runs out of it."""
-    tile = tile or _tile(method, pixels, max_memory)
+def _fitting(paint: Callable[..., Tensor], tile: int | None, largest: int | None) -> Tensor:
+    """`paint` with that tile, and with smaller ones than `largest` as long as an accelerator runs out of memory."""
     while True:
         try:
             return paint(tile=tile)
         except torch.OutOfMemoryError:
-            smaller = min(tile or LARGEST_TILE, *pixels.shape[2:]) // 2
-            if method.reach is None or smaller < tiling.GRID:
+            smaller = (tile or largest or 0) // 2
+            if smaller < tiling.GRID:
                 raise
             log.warning("out of memory; going on with tiles of %d pixels", smaller)
             tile = smaller
 
 
-def _tile(method: Method, pixels: Tensor, max_memory: float | None) -> int | None:
-    """Pixels a side of the tiles to paint in; None if the whole fits."""
-    if method.reach is None:
-        return None
+def _tile(method: Method, pixels: Tensor, max_memory: float | None, reach: int = 0) -> int | None:
+    """Pixels a side of the tiles to paint in; None if the whole fits. What is done afterwards sees `reach` more."""
     like = method.like()
     each = method.bytes_per_pixel * like.element_size() / 4
     if max_memory is None:
@@ -330,8 +334,8 @@ def _tile(method: Method, pixels: Tensor, max_memory: float | None) -> int | Non
         budget = max_memory * 2**30 - held
     if pixels[:, 0].numel() * each <= budget:
         return None
-    side = int(math.sqrt(max(0, budget) / each / len(pixels))) - 2 * method.reach
-    if max_memory and side < tiling.GRID:
+    side = int(math.sqrt(max(0, budget) / each / len(pixels))) - 2 * ((method.reach or 0) + reach)
+    if max_memory is not None and side < tiling.GRID:
         raise ValueError(f"{max_memory:g} GiB are not enough for tiles of any size; allow more, or a smaller size")
     return max(tiling.GRID, min(side, LARGEST_TILE))
 

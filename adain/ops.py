@@ -190,16 +190,16 @@ def keep_luminance(painted: Tensor, content: Tensor) -> Tensor:
 def match_colors(picture: Tensor, target: Tensor) -> Tensor:
     """`picture` with the mean and covariance of the colours of `target`, (B, 3, H, W) (Gatys et al. 2017, 5.2)."""
     (mean, covariance_), (target_mean, target_covariance) = covariance(picture), covariance(target)
-    matrix = symmetric_power(target_covariance, 0.5) @ symmetric_power(covariance_, -0.5)
-    matched = matrix @ (picture.flatten(2).to(mean) - mean) + target_mean
-    return matched.view(picture.shape).clamp(0, 1).to(picture)
+    matrix = symmetric_power(target_covariance, 0.5).to(mean) @ symmetric_power(covariance_, -0.5)
+    matched = matrix @ (picture.flatten(2).to(mean) - mean) + target_mean.to(mean)
+    return matched.view(-1, *picture.shape[1:]).clamp(0, 1).to(picture)
 
 
 def guided_filter(picture: Tensor, guide: Tensor, radius: int, eps: float = 1e-3) -> Tensor:
     """`picture` smoothed to be linear in `guide` within each window of 2 `radius` + 1 pixels (He et al. 2013, eq. 8).
 
-    Both (B, 3, H, W); the guide is its luminance. Its edges stay, and so do straight lines; what is painted beside
-    them goes. A pixel depends on those at most 2 `radius` away.
+    Both (B, 3, H, W); the guide is the mean of its channels. Its edges stay, and so do straight lines; what is
+    painted beside them goes. A pixel depends on those at most 2 `radius` away.
     """
     guide = widened(guide).mean(1, keepdim=True)
     x = widened(picture)

@@ -70,6 +70,10 @@ class StyleTransfer(LightningModule):
         super().__init__()
         if not (method.styled or style):
             raise ValueError(f"{type(method).__name__} learns one style; name its picture with --model.style")
+        if style and (loss.relative or loss.reconstruction_weight):
+            raise ValueError(
+                "one style is learned with absolute losses; do without loss.relative and reconstruction_weight"
+            )
         self.method, self.loss = method, loss
         self.optimizer, self.lr, self.schedule = optimizer, lr, schedule
         self.lr_decay, self.warmup_steps = lr_decay, warmup_steps

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adain import ops
+from adain.images import WHITE, numbers
 from adain.methods import Method, StyleCode
 
-GRID = 8  # pixels: tiles start on multiples, so that a pixel of any layer falls wholly into one tile
-WHITE = {torch.uint8: 255, torch.uint16: 65535}
+GRID = 8  # pixels, or the stride: tiles start on multiples, so that a pixel of any layer falls wholly into one tile
 
 Statistic = tuple[Tensor, Tensor]
 """What `ops.mean_std` or `ops.covariance` gives."""
@@ -72,10 +72,11 @@ def paint(
     Raises:
         ValueError: tiles for a method that must see the whole.
     """
-    if tile is not None and method.reach is None:
-        raise ValueError(f"{type(method).__name__} must see the whole picture and cannot tile; give a smaller size")
+    if tile is not None and not all(method.tiles(brush.alpha) for brush in brushes):
+        name = f"{type(method).__name__} at alpha {min(brush.alpha for brush in brushes):g}"
+        raise ValueError(f"{name} must see the whole picture and cannot tile; do without tiles, or give a smaller size")
     height, width = (max(2 * method.stride, -(-side // method.stride) * method.stride) for side in pixels.shape[2:])
-    tiles = list(_tiles(height, width, tile, (method.reach or 0) + reach))
+    tiles = list(_tiles(height, width, tile, (method.reach or 0) + reach, max(GRID, method.stride)))
     result = torch.empty_like(pixels)  # outside of inference mode, so that it can be worked on
     with torch.inference_mode():
         known = [_gather(method, pixels, tiles, brush) if tile else None for brush in brushes]
@@ -113,10 +114,10 @@ def _painted(
     return painted, total.clamp(max=1)
 
 
-def _tiles(height: int, width: int, tile: int | None, reach: int) -> Iterator[Tile]:
+def _tiles(height: int, width: int, tile: int | None, reach: int, grid: int = GRID) -> Iterator[Tile]:
     sides = (height, width)
-    steps = sides if tile is None else [-(-tile // GRID) * GRID] * 2
-    reach = -(-reach // GRID) * GRID
+    steps = sides if tile is None else [-(-tile // grid) * grid] * 2
+    reach = -(-reach // grid) * grid
     for top in range(0, height, steps[0]):
         for left in range(0, width, steps[1]):
             own = [slice(at, min(at + step, side)) for at, step, side in zip((top, left), steps, sides, strict=True)]
@@ -131,11 +132,6 @@ def _seen(pixels: Tensor, tile: Tile, method: Method) -> Tensor:
     mode = "reflect" if down < part.shape[2] and right < part.shape[3] else "replicate"
     padded = F.pad(part, (0, right, 0, down), mode=mode) if down or right else part
     return padded.contiguous(memory_format=torch.channels_last)
-
-
-def numbers(pixels: Tensor) -> Tensor:
-    """In [0, 1] and float32, whatever their type."""
-    return pixels.float() / WHITE[pixels.dtype] if pixels.dtype in WHITE else pixels.float()
 
 
 def _rounded(painted: Tensor, dtype: torch.dtype) -> Tensor:

@@ -124,8 +124,8 @@ def fingerprint(method: Method) -> str:
     """16 hexadecimal digits that tell weights and arguments apart, whatever their precision."""
     digest = hashlib.sha256(json.dumps(method.arguments, sort_keys=True).encode())
     for name, tensor in sorted(method.state_dict().items()):
-        # In bfloat16, to which every precision rounds alike.
-        digest.update(name.encode() + tensor.bfloat16().contiguous().view(torch.int16).cpu().numpy().tobytes())
+        # Rounded as files and every precision of arithmetic round them.
+        digest.update(name.encode() + tensor.half().bfloat16().contiguous().view(torch.int16).cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -141,6 +141,8 @@ def test_a_method_with_a_style_of_its_own_takes_no_other():
         adain.stylize(picture, picture, ready, style_weight=[1])
     with pytest.raises(ValueError, match="leave out alpha"):
         adain.stylize(picture, method=ready, alpha=0.5)
+    with pytest.raises(ValueError, match="leave out color"):
+        adain.stylize(picture, method=ready, color="coral")
     with pytest.raises(ValueError, match="leave out style"):
         adain.encode_style(ready, picture)
 
@@ -187,6 +189,34 @@ def test_gatys_compares_each_region_with_its_own_style(make_picture):
     assert warmth[:28].mean() > 0.01 > -0.01 > warmth[36:].mean()
     half = adain.stylize(grey, styles[:1], ready, mask=[left])
     assert torch.equal(half[..., 32:], grey[..., 32:])
+
+
+def test_guided_masks_keep_to_their_place_and_picture():
+    mask = torch.zeros(1, 1, 41, 41, dtype=torch.uint8)
+    mask[..., :20] = 255
+    method = METHODS["gatys"](steps=2, style_layers=["relu1_1"])
+    codes = [method.encode_style(torch.rand(1, 3, 32, 32)) for _ in range(2)]
+    code, contents = method.guide(codes, [1.0, 1.0], [mask, 255 - mask]), torch.rand(2, 3, 48, 48)
+    together = method.stylize(contents, code)
+    torch.testing.assert_close(together[1:], method.stylize(contents[1:], code), atol=1e-4, rtol=0)
+    padded = torch.nn.functional.pad(mask, (0, 7, 0, 7))
+    regions = method._regions(method.backbone(contents[:1]), padded)
+    assert (regions["relu1_1"][..., 20:] == 0).all()
+
+
+def test_settings_that_would_do_nothing_are_refused():
+    pictures = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    for wrong, message in (({"feather": 3}, "feather softens masks"), ({"tile": 0}, "at least 1 pixel a side")):
+        with pytest.raises(ValueError, match=message):
+            adain.stylize(*pictures, "adain-lite", device="cpu", **wrong)
+
+
+def test_colours_of_a_batch():
+    contents, style = torch.rand(2, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    ready = adain.prepare("adain-lite", "cpu", "fp32")
+    together = adain.stylize(contents, style, ready, color="coral")
+    one = adain.stylize(contents[1:], style, ready, color="coral")
+    torch.testing.assert_close(together[1:], one, atol=1e-4, rtol=0)
 
 
 def test_colours(make_picture):

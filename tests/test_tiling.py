@@ -43,9 +43,20 @@ def test_methods_that_must_see_the_whole_say_so(name):
         tiling.paint(method, picture(40, 40), [Brush({})], tile=32)
 
 
-def test_adaconv_tiles_at_full_strength_only():
-    with pytest.raises(ValueError, match="tiles take alpha 1"):
-        adain.stylize(picture(40, 90), picture(40, 40), "adaconv", alpha=0.5, tile=40, device="cpu")
+def test_adaconv_tiles_at_full_strength_only(monkeypatch):
+    ready, pictures = adain.prepare("adaconv", "cpu", "fp32"), (picture(40, 90), picture(40, 40))
+    with pytest.raises(ValueError, match=r"AdaConv at alpha 0.5 must see the whole picture and cannot tile"):
+        adain.stylize(*pictures, ready, alpha=0.5, tile=40)
+    whole = adain.stylize(*pictures, ready, alpha=0.5)
+    monkeypatch.setattr(inference, "MODEST", 1)
+    assert torch.equal(adain.stylize(*pictures, ready, alpha=0.5), whole), "memory or not, it stays whole"
+
+
+def test_tiles_of_a_network_of_a_coarser_grid():
+    method = AdaIN(layer="relu5_1").eval()
+    content, code = picture(64, 200), method.encode_style(picture(64, 64, 1))
+    whole, tiled = (tiling.paint(method, content, [Brush(code)], one) for one in (None, 40))
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
 
 
 def test_tiles_cover_a_picture_once_and_lie_on_the_grid():
@@ -138,10 +149,10 @@ def test_an_accelerator_out_of_memory_goes_on_in_tiles(lite, monkeypatch, caplog
         return stylize(self, batch, *args)
 
     monkeypatch.setattr(AdaINLite, "stylize", limited)
-    monkeypatch.setattr(AdaINLite, "reach", 16)
+    monkeypatch.setattr(lite, "reach", 16)
     assert adain.stylize(content, style, lite).shape == expected.shape
     assert "going on with tiles of" in caplog.text
-    monkeypatch.setattr(AdaINLite, "reach", None)
+    monkeypatch.setattr(lite, "reach", None)
     with pytest.raises(torch.OutOfMemoryError):
         adain.stylize(content, style, lite)
 

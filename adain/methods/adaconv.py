@@ -99,6 +99,10 @@ class AdaConv(Trainable):
             Predictor(descriptor, *scale, residual) for scale in zip(widths, groups, strict=True)
         )
 
+    def tiles(self, alpha: float) -> bool:
+        """At full strength only: the content's own kernels are read from the whole of it."""
+        return alpha == 1
+
     def encode_style(self, style: Tensor) -> StyleCode:
         """The predicted kernels and biases, `kernel/0`, `bias/0` and so on from the deepest scale up."""
         return self.predict(self.encoder(style)[LAYER])
@@ -121,8 +125,6 @@ class AdaConv(Trainable):
 
     def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """The content's features decoded with the style's kernels; below alpha 1 blended with the content's own."""
-        if alpha < 1 and measure is not ops.whole:
-            raise ValueError("AdaConv must see the whole picture to blend in its own kernels; tiles take alpha 1")
         features = self.encoder(content)[LAYER]
         if alpha < 1:
             code = {name: own.lerp(code[name], alpha) for name, own in self.predict(features).items()}

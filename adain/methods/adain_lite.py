@@ -47,7 +47,6 @@ class AdaINLite(Trainable):
     stride = 4
     bytes_per_pixel = 300
     rounds = True
-    reach = 64  # 4 of the down convolutions, 4 by each convolution of five blocks, 7 of the way up
 
     def __init__(
         self,
@@ -58,6 +57,7 @@ class AdaINLite(Trainable):
     ):
         super().__init__()
         self.arguments = {"widths": list(widths), "blocks": blocks, "style_widths": list(style_widths), "code": code}
+        self.reach = 8 * blocks + 24  # two convolutions a block, at a quarter; and the ways down and up
         first, second, deep = widths
         self.down = nn.Sequential(
             _conv(3, first), nn.ReLU(True), _conv(first, second, 2), nn.ReLU(True), _conv(second, deep, 2)

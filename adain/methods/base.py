@@ -56,6 +56,10 @@ class Method(nn.Module, ABC):
         Whatever is averaged over the whole content must come from `measure`, if there are tiles to be.
         """
 
+    def tiles(self, alpha: float) -> bool:
+        """Whether it can paint in tiles at this strength."""
+        return self.reach is not None
+
     def guide(self, codes: Sequence[StyleCode], alphas: Sequence[float], masks: Sequence[Tensor]) -> StyleCode:
         """The one code by which a `guided` method paints each style, as strongly, where its mask says."""
         raise NotImplementedError

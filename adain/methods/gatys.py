@@ -170,10 +170,13 @@ class Gatys(Method):
         """Each content optimised for itself, from coarse to fine."""
         with torch.inference_mode(False):
             code = {name: value.clone() for name, value in code.items()}
-            if "mask" in code:  # one picture, its styles side by side
-                return self._optimise(ops.widened(content).clone(), code, code["alpha"])
+            contents = ops.widened(content).clone().split(1)
+            if "mask" in code:  # its styles side by side, in each picture
+                down, right = (a - b for a, b in zip(content.shape[2:], code["mask"].shape[2:], strict=True))
+                code["mask"] = F.pad(code["mask"], (0, right, 0, down))
+                return torch.cat([self._optimise(one, code, code["alpha"]) for one in contents])
             codes = [{name: gram[i % len(gram)][None] for name, gram in code.items()} for i in range(len(content))]
-            pairs = zip(ops.widened(content).clone().split(1), codes, strict=True)
+            pairs = zip(contents, codes, strict=True)
             return torch.cat([self._optimise(*pair, torch.tensor([alpha])) for pair in pairs])
 
     def _optimise(self, content: Tensor, code: StyleCode, alpha: Tensor) -> Tensor:
@@ -203,8 +206,9 @@ class Gatys(Method):
     def _regions(self, features: Features, mask: Tensor | None) -> Features:
         """What each layer's features are multiplied with, (R, 1, h, w): roots of weights whose mean over space is 1."""
         weights = dict[str, Tensor]()
-        for layer in () if mask is None else self.style_layers:
-            assert mask is not None
+        if mask is None:
+            return weights
+        for layer in self.style_layers:
             here = F.interpolate(mask.to(features[layer].device).float(), features[layer].shape[2:], mode="area")
             weights[layer] = (here / here.mean((2, 3), keepdim=True).clamp(min=1e-6)).sqrt().to(features[layer].dtype)
         return weights

@@ -34,7 +34,6 @@ class Johnson(Trainable):
 
     stride = 4
     styled = False
-    mixes = False
 
     def __init__(self, width: int = 32, blocks: int = 5):
         super().__init__()
@@ -73,7 +72,7 @@ class Johnson(Trainable):
         style_features: Mapping[str, Tensor],
     ) -> Tensor:
         """As `stylize`."""
-        return self.net(content * 2 - 1)
+        return self.stylize(content, {})
 
 
 def _layer(
