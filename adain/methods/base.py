@@ -28,7 +28,7 @@ class Method(nn.Module, ABC):
         reach: how many pixels around a pixel of the result depend on it alone, not through statistics, at most; None
             if it must see the whole picture, and cannot paint it in tiles.
         bytes_per_pixel: of the picture, that painting takes at its peak in float32.
-        rounds: whether bfloat16 is as good: pictures within 1/255 of those in float32 on average, or as low a loss.
+        rounds: whether its pictures in bfloat16 stay within 1/255, on average, of those in float32.
         guided: whether it takes masks itself, by `guide`.
         iterative: whether it takes many steps, after each of which it calls the `callback` it was built with.
         trained: whether it has weights of its own; if not, its arguments are the user's.

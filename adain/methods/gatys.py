@@ -95,7 +95,6 @@ class Gatys(Method):
 
     iterative = True
     guided = True
-    rounds = True
 
     def __init__(
         self,
