@@ -3,8 +3,8 @@
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -95,8 +95,6 @@ def stylize(
     """
     if checkpoint and method in SETTINGS:
         raise ValueError(f"{method} has no weights to take from {checkpoint}; leave --checkpoint or --method out")
-    if quiet:
-        logging.getLogger("adain").setLevel(logging.ERROR)
     own = dict((settings or {}).get(method, {}))
     reading = _given(max_pixels=max_pixels, truncated=truncated)
     look = _given(style_size=style_size, color=color, photorealistic=photorealistic, tile=tile, max_memory=max_memory)
@@ -445,9 +443,23 @@ def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
         del parsed["config"]
         keys = {name: name.replace("-", "_") for name in named}  # as the parser writes them
         settings = {name: parsed.pop(key) for name, key in keys.items() if key in parsed}
-        return function(**parsed, **({"settings": settings} if settings else {}))
+        with _hushed(parsed.get("quiet", False)):
+            return function(**parsed, **({"settings": settings} if settings else {}))
 
     return guarded(call)
+
+
+@contextmanager
+def _hushed(quiet: bool) -> Iterator[None]:
+    """Without warnings, if quiet."""
+    logger = logging.getLogger("adain")
+    level = logger.level
+    if quiet:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def guarded(call: Callable[[], int | None]) -> int:

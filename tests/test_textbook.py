@@ -12,7 +12,7 @@ from benchmarks.textbook import Textbook, convolutions
 
 @pytest.fixture(scope="module")
 def both():
-    method = adain.prepare("adain", device="cpu")
+    method = adain.prepare("adain", "cpu", "fp32")
     return method, Textbook().fill(method.encoder, method.decoder)
 
 
