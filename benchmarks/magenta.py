@@ -5,10 +5,7 @@
 always works at, the style encoded too. Ours is timed first, not in turns: its runtime's threads go on spinning.
 """
 
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,19 +14,9 @@ from PIL import Image
 import adain
 from adain import images, metrics
 from adain.grid import result_names
-from benchmarks.speed import row
+from benchmarks.speed import median, row
 
 SIDE = 384
-
-
-def median(call: Callable[[], object], rounds: int = 15) -> float:
-    """Seconds, after one call to warm up."""
-    seconds = []
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
 
 
 def main(content: str, style: str, output: str) -> None:

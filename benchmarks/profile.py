@@ -5,29 +5,16 @@ same type, which is this machine's peak.
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import adain
+from benchmarks.speed import median
 
 CONVOLUTIONS = ("convolution", "mkldnn", "onednn", "cudnn")
 ROUNDS = 7
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Median, after one to warm up."""
-    times = []
-    for i in range(ROUNDS + 1):
-        start = time.perf_counter()
-        call()
-        if i:
-            times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def main() -> None:
@@ -47,7 +34,7 @@ def main() -> None:
         def stylize(content=content, code=code, ready=ready) -> object:  # type: ignore[no-untyped-def]
             return adain.stylize(content, code, ready)
 
-        taken = seconds(stylize)
+        taken = median(stylize, ROUNDS)
         with FlopCounterMode(display=False) as counter:
             stylize()
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
@@ -56,7 +43,7 @@ def main() -> None:
         convolving = sum(e.self_cpu_time_total for e in events if any(word in e.key for word in CONVOLUTIONS))
         share = convolving / sum(event.self_cpu_time_total for event in events)
         square = torch.rand(4096, 4096).to(dtype)
-        peak = 2 * 4096**3 / seconds(lambda square=square: square @ square)
+        peak = 2 * 4096**3 / median(lambda square=square: square @ square, ROUNDS)
         rate = counter.get_total_flops() / taken
         cells = f"{taken:.3f} | {share:.0%} | {rate / 1e9:.0f} | {rate / peak:.0%}"
         print(f"| {name} | {str(dtype).removeprefix('torch.')} | {cells} |", flush=True)

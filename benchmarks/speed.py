@@ -35,6 +35,17 @@ def both_times(ours: Callable, theirs: Callable, rounds: int, device: str) -> tu
     return statistics.median(times[0]), statistics.median(times[1])
 
 
+def median(call: Callable, rounds: int = 15) -> float:
+    """Seconds, after one call to warm up."""
+    seconds = []
+    for i in range(rounds + 1):
+        start = time.perf_counter()
+        call()
+        if i:
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
 def training(device: str, rounds: int, crop: int, batch: int) -> None:
     """One step of the project's LightningModule in mixed precision, beside one of the textbook."""
     from adain.task import StyleTransfer  # Lightning, which stylising does not load

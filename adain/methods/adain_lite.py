@@ -1,7 +1,6 @@
 """AdaIN-lite: a small network for CPUs, its encoders and decoder trained together. Own design."""
 
 import itertools
-from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -97,16 +96,6 @@ class AdaINLite(Trainable):
         for conv, shift, scale in zip((self.up2, self.up1), shifts[-2:], scales[-2:], strict=True):
             x = F.relu(torch.addcmul(shift, conv(x), scale))
         return self.out(x)
-
-    def forward(
-        self,
-        content: Tensor,
-        style: Tensor,
-        content_features: Mapping[str, Tensor],
-        style_features: Mapping[str, Tensor],
-    ) -> Tensor:
-        """As `stylize` at full strength; no features of the loss network are needed."""
-        return self.stylize(content, self.encode_style(style))
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1, kind: type[nn.Conv2d] = nn.Conv2d) -> nn.Conv2d:

@@ -82,7 +82,6 @@ class Trainable(Method):
     network: Mapping[str, Any] = MappingProxyType({})
     layers: tuple[str, ...] = ()
 
-    @abstractmethod
     def forward(
         self,
         content: Tensor,
@@ -93,5 +92,6 @@ class Trainable(Method):
         """For training: the stylised batch, from pictures and the loss network's features of them.
 
         The features are needed for the losses anyway; a method that encodes with the same network takes them from
-        there instead of computing them again.
+        there instead of computing them again. By default as `stylize` at full strength, for one that does not.
         """
+        return self.stylize(content, self.encode_style(style))

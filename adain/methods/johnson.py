@@ -1,7 +1,5 @@
 """One network per style, without any style picture at inference (Johnson, Alahi & Fei-Fei, ECCV 2016)."""
 
-from collections.abc import Mapping
-
 from torch import Tensor, nn
 
 from adain import ops
@@ -63,16 +61,6 @@ class Johnson(Trainable):
     def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """`content` in the network's style, whatever the rest."""
         return self.net(content * 2 - 1)
-
-    def forward(
-        self,
-        content: Tensor,
-        style: Tensor,
-        content_features: Mapping[str, Tensor],
-        style_features: Mapping[str, Tensor],
-    ) -> Tensor:
-        """As `stylize`."""
-        return self.stylize(content, {})
 
 
 def _layer(
