@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,6 +36,11 @@ def mirror(backbone: Backbone, layer: str, norm: Norm = "none", padding: Padding
     return _initialise(nn.Sequential(net))
 
 
+_SIDE = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+SHARED = torch.kron(_SIDE, _SIDE).T
+"""(9, 16): which weights of a 3x3 kernel are summed in each of a 4x4 one for what is not yet upsampled."""
+
+
 class UpConv2d(nn.Conv2d):
     """A 3x3 convolution of its input upsampled by 2 (nearest), equal to `nn.Upsample` and `nn.Conv2d` in turn.
 
@@ -44,10 +50,10 @@ class UpConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', 2 H, 2 W)."""
-        kernel = F.pad(self.weight, (1, 1, 1, 1)).unfold(2, 4, 1).unfold(3, 4, 1).sum((2, 3))
+        kernel = (self.weight.flatten(2) @ SHARED.to(self.weight)).unflatten(2, (4, 4))
         # Reflected beyond its border, an upsampled picture repeats its last pixel.
         x = F.pad(x, (1, 1, 1, 1), mode="replicate" if self.padding_mode == "reflect" else "constant")
-        return F.conv_transpose2d(x, kernel.flip(2, 3).transpose(0, 1), self.bias, stride=2, padding=3)
+        return F.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=3)
 
 
 def _initialise(decoder: nn.Sequential) -> nn.Sequential:

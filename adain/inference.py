@@ -62,8 +62,9 @@ def prepare(
         raise ValueError(f"a method already built takes no {', '.join(settings)}; give them when it is built")
     target = _device(device)
     built = method if isinstance(method, Method) else weights.load(method, **settings)
+    built.drafts = precision == "auto" and _computes_bf16(target)
     if precision == "auto":
-        precision = "bf16" if built.rounds and _computes_bf16(target) else "fp32"
+        precision = "bf16" if built.rounds and built.drafts else "fp32"
     return built.to(target, DTYPES[precision]).to(memory_format=torch.channels_last)
 
 

@@ -10,6 +10,7 @@ import adain
 from adain import cli, metrics
 from adain.grid import Case, variations
 from adain.losses import gram_loss, total_variation
+from adain.methods import gatys
 from adain.methods.gatys import Gatys, Stop
 from adain.watch import Watch
 from tests.conftest import ROOT
@@ -73,6 +74,28 @@ def test_every_optimizer_descends(optimizer, steps=12):
     assert [progress.step for progress in seen] == list(range(1, steps + 1))
     assert seen[-1].total < 0.8 * seen[0].total
     assert seen[0].content < 1e-6, "it starts from the content"
+
+
+def test_a_step_has_the_spectrum_that_the_exponent_says():
+    weights = gatys._spectrum(torch.zeros(1, 3, 32, 64), 0.5)
+    assert weights.square().mean().item() == pytest.approx(1)
+    assert (weights[0, 2] / weights[0, 8]).item() == pytest.approx(2)
+    assert (weights[4, 0] / weights[0, 8]).item() == pytest.approx(1), "4 / 32 and 8 / 64 are the same frequency"
+    assert gatys._spectrum(torch.zeros(1, 3, 5, 7), 0.0).tolist() == [[1.0] * 4] * 5
+
+
+def test_a_draft_ends_when_it_stalls_and_float32_goes_on(monkeypatch):
+    monkeypatch.setattr(gatys, "DRAFT", 1.0)
+    content, style = pictures(32, 48)
+    seen = []
+    method = Gatys(steps=14, callback=seen.append)
+    method.drafts = True
+    code = method.encode_style(style)
+    method.stylize(content, code)
+    assert [progress.step for progress in seen] == list(range(1, 15))
+    features, grams = method.backbone(content), {layer: code[f"{layer}/0"] for layer in method.style_layers}
+    off = [abs(1 - method.losses(one.picture, features, grams).sum().item() / one.total) for one in (seen[9], seen[-1])]
+    assert off[0] > 1e-5 > off[1], "bfloat16 is only nearly right"
 
 
 def test_a_seed_is_a_picture():

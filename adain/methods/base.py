@@ -29,6 +29,7 @@ class Method(nn.Module, ABC):
             if it must see the whole picture, and cannot paint it in tiles.
         bytes_per_pixel: of the picture, that painting takes at its peak in float32.
         rounds: whether its pictures in bfloat16 stay within 1/255, on average, of those in float32.
+        drafts: whether steps on the way are in bfloat16; `adain.prepare` asks for it where that is faster.
         guided: whether it takes masks itself, by `guide`.
         iterative: whether it takes many steps, after each of which it calls the `callback` it was built with.
         trained: whether it has weights of its own; if not, its arguments are the user's.
@@ -41,6 +42,7 @@ class Method(nn.Module, ABC):
     reach: int | None = None
     bytes_per_pixel = 1000
     rounds = False
+    drafts = False
     guided = False
     iterative = False
     trained = False

@@ -24,10 +24,11 @@ OPTIMIZERS = {
         [x], 1.0 if lr is None else lr, max_iter=1, history_size=history, tolerance_grad=0, tolerance_change=0
     ),
     "adam": lambda x, lr, history, momentum: torch.optim.Adam([x], 0.02 if lr is None else lr),
-    "sgd": lambda x, lr, history, momentum: torch.optim.SGD([x], 3e-3 if lr is None else lr, momentum),
+    "sgd": lambda x, lr, history, momentum: torch.optim.SGD([x], 1e-3 if lr is None else lr, momentum),
 }
-"""Of the pixels, with the settings that `Gatys` documents. L-BFGS goes one step, and one evaluation, at a time."""
+"""Of the moves of the pixels, with the settings that `Gatys` documents. L-BFGS goes one step, and one evaluation, at a time."""
 
+COARSE, DRAFT = 0.05, 0.01  # of the loss, gained in ten steps: less is not worth a coarse size, or half precision
 FIRST_STEP = 0.01  # of L-BFGS, a pixel's mean; torch's moves all pixels by 1 in sum, which half precision rounds away
 MOST_HALVINGS = 5  # of a style whose code may serve any size of content
 STARTS = ("content", "style", "noise")
@@ -65,7 +66,8 @@ class Gatys(Method):
     Gram matrix over its own H W. The paper's weights belong to a VGG whose activations are a hundred times larger.
 
     Above `coarsest` pixels it works from coarse to fine, each result upsampled as the next one's start (Gatys et al.,
-    CVPR 2017): larger strokes, and fewer steps at the full size. Alpha blends the style's Gram matrices with the
+    CVPR 2017): larger strokes, and fewer steps at the full size. Where `drafts` says so, steps are in bfloat16 until
+    they get no further. Alpha blends the style's Gram matrices with the
     content's.
 
     Args:
@@ -82,7 +84,7 @@ class Gatys(Method):
         tv_weight: factor of the total variation, the mean squared difference of neighbours.
         form: of the losses, see above.
         optimizer: L-BFGS needs the fewest steps by far.
-        lr: of the optimiser; by default 1 for lbfgs, 0.02 for adam, 3e-3 for sgd.
+        lr: of the optimiser; by default 1 for lbfgs, 0.02 for adam, 1e-3 for sgd.
         history: of lbfgs, in steps.
         momentum: of sgd.
         steps: at each size; each is one pass through the backbone and back.
@@ -90,6 +92,8 @@ class Gatys(Method):
         init: where it starts: content, style, noise, or the result of a feed-forward method, by its name.
         seed: of the noise.
         coarsest: shorter side in pixels from which on it works coarse to fine; 0 for never.
+        precondition: exponent p of the 1 / frequency^p that a step's spectrum is weighted with, which spares most of
+            the steps; 0 for the pixels themselves.
         callback: called after each step; may raise `Stop`.
     """
 
@@ -119,6 +123,7 @@ class Gatys(Method):
         init: str = "content",
         seed: int = 0,
         coarsest: int = 256,
+        precondition: float = 0.5,
         callback: Callable[[Progress], None] | None = None,
     ):
         super().__init__()
@@ -140,6 +145,7 @@ class Gatys(Method):
         self.weights = content_weight, style_weight, tv_weight
         self.original = form == "original"
         self.steps, self.tolerance, self.init, self.seed, self.coarsest = steps, tolerance, init, seed, coarsest
+        self.precondition = precondition
         self.build = partial(OPTIMIZERS[optimizer], lr=lr, history=history, momentum=momentum)
         self.callback = callback
         self.start = None if init in STARTS else _load(init)
@@ -196,7 +202,7 @@ class Gatys(Method):
                 grams[layer] = own.lerp(code[f"{layer}/{min(k, MOST_HALVINGS)}"], alpha.to(own).view(-1, 1, 1))
             picture = self._start(scaled, code) if picture is None else _resize(picture, size)
             try:
-                picture = self._descend(picture, features, grams, regions)
+                picture = self._descend(picture, features, grams, regions, last=not k)
             except Stop as stop:
                 return _resize(stop.picture, content.shape[2:])
         assert picture is not None
@@ -231,25 +237,31 @@ class Gatys(Method):
     def _features(self, picture: Tensor) -> Features:
         return self.backbone(picture.to(self.backbone.mean.dtype, memory_format=torch.channels_last))
 
-    def _descend(self, picture: Tensor, content: Features, grams: Features, regions: Features) -> Tensor:
-        """The best of all steps from `picture` on: L-BFGS leaps astray now and then, and comes back."""
-        picture = picture.requires_grad_()
-        optimizer, best, kept = self.build(picture), math.inf, picture.detach().clone()
-        seen, terms, totals = kept, picture.new_zeros(4), list[float]()
+    def _descend(self, start: Tensor, content: Features, grams: Features, regions: Features, last: bool) -> Tensor:
+        """The best of all steps: L-BFGS leaps astray now and then, and comes back.
+
+        A draft in bfloat16 goes before, until it stalls; then float32 goes on, but only at the `last` size.
+        """
+        moves = torch.zeros_like(start).requires_grad_()
+        spectrum = _spectrum(start, self.precondition)
+        optimizer, best, kept = self.build(moves), math.inf, start
+        seen, terms, totals, draft = start, start.new_zeros(4), list[float](), self.drafts
 
         def loss() -> Tensor:
             nonlocal seen, terms
             optimizer.zero_grad()
-            losses = self.losses(picture, content, grams, regions)
+            picture = start + torch.fft.irfft2(torch.fft.rfft2(moves) * spectrum, s=start.shape[2:])
+            with torch.autocast(start.device.type, torch.bfloat16, enabled=draft):
+                losses = self.losses(picture, content, grams, regions)
             losses.sum().backward()
-            seen, terms = picture.detach().clone(), torch.cat([losses.sum()[None], losses]).detach()
+            seen, terms = picture.detach(), torch.cat([losses.sum()[None], losses]).detach()
             return terms[0]
 
         (group,) = optimizer.param_groups
         rate = group["lr"]
         for step in range(1, self.steps + 1):
             first = step == 1 and isinstance(optimizer, torch.optim.LBFGS)
-            group["lr"] = rate * FIRST_STEP * picture.numel() if first else rate
+            group["lr"] = rate * FIRST_STEP * moves.numel() if first else rate
             optimizer.step(loss)  # type: ignore[arg-type]
             total, content_part, style_part, tv_part = terms.tolist()
             if not math.isfinite(total):
@@ -261,10 +273,13 @@ class Gatys(Method):
                 best, kept = total, seen
             totals.append(best)
             if self.callback:
-                place = step, self.steps, min(picture.shape[2:])
+                place = step, self.steps, min(start.shape[2:])
                 self.callback(Progress(*place, total, content_part, style_part, tv_part, kept))
-            if self.tolerance and step > 10 and totals[-11] - best < self.tolerance * totals[-11]:
-                break
+            tolerance = COARSE if not last else DRAFT if draft else self.tolerance
+            if tolerance and len(totals) > 10 and totals[-11] - best < tolerance * totals[-11]:
+                if not (draft and last):
+                    break
+                draft, best, totals = False, math.inf, []
         return kept
 
     def losses(
@@ -286,6 +301,18 @@ class Gatys(Method):
             tv_part = total_variation(picture).sum()
         terms = torch.stack([content_part, style_part, tv_part])
         return terms * terms.new_tensor(self.weights)
+
+
+def _spectrum(picture: Tensor, exponent: float) -> Tensor:
+    """1 / frequency^exponent, (H, W / 2 + 1), with a mean square of 1, as `torch.fft.rfft2` orders them.
+
+    Pictures have most of their energy at low frequencies, and so do the steps that improve them: this is to L-BFGS
+    what a better guess of the inverse Hessian would be.
+    """
+    height, width = picture.shape[2:]
+    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)
+    weights = torch.hypot(rows, columns).clamp(min=1 / max(height, width)) ** -exponent
+    return (weights / weights.square().mean().sqrt()).to(picture)
 
 
 def _within(features: Features, regions: Features, layer: str) -> Tensor:
