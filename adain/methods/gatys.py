@@ -26,7 +26,7 @@ OPTIMIZERS = {
     "adam": lambda x, lr, history, momentum: torch.optim.Adam([x], 0.02 if lr is None else lr),
     "sgd": lambda x, lr, history, momentum: torch.optim.SGD([x], 1e-3 if lr is None else lr, momentum),
 }
-"""Of the moves of the pixels, with the settings that `Gatys` documents. L-BFGS goes one step, and one evaluation, at a time."""
+"""Of the pixels' moves, set as `Gatys` documents. L-BFGS goes one step, and one evaluation, at a time."""
 
 COARSE, DRAFT = 0.05, 0.01  # of the loss, gained in ten steps: less is not worth a coarse size, or half precision
 FIRST_STEP = 0.01  # of L-BFGS, a pixel's mean; torch's moves all pixels by 1 in sum, which half precision rounds away
