@@ -84,6 +84,14 @@ class Order:
         return shlex.join(words)
 
 
+@dataclass(frozen=True)
+class Painted:
+    """A result's file, and the order that paints it."""
+
+    order: Order
+    path: Path
+
+
 class Studio:
     """Where orders are painted. Methods and codes of styles are kept; results go to a folder of its own.
 
@@ -128,8 +136,8 @@ class Studio:
         image.thumbnail((SHOWN, SHOWN))
         return upload, image
 
-    def paint(self, order: Order, callback: Callable[[Progress], None] | None = None) -> Path:
-        """The file with the result.
+    def paint(self, order: Order, callback: Callable[[Progress], None] | None = None) -> Painted:
+        """The result, in a file.
 
         Raises:
             ValueError: a result of more than `max_pixels`.
@@ -154,13 +162,13 @@ class Studio:
         painted = inference.stylize(photo, styles or None, ready, color=order.color, **options)
         target = self.folder / uuid.uuid4().hex / order.name()
         images.save(painted.pixels, target, like=painted)
-        return target
+        return Painted(order, target)
 
     def _code(self, method: str, path: str) -> StyleCode:
         return inference.encode_style(self.method(method), path)
 
-    def optimise(self, order: Order, stop: threading.Event) -> Iterator[tuple[Progress, float] | tuple[Order, Path]]:
-        """How far it is and the seconds left, now and then; in the end the order as it was painted, and its result."""
+    def optimise(self, order: Order, stop: threading.Event) -> Iterator[tuple[Progress, float] | Painted]:
+        """How far it is and the seconds left, now and then; in the end the result."""
         started, sizes, latest = time.monotonic(), list[int](), list[tuple[Progress, float]]()
 
         def note(progress: Progress) -> None:
@@ -172,14 +180,14 @@ class Studio:
             if stop.is_set():
                 raise Stop(progress.picture)
 
-        future: Future[Path] = self.pool.submit(self.paint, order, note)
+        future: Future[Painted] = self.pool.submit(self.paint, order, note)
         try:
             while wait([future], timeout=PREVIEW).not_done:
                 yield from latest[-1:]
-            path = future.result()
+            painted = future.result()
             if stop.is_set() and sizes == [order.size]:  # of one size only, fewer steps paint the same
-                order = replace(order, steps=latest[0][0].step)
-            yield order, path
+                painted = replace(painted, order=replace(order, steps=latest[0][0].step))
+            yield painted
         finally:
             stop.set()  # the visitor may have left
 

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import ImageOps
+
 from adain import images, inference
 from adain.backbones import check_choice
 from adain.methods import METHODS, Gatys
 from adain.methods.gatys import Progress
-from adain.studio import KEPT, Order, Studio, Upload
+from adain.studio import KEPT, Order, Painted, Studio, Upload
 
 try:
     import gradio as gr
@@ -46,9 +48,12 @@ CSS = """
 .gradio-container { max-width: 1240px !important; }
 #head h1 { display: inline; margin-right: .6em; }
 #head p { display: inline; opacity: .75; }
+.thumbs .grid-wrap { height: 38px !important; min-height: 0; padding: 0; overflow: hidden; }
+.thumbs .grid-container { grid-template: 36px / repeat(auto-fill, 36px); gap: 5px; padding: 1px; }
+.thumbs .gallery-item, .thumbs .thumbnail-item { width: 36px; height: 36px; border-radius: 5px; }
+.thumbs .caption-label { display: none; }
 #result img { width: 100%; height: 100%; object-fit: contain; }
 #command textarea { font-family: var(--font-mono); font-size: 12px; }
-footer { display: none !important; }
 """
 
 
@@ -75,8 +80,8 @@ def answer(studio: Studio, order: Order, visitor: str) -> list[Any]:
     studio.begin(visitor)
     began = time.monotonic()
     with told(order.content, *order.styles):
-        path = studio.pool.submit(studio.paint, order).result()
-    return _shown(order, path, f"Painted in {time.monotonic() - began:.2f} s.")
+        painted = studio.pool.submit(studio.paint, order).result()
+    return _shown(painted, f"Painted in {time.monotonic() - began:.2f} s.")
 
 
 def answers(studio: Studio, order: Order, visitor: str) -> Iterator[list[Any]]:
@@ -84,19 +89,19 @@ def answers(studio: Studio, order: Order, visitor: str) -> Iterator[list[Any]]:
     run = studio.begin(visitor)
     yield [None, gr.update(value=None, interactive=False), "", "Starting ..."]
     with told(order.content, *order.styles):
-        for state, more in studio.optimise(order, run):
+        for state in studio.optimise(order, run):
             if studio.runs.get(visitor) is not run:  # something else was wanted since
                 return
-            if isinstance(state, Progress):
-                yield [images.to_image(state.picture), gr.skip(), gr.skip(), _progress(state, float(more))]
-            elif run.is_set():
-                yield _shown(state, Path(more), STOPPED + (UNFINISHED if state == order else ""))
+            if isinstance(state, Painted):
+                stopped = STOPPED + (UNFINISHED if state.order == order else "")
+                yield _shown(state, stopped if run.is_set() else "Optimised.")
             else:
-                yield _shown(state, Path(more), "Optimised.")
+                yield [images.to_image(state[0].picture), gr.skip(), gr.skip(), _progress(*state)]
 
 
-def _shown(order: Order, path: Path, status: str) -> list[Any]:
-    return [str(path), gr.update(value=str(path), interactive=True), order.command(), status]
+def _shown(painted: Painted, status: str) -> list[Any]:
+    path = str(painted.path)
+    return [path, gr.update(value=path, interactive=True), painted.order.command(), status]
 
 
 def _progress(progress: Progress, seconds: float) -> str:
@@ -191,15 +196,16 @@ def _picker(studio: Studio, label: str, folder: str) -> tuple[gr.Column, gr.Stat
                 found, picture = studio.look(str(path), path.relative_to(EXAMPLES.parent).as_posix())
                 return picture, found
 
-            small = [studio.look(str(path), "")[1].resize((96, 96)) for path in paths]
-            plain: dict[str, Any] = {
+            small = [(ImageOps.fit(images.read(path), (96, 96)), path.stem) for path in paths]
+            look = {
                 "show_label": False,
                 "container": False,
                 "allow_preview": False,
                 "interactive": False,
+                "buttons": [],
             }
-            row: dict[str, Any] = {"columns": len(small), "rows": 1, "height": 48, "object_fit": "cover", "buttons": []}
-            thumbs = gr.Gallery(small, elem_id=f"{name}-examples", format="jpeg", **plain, **row)
+            look |= {"columns": len(small), "rows": 1, "elem_id": f"{name}-examples", "elem_classes": "thumbs"}
+            thumbs = gr.Gallery(small, format="jpeg", **look)
             thumbs.select(choose, None, [shown, upload], show_progress="hidden")
     return box, upload
 
@@ -211,11 +217,11 @@ def _controls(method: str) -> dict[str, Any]:
         chooser = gr.Dropdown([*METHODS], value=method, label="Method", elem_id="method", min_width=140)
         color = gr.Dropdown([*inference.COLORS], value="style", label="Colours", elem_id="color", min_width=140)
     with gr.Row():
-        alpha = gr.Slider(0, 1, 1, step=0.05, label="Strength (alpha)", elem_id="alpha", min_width=140)
-        size = gr.Slider(64, 2048, 512, step=32, label="Shorter side, pixels", elem_id="size", min_width=140)
+        alpha = gr.Slider(0, 1, 1, step=0.05, label="Strength", elem_id="alpha", min_width=140)
+        size = gr.Slider(64, 2048, 512, step=32, label="Shorter side", elem_id="size", min_width=140)
     with gr.Row():
-        mix = gr.Slider(0, 1, 0.5, step=0.05, label="Share of the second style", elem_id="mix", min_width=140)
-        count = gr.Slider(5, 500, steps, step=5, label="Steps at each size", elem_id="steps", min_width=140)
+        mix = gr.Slider(0, 1, 0.5, step=0.05, label="Second style", elem_id="mix", min_width=140)
+        count = gr.Slider(5, 500, steps, step=5, label="Steps a size", elem_id="steps", min_width=140)
     return {"method": chooser, "color": color, "alpha": alpha, "size": size, "mix": mix, "steps": count}
 
 
@@ -237,7 +243,7 @@ def _results() -> list[Any]:
     result = gr.Image(label="Result", height=460, elem_id="result", **look)
     with gr.Row(equal_height=True):
         status = gr.Markdown(WELCOME, elem_id="status")
-        file = gr.DownloadButton("Download PNG", interactive=False, elem_id="download", min_width=160, scale=0)
+        file = gr.DownloadButton("Download", interactive=False, elem_id="download", min_width=140, scale=0, size="md")
     label = "The same on the command line, run where the pictures are"
     command = gr.Textbox(label=label, lines=2, max_lines=3, buttons=["copy"], interactive=False, elem_id="command")
     return [result, file, command, status]
@@ -266,7 +272,11 @@ def serve(host: str, port: int, method: str, device: str, max_pixels: int, max_u
             if host in LOOPBACK:  # not even under another name, which a site elsewhere may have given to it
                 app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK])
             fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-            look: dict[str, Any] = {"theme": gr.themes.Soft(**fonts), "css": CSS, "footer_links": []}
+            look: dict[str, Any] = {
+                "theme": gr.themes.Default(primary_hue="indigo", **fonts),
+                "css": CSS,
+                "footer_links": [],
+            }
             gr.mount_gradio_app(app, page, "/", show_error=False, max_file_size=int(max_upload * 2**20), **look)
             headers = [("Content-Security-Policy", POLICY), ("Referrer-Policy", "no-referrer")]
             config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, headers=headers)
