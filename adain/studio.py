@@ -73,7 +73,9 @@ class Order:
         flags["method"] = [self.method]
         if self.styles:
             flags["alpha"] = [self.alpha]
-        flags |= {"size": [self.size], "color": [self.color]}
+        flags["size"] = [self.size]
+        if self.color != "style":
+            flags["color"] = [self.color]
         flags |= {f"{self.method}.{name}": [value] for name, value in self.settings.items()}
         if self.device != "auto":
             flags["device"] = [self.device]
@@ -185,7 +187,8 @@ class Studio:
             while wait([future], timeout=PREVIEW).not_done:
                 yield from latest[-1:]
             painted = future.result()
-            if stop.is_set() and sizes == [order.size]:  # of one size only, fewer steps paint the same
+            # Of one size only, which is whole strides, fewer steps paint the same.
+            if stop.is_set() and len(sizes) == 1 and sizes[0] >= order.size:
                 painted = replace(painted, order=replace(order, steps=latest[0][0].step))
             yield painted
         finally:

@@ -1,5 +1,6 @@
 """The web page: a photo, a style or two, and the painting that follows the sliders. Gradio draws, uvicorn serves it."""
 
+import asyncio
 import html
 import inspect
 import os
@@ -167,10 +168,10 @@ def build(studio: Studio, method: str) -> gr.Blocks:
 def _picker(studio: Studio, label: str, folder: str) -> tuple[gr.Column, gr.State]:
     """Where a picture is dropped, or one of the examples chosen; the state is its `Upload`."""
     name = label.lower().replace(" ", "-")
-    with gr.Column(min_width=140) as box:
+    with gr.Column(min_width=150) as box:
         upload = gr.State(None)
         look: dict[str, Any] = {
-            "height": 170,
+            "height": 200,
             "sources": ["upload"],
             "type": "filepath",
             "buttons": [],
@@ -218,7 +219,7 @@ def _controls(method: str) -> dict[str, Any]:
         color = gr.Dropdown([*inference.COLORS], value="style", label="Colours", elem_id="color", min_width=140)
     with gr.Row():
         alpha = gr.Slider(0, 1, 1, step=0.05, label="Strength", elem_id="alpha", min_width=140)
-        size = gr.Slider(64, 2048, 512, step=32, label="Shorter side", elem_id="size", min_width=140)
+        size = gr.Slider(64, 2048, 512, step=32, label="Shorter side (px)", elem_id="size", min_width=140)
     with gr.Row():
         mix = gr.Slider(0, 1, 0.5, step=0.05, label="Second style", elem_id="mix", min_width=140)
         count = gr.Slider(5, 500, steps, step=5, label="Steps a size", elem_id="steps", min_width=140)
@@ -240,13 +241,24 @@ def _fit(method: str, second: Upload | None) -> list[Any]:
 def _results() -> list[Any]:
     """The picture, its file, its command line, and a line on how it went."""
     look: dict[str, Any] = {"type": "filepath", "interactive": False, "buttons": ["fullscreen"], "format": "jpeg"}
-    result = gr.Image(label="Result", height=460, elem_id="result", **look)
+    result = gr.Image(label="Result", height=500, elem_id="result", **look)
     with gr.Row(equal_height=True):
         status = gr.Markdown(WELCOME, elem_id="status")
         file = gr.DownloadButton("Download", interactive=False, elem_id="download", min_width=140, scale=0, size="md")
     label = "The same on the command line, run where the pictures are"
     command = gr.Textbox(label=label, lines=2, max_lines=3, buttons=["copy"], interactive=False, elem_id="command")
     return [result, file, command, status]
+
+
+def mount(page: gr.Blocks, host: str, max_upload: float, queue: int) -> FastAPI:
+    """The page as an application, with its limits; arguments as the command line has them."""
+    app = FastAPI(openapi_url=None)
+    if host in LOOPBACK:  # not even under another name, which a site elsewhere may have given to it
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK])
+    fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    look = {"theme": gr.themes.Default(primary_hue="indigo", **fonts), "css": CSS, "footer_links": []}
+    page.queue(max_size=queue, api_open=False, default_concurrency_limit=1)
+    return gr.mount_gradio_app(app, page, "/", show_error=False, max_file_size=int(max_upload * 2**20), **look)
 
 
 def serve(host: str, port: int, method: str, device: str, max_pixels: int, max_upload: float, queue: int) -> None:
@@ -267,24 +279,19 @@ def serve(host: str, port: int, method: str, device: str, max_pixels: int, max_u
         studio = Studio(folder, device, max_pixels)
         try:
             studio.method(method)  # what cannot work is told now, and the first visitor need not wait
-            page = build(studio, method).queue(max_size=queue, api_open=False, default_concurrency_limit=1)
-            app = FastAPI(openapi_url=None)
-            if host in LOOPBACK:  # not even under another name, which a site elsewhere may have given to it
-                app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK])
-            fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-            look: dict[str, Any] = {
-                "theme": gr.themes.Default(primary_hue="indigo", **fonts),
-                "css": CSS,
-                "footer_links": [],
-            }
-            gr.mount_gradio_app(app, page, "/", show_error=False, max_file_size=int(max_upload * 2**20), **look)
-            headers = [("Content-Security-Policy", POLICY), ("Referrer-Policy", "no-referrer")]
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, headers=headers)
-            place = f"[{host}]" if ":" in host else host
-            print(f"adain: http://{place}:{listener.getsockname()[1]}/ until Ctrl-C", flush=True)
-            uvicorn.Server(config).run([listener])
+            asyncio.run(_serving(studio, method, listener, host, max_upload, queue))
         finally:
             studio.close()
+
+
+async def _serving(studio: Studio, method: str, listener: socket.socket, host: str, *limits: Any) -> None:
+    """Inside of a running loop, as Gradio would otherwise make some of its own and not close them."""
+    app = mount(build(studio, method), host, *limits)
+    headers = [("Content-Security-Policy", POLICY), ("Referrer-Policy", "no-referrer")]
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, headers=headers)
+    place = f"[{host}]" if ":" in host else host
+    print(f"adain: http://{place}:{listener.getsockname()[1]}/ until Ctrl-C", flush=True)
+    await uvicorn.Server(config).serve([listener])
 
 
 @contextmanager
@@ -293,7 +300,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((host, port), family=family)
     except OSError as error:
-        raise OSError(f"cannot listen on {host}, port {port} ({error.strerror}); choose another --port") from error
+        reason = str(error.strerror).split(" (")[0]
+        raise OSError(f"cannot listen on {host}, port {port} ({reason}); choose another --host or --port") from error
     with listener:
         yield listener
 
@@ -301,8 +309,13 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 @contextmanager
 def _ending() -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal end the block, so that what it must clean is cleaned."""
-    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, signal.default_int_handler) for number in signals}
+    handlers: dict[str, Any] = {"SIGTERM": signal.default_int_handler}
+    handlers["SIGHUP"] = lambda *_: signal.raise_signal(signal.SIGTERM)
+    numbers = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
+    # What nohup has set to be ignored stays so.
+    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, numbers[number])
     try:
         yield
     except KeyboardInterrupt:

@@ -16,6 +16,10 @@ QUICK = {"gatys": {"steps": 2}}
 """Settings of methods that would take long for a test."""
 
 
+def pytest_addoption(parser):
+    parser.addoption("--screenshot", metavar="PNG", help="where test_browser.py keeps its picture of the web page")
+
+
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
