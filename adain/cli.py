@@ -346,7 +346,7 @@ def serve(
         max_upload: size of a file in MiB; larger ones are refused.
         queue: how many paintings may wait; more are refused.
     """
-    from adain.web import serve
+    from adain.serve import serve
 
     serve(host, port, method, device, max_pixels, max_upload, queue)
     return 0

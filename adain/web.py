@@ -1,12 +1,9 @@
 """The web page: a photo, a style or two, and the painting that follows the sliders. Gradio draws, uvicorn serves it."""
 
-import asyncio
 import html
 import inspect
-import os
-import signal
+import logging
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +13,6 @@ from typing import Any
 from PIL import ImageOps
 
 from adain import images, inference
-from adain.backbones import check_choice
 from adain.methods import METHODS, Gatys
 from adain.methods.gatys import Progress
 from adain.studio import KEPT, Order, Painted, Studio, Upload
@@ -261,65 +257,22 @@ def mount(page: gr.Blocks, host: str, max_upload: float, queue: int) -> FastAPI:
     return gr.mount_gradio_app(app, page, "/", show_error=False, max_file_size=int(max_upload * 2**20), **look)
 
 
-def serve(host: str, port: int, method: str, device: str, max_pixels: int, max_upload: float, queue: int) -> None:
-    """Serve the page until Ctrl-C or SIGTERM; arguments as the command line has them.
+class Server(uvicorn.Server):
+    """Without a complaint for each page that is still open in the end."""
 
-    Raises:
-        ValueError: an argument out of range.
-        OSError: a host or a port that cannot be listened on.
-    """
-    check_choice("method", method, METHODS)
-    for name, value in {"max-pixels": max_pixels, "max-upload": max_upload, "queue": queue}.items():
-        if not value > 0:
-            raise ValueError(f"{name} is above 0, not {value}")
-    if not 0 <= port < 2**16:
-        raise ValueError(f"a port is 0, for any that is free, to 65535, not {port}")
-    with _listening(host, port) as listener, _ending(), tempfile.TemporaryDirectory(prefix="adain-") as folder:
-        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False"}
-        studio = Studio(folder, device, max_pixels)
-        try:
-            studio.method(method)  # what cannot work is told now, and the first visitor need not wait
-            asyncio.run(_serving(studio, method, listener, host, max_upload, queue))
-        finally:
-            studio.close()
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        await super().shutdown(sockets)
 
 
-async def _serving(studio: Studio, method: str, listener: socket.socket, host: str, *limits: Any) -> None:
-    """Inside of a running loop, as Gradio would otherwise make some of its own and not close them."""
-    app = mount(build(studio, method), host, *limits)
+async def serving(
+    studio: Studio, method: str, listener: socket.socket, host: str, max_upload: float, queue: int
+) -> None:
+    """Serve the page until a signal. All of it in the running loop, as Gradio would make others and not close them."""
+    app = mount(build(studio, method), host, max_upload, queue)
     headers = [("Content-Security-Policy", POLICY), ("Referrer-Policy", "no-referrer")]
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, headers=headers)
     place = f"[{host}]" if ":" in host else host
     print(f"adain: http://{place}:{listener.getsockname()[1]}/ until Ctrl-C", flush=True)
-    await uvicorn.Server(config).serve([listener])
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        reason = str(error.strerror).split(" (")[0]
-        raise OSError(f"cannot listen on {host}, port {port} ({reason}); choose another --host or --port") from error
-    with listener:
-        yield listener
-
-
-@contextmanager
-def _ending() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal end the block, so that what it must clean is cleaned."""
-    handlers: dict[str, Any] = {"SIGTERM": signal.default_int_handler}
-    handlers["SIGHUP"] = lambda *_: signal.raise_signal(signal.SIGTERM)
-    numbers = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
-    # What nohup has set to be ignored stays so.
-    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, numbers[number])
-    try:
-        yield
-    except KeyboardInterrupt:
-        pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    await Server(config).serve([listener])
