@@ -45,11 +45,12 @@ CSS = """
 .gradio-container { max-width: 1240px !important; }
 #head h1 { display: inline; margin-right: .6em; }
 #head p { display: inline; opacity: .75; }
-.thumbs .grid-wrap { height: 38px !important; min-height: 0; padding: 0; overflow: hidden; }
-.thumbs .grid-container { grid-template: 36px / repeat(auto-fill, 36px); gap: 5px; padding: 1px; }
-.thumbs .gallery-item, .thumbs .thumbnail-item { width: 36px; height: 36px; border-radius: 5px; }
+.thumbs .grid-wrap { height: auto !important; min-height: 0; padding: 0; }
+.thumbs .grid-container { grid-template: auto / repeat(auto-fill, 35px); grid-auto-rows: 35px; gap: 4px; padding: 1px; }
+.thumbs .gallery-item, .thumbs .thumbnail-item { width: 35px; height: 35px; border-radius: 5px; }
 .thumbs .caption-label { display: none; }
 #result img { width: 100%; height: 100%; object-fit: contain; }
+@media (max-width: 640px) { #result { height: 300px !important; } }
 #command textarea { font-family: var(--font-mono); font-size: 12px; }
 """
 
@@ -69,7 +70,7 @@ def told(*uploads: Upload) -> Iterator[None]:
         return
     for upload in uploads:
         message = message.replace(upload.path, upload.name)
-    raise gr.Error(html.escape(message, quote=False), title="That did not work", print_exception=False)
+    raise gr.Error(html.escape(message, quote=False), print_exception=False)
 
 
 def answer(studio: Studio, order: Order, visitor: str) -> list[Any]:

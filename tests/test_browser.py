@@ -28,7 +28,7 @@ def server(tmp_path_factory):
     command = [sys.executable, "-c", code, "serve", *flags]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"TMPDIR": str(folder)}, **pipes) as process:
-        yield process.stdout.readline().split()[1]
+        yield next(line for line in process.stdout if line.startswith("adain:")).split()[1]
         written = [*folder.iterdir()]
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -78,18 +79,20 @@ def test_it_serves_until_a_signal_and_leaves_nothing(number, tmp_path, monkeypat
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     seen = []
 
-    def visit(config):
-        address = capsys.readouterr().out.split()[1]
-        folder = Path(os.environ["GRADIO_TEMP_DIR"])
-        with urllib.request.urlopen(address) as answer:
-            seen.extend([answer.headers["Content-Security-Policy"], folder.parent, any(folder.iterdir())])
-        os.kill(os.getpid(), number)
+    def visit():
+        try:
+            address = re.search(r"^adain: (\S+) until Ctrl-C$", capsys.readouterr().out, re.MULTILINE)[1]
+            folder = Path(os.environ["GRADIO_TEMP_DIR"])
+            with urllib.request.urlopen(address) as answer:
+                seen.extend([answer.headers["Content-Security-Policy"], folder.parent, any(folder.iterdir())])
+        finally:
+            os.kill(os.getpid(), number)
 
     start = web.uvicorn.Server.startup
 
     async def started(server, sockets=None):
         await start(server, sockets)
-        threading.Thread(target=visit, args=[server]).start()
+        threading.Thread(target=visit).start()
 
     monkeypatch.setattr(web.uvicorn.Server, "startup", started)
     for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "GRADIO_RUN_HISTORY"):
