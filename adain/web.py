@@ -36,8 +36,8 @@ PICKERS = (("Photo", "content"), ("Style", "style"), ("Second style", "style"))
 """The boxes for pictures, and the examples for each."""
 
 WELCOME = "Choose a photo and a style, or drop your own."
-ALONE = "Choose a photo: this method paints in the one style it was trained on, at full strength."
-PATIENCE = "This method optimises the picture itself, for minutes: it shows how far it is, and can be stopped."
+ALONE = "This method paints in the one style that it was trained on, at full strength."
+PATIENCE = "This method optimises the picture itself, for minutes. It shows how far it is, and can be stopped."
 STOPPED = "Stopped; this is the best so far."
 UNFINISHED = " The command line goes on to the end."
 
@@ -117,6 +117,7 @@ def build(studio: Studio, method: str) -> gr.Blocks:
                 with gr.Row():
                     boxes, uploads = zip(*(_picker(studio, *labels) for labels in PICKERS), strict=True)
                 controls = _controls(method)
+                note = gr.Markdown(visible=False, elem_id="note")
                 with gr.Row():
                     paint = gr.Button("Paint", variant="primary", elem_id="paint")
                     optimise = gr.Button("Optimise", variant="primary", elem_id="optimise", visible=False)
@@ -129,6 +130,7 @@ def build(studio: Studio, method: str) -> gr.Blocks:
             """None as long as something is missing."""
             content, *styles = (given[upload] for upload in uploads)
             chosen = {name: given[control] for name, control in controls.items()}
+            chosen |= {name: int(chosen[name]) for name in ("size", "steps")}
             kind = METHODS[chosen["method"]]
             wanted = (2 if kind.mixes else 1) if kind.styled else 0
             taken = tuple([style for style in styles if style][:wanted])
@@ -152,11 +154,12 @@ def build(studio: Studio, method: str) -> gr.Blocks:
             studio.end(str(request.session_hash))
 
         chooser, second = controls["method"], uploads[2]
-        parts = [*boxes[1:], paint, optimise, stop, *list(controls.values())[1:], outputs[-1]]
+        parts = [*boxes[1:], paint, optimise, stop, *list(controls.values())[1:], note]
         gr.on([page.load, chooser.change, second.change], _fit, [chooser, second], parts, queue=False)
         moved = [part.change for part in (*uploads, *controls.values())]
-        gr.on([paint.click, *moved], painted, inputs, outputs, trigger_mode="always_last", show_progress="minimal")
-        optimise.click(optimised, inputs, outputs, show_progress="hidden")
+        waiting: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": outputs[0]}
+        gr.on([paint.click, *moved], painted, inputs, outputs, trigger_mode="always_last", **waiting)
+        optimise.click(optimised, inputs, outputs, **waiting)
         stop.click(stopped, queue=False)
         page.unload(left)
     return page
@@ -167,14 +170,9 @@ def _picker(studio: Studio, label: str, folder: str) -> tuple[gr.Column, gr.Stat
     name = label.lower().replace(" ", "-")
     with gr.Column(min_width=150) as box:
         upload = gr.State(None)
-        look: dict[str, Any] = {
-            "height": 200,
-            "sources": ["upload"],
-            "type": "filepath",
-            "buttons": [],
-            "format": "jpeg",
-        }
-        shown = gr.Image(label=label, elem_id=name, **look)
+        shown = gr.Image(
+            label=label, elem_id=name, height=200, sources=["upload"], type="filepath", buttons=[], format="jpeg"
+        )
 
         def take(given: dict) -> tuple[Any, Upload]:
             path, name = given["path"], Path(given.get("orig_name") or given["path"]).name
@@ -195,15 +193,9 @@ def _picker(studio: Studio, label: str, folder: str) -> tuple[gr.Column, gr.Stat
                 return picture, found
 
             small = [(ImageOps.fit(images.read(path), (96, 96)), path.stem) for path in paths]
-            look = {
-                "show_label": False,
-                "container": False,
-                "allow_preview": False,
-                "interactive": False,
-                "buttons": [],
-            }
-            look |= {"columns": len(small), "rows": 1, "elem_id": f"{name}-examples", "elem_classes": "thumbs"}
-            thumbs = gr.Gallery(small, format="jpeg", **look)
+            looks: dict[str, Any] = {"show_label": False, "container": False, "allow_preview": False, "buttons": []}
+            looks |= {"interactive": False, "columns": len(small), "elem_classes": "thumbs", "format": "jpeg"}
+            thumbs = gr.Gallery(small, elem_id=f"{name}-examples", **looks)
             thumbs.select(choose, None, [shown, upload], show_progress="hidden")
     return box, upload
 
@@ -232,7 +224,8 @@ def _fit(method: str, second: Upload | None) -> list[Any]:
     sliders = [kind.styled, True, mixes and bool(second), kind.iterative]
     parts = [gr.update(visible=visible) for visible in (*shown, *sliders)]
     parts.insert(len(shown), gr.update(choices=colors, value="style"))
-    return [*parts, PATIENCE if kind.iterative else WELCOME if kind.styled else ALONE]
+    note = PATIENCE if kind.iterative else "" if kind.styled else ALONE
+    return [*parts, gr.update(value=note, visible=bool(note))]
 
 
 def _results() -> list[Any]:

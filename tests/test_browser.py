@@ -139,6 +139,7 @@ def test_examples_a_second_style_and_a_method_without_any(visit):
     assert "--style" not in command(page, "--method johnson")
     page.wait_for_selector("#style", state="hidden")
     assert not page.is_visible("#alpha")
+    assert "the one style that it was trained on" in page.inner_text("#note")
 
 
 @pytest.mark.parametrize(
