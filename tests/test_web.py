@@ -45,7 +45,7 @@ def serve(*args):
     [
         ("--port 70000", "a port is 0, for any that is free, to 65535, not 70000"),
         ("--port http", "port"),
-        ("--host 192.0.2.1 --port 0", "cannot listen on 192.0.2.1, port 0 (Cannot assign requested address)"),
+        ("--host 192.0.2.1 --port 0", "cannot listen on 192.0.2.1, port 0 ("),
         ("--method magic", "adain-lite"),
         ("--device tpu --port 0", "device tpu cannot be used here"),
         ("--max-pixels 0", "max-pixels is above 0, not 0"),
@@ -64,7 +64,7 @@ def test_a_port_that_is_taken(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert serve("--port", port) == 2
-    assert f"cannot listen on 127.0.0.1, port {port} (Address already in use)" in capsys.readouterr().err
+    assert f"cannot listen on 127.0.0.1, port {port} (" in capsys.readouterr().err
 
 
 def test_without_gradio(monkeypatch, capsys):
@@ -74,8 +74,9 @@ def test_without_gradio(monkeypatch, capsys):
     assert "pip install 'adain[web]'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_serves_until_a_signal_and_leaves_nothing(number, tmp_path, monkeypatch, capsys):
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_it_serves_until_a_signal_and_leaves_nothing(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     seen = []
 
@@ -86,7 +87,7 @@ def test_it_serves_until_a_signal_and_leaves_nothing(number, tmp_path, monkeypat
             with urllib.request.urlopen(address) as answer:
                 seen.extend([answer.headers["Content-Security-Policy"], folder.parent, any(folder.iterdir())])
         finally:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), getattr(signal, name))
 
     start = web.uvicorn.Server.startup
 
@@ -95,8 +96,8 @@ def test_it_serves_until_a_signal_and_leaves_nothing(number, tmp_path, monkeypat
         threading.Thread(target=visit).start()
 
     monkeypatch.setattr(web.uvicorn.Server, "startup", started)
-    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "GRADIO_RUN_HISTORY"):
-        monkeypatch.setenv(name, "")  # so that it is put back
+    for variable in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "GRADIO_RUN_HISTORY"):
+        monkeypatch.setenv(variable, "")  # so that it is put back
     assert serve("--port", "0", "--method", "adain-lite") == 0
     assert seen == [web.POLICY, tmp_path, True]
     assert [*tmp_path.iterdir()] == []
