@@ -6,10 +6,10 @@ RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format train bench clean
+.PHONY: help setup demo test test-slow test-browser lint format train bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -31,7 +31,10 @@ test: $(DEV) ## run the tests
 	$(BIN)/python -m pytest
 
 test-slow: $(DEV) ## run the slow tests too
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest -m 'not gpu and not browser'
+
+test-browser: $(DEV) ## run the tests that drive a real Chromium, such as Debian's package
+	$(BIN)/python -m pytest -m browser
 
 lint: $(DEV) ## check style and types
 	$(BIN)/ruff check .

@@ -326,6 +326,32 @@ def convert(source: str, output: str) -> int:
     return 0
 
 
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    method: str = "adain",
+    device: str = "auto",
+    max_pixels: int = 64 * 1024**2,
+    max_upload: float = 32,
+    queue: int = 16,
+) -> int:
+    """Serve a web page to paint on, until Ctrl-C.
+
+    Args:
+        host: the address to listen on; by default this computer only, 0.0.0.0 for all that can reach it.
+        port: of the address; 0 for any that is free.
+        method: which the page starts with.
+        device: as of stylize.
+        max_pixels: of an upload, and of a result; more are refused.
+        max_upload: size of a file in MiB; larger ones are refused.
+        queue: how many paintings may wait; more are refused.
+    """
+    from adain.serve import serve
+
+    serve(host, port, method, device, max_pixels, max_upload, queue)
+    return 0
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "stylize": stylize,
     "encode-style": encode_style,
@@ -333,6 +359,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "sweep": sweep,
     "convert": convert,
+    "serve": serve,
 }
 
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ ROOT = Path(__file__).parents[1]
 
 QUICK = {"gatys": {"steps": 2}}
 """Settings of methods that would take long for a test."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--screenshot", metavar="PNG", help="where test_browser.py keeps its picture of the web page")
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +52,19 @@ def folders(tmp_path):
         (tmp_path / side / "notes.txt").write_text("not a picture")
         (tmp_path / side / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     return tmp_path / "content", tmp_path / "style"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium, headless, driven by Playwright: a `Browser`, of which each test opens its own contexts."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not path:
+        pytest.fail("the tests marked browser need Chromium: apt-get install chromium")
+    quiet = "background-networking", "component-update", "sync", "gpu", "quic"
+    flags = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=flags)
+        yield chromium
+        chromium.close()

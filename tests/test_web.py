@@ -1,0 +1,165 @@
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from starlette.testclient import TestClient
+
+from adain import cli, web
+from adain.studio import Studio, Upload
+
+
+@pytest.fixture
+def studio(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    studio = Studio(tmp_path / "cache", "cpu", 10_000)
+    yield studio
+    studio.close()
+
+
+@pytest.fixture
+def client(studio):
+    async def mount():
+        return web.mount(web.build(studio, "adain-lite"), "127.0.0.1", max_upload=0.01, queue=3)
+
+    with TestClient(asyncio.run(mount()), base_url="http://127.0.0.1:7860") as client:
+        yield client
+
+
+def serve(*args):
+    try:
+        return cli.main(["serve", *args])
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--port 70000", "a port is 0, for any that is free, to 65535, not 70000"),
+        ("--port http", "port"),
+        ("--host 192.0.2.1 --port 0", "cannot listen on 192.0.2.1, port 0 ("),
+        ("--method magic", "adain-lite"),
+        ("--device tpu --port 0", "device tpu cannot be used here"),
+        ("--max-pixels 0", "max-pixels is above 0, not 0"),
+        ("--max-upload -1", "max-upload is above 0, not -1"),
+        ("--queue 0", "queue is above 0, not 0"),
+    ],
+)
+def test_wrong_flags_are_one_line_and_exit_code_2(flags, message, capsys):
+    assert serve(*flags.split()) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_port_that_is_taken(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert serve("--port", port) == 2
+    assert f"cannot listen on 127.0.0.1, port {port} (" in capsys.readouterr().err
+
+
+def test_without_gradio(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.delitem(sys.modules, "adain.web")
+    assert serve() == 2
+    assert "pip install 'adain[web]'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_it_serves_until_a_signal_and_leaves_nothing(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    seen = []
+
+    def visit():
+        try:
+            address = re.search(r"^adain: (\S+) until Ctrl-C$", capsys.readouterr().out, re.MULTILINE)[1]
+            folder = Path(os.environ["GRADIO_TEMP_DIR"])
+            with urllib.request.urlopen(address) as answer:
+                seen.extend([answer.headers["Content-Security-Policy"], folder.parent, any(folder.iterdir())])
+        finally:
+            os.kill(os.getpid(), getattr(signal, name))
+
+    start = web.uvicorn.Server.startup
+
+    async def started(server, sockets=None):
+        await start(server, sockets)
+        threading.Thread(target=visit).start()
+
+    monkeypatch.setattr(web.uvicorn.Server, "startup", started)
+    for variable in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "GRADIO_RUN_HISTORY"):
+        monkeypatch.setenv(variable, "")  # so that it is put back
+    assert serve("--port", "0", "--method", "adain-lite") == 0
+    assert seen == [web.POLICY, tmp_path, True]
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_other_hosts_large_files_and_files_of_the_computer_are_refused(client, tmp_path, make_picture):
+    assert client.get("/").status_code == 200
+    assert client.get("/", headers={"Host": "elsewhere.example"}).status_code == 400
+    small, large = ({"files": ("a.png", b"\0" * size)} for size in (1000, 20_000))
+    (path,) = client.post("/gradio_api/upload", files=small).json()
+    assert Path(path).is_relative_to(tmp_path / "cache")
+    refused = client.post("/gradio_api/upload", files=large)
+    assert (refused.status_code, "maximum allowed size" in refused.text) == (413, True)
+    assert client.get(f"/gradio_api/file={make_picture('private.png')}").status_code == 403
+
+
+def test_the_page_asks_no_other_host_and_records_nothing(client):
+    config = client.get("/config").json()
+    assert config["analytics_enabled"] is False
+    assert config["footer_links"] == []
+    assert "fonts.googleapis.com" not in client.get("/theme.css").text
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError("/tmp/x/photo.jpg is not\n a readable picture"), "<b>.jpg is not a readable picture"),
+        (ValueError("alpha lies between"), "alpha lies between"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory; choose a smaller size"),
+    ],
+)
+def test_errors_are_one_line_by_the_visitors_names(error, message):
+    with pytest.raises(gr.Error) as told, web.told(Upload("/tmp/x/photo.jpg", "<b>.jpg", (1, 1))):
+        raise error
+    assert told.value.message == message.replace("<b>", "&lt;b&gt;")
+    assert not told.value.print_exception
+
+
+def test_what_is_our_fault_is_not_hidden():
+    with pytest.raises(RuntimeError, match="shapes"), web.told():
+        raise RuntimeError("shapes do not fit")
+
+
+@pytest.mark.parametrize(
+    ("method", "shown"),
+    [
+        ("adain", {"style", "second", "paint", "alpha", "size"}),
+        ("johnson", {"paint", "size"}),
+        ("gatys", {"style", "second", "optimise", "stop", "alpha", "size", "steps"}),
+    ],
+)
+def test_the_page_shows_what_the_method_needs(method, shown):
+    names = ["style", "second", "paint", "optimise", "stop", "color", "alpha", "size", "mix", "steps"]
+    parts = dict(zip(names, web._fit(method, None), strict=False))
+    assert {name for name, part in parts.items() if part.get("visible")} == shown
+    assert parts["color"]["choices"] == ["style", "keep-luminance", *["coral"] * (method != "johnson")]
+
+
+def test_a_wheel_has_no_examples(studio, monkeypatch, tmp_path):
+    async def galleries():
+        return sum(type(block) is gr.Gallery for block in web.build(studio, "adain").blocks.values())
+
+    assert asyncio.run(galleries()) == 3
+    monkeypatch.setattr(web, "EXAMPLES", tmp_path)
+    assert asyncio.run(galleries()) == 0
