@@ -28,7 +28,7 @@ OPTIMIZERS = {
 }
 """Of the pixels' moves, set as `Gatys` documents. L-BFGS goes one step, and one evaluation, at a time."""
 
-COARSE, DRAFT = 0.05, 0.01  # of the loss, gained in ten steps: less is not worth a coarse size, or half precision
+COARSE, DRAFT = 0.05, 0.003  # of the loss, gained in ten steps: less is not worth a coarse size, or half precision
 FIRST_STEP = 0.01  # of L-BFGS, a pixel's mean; torch's moves all pixels by 1 in sum, which half precision rounds away
 MOST_HALVINGS = 5  # of a style whose code may serve any size of content
 STARTS = ("content", "style", "noise")
@@ -116,7 +116,7 @@ class Gatys(Method):
         form: Literal["normalized", "original"] = "normalized",
         optimizer: Literal["lbfgs", "adam", "sgd"] = "lbfgs",
         lr: float | None = None,
-        history: int = 20,
+        history: int = 50,
         momentum: float = 0.9,
         steps: int = 200,
         tolerance: float = 0.0,
