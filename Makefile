@@ -6,7 +6,7 @@ RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format train bench clean
+.PHONY: help setup demo test test-slow test-browser lint format train bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -31,7 +31,14 @@ test: $(DEV) ## run the tests
 	$(BIN)/python -m pytest
 
 test-slow: $(DEV) ## run the slow tests too
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest -m 'not gpu and not browser'
+
+$(VENV)/npm: docs/page/index.html | $(BIN)/python
+	npm install --prefix $@ --no-audit --no-fund $$(grep -o 'onnxruntime-web@[0-9.]*' $<)
+	@touch $@
+
+test-browser: $(DEV) $(VENV)/npm ## run the tests that need Chromium, and npm for once
+	$(BIN)/python -m pytest -m browser
 
 lint: $(DEV) ## check style and types
 	$(BIN)/ruff check .

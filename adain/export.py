@@ -97,9 +97,7 @@ def export(
     sample = (pictures[0][0], pictures[1][0]) if calibration else (_noise(1, 75, 90), _noise(1, 60, 64))
     largest, mean = _differences(data, plain, *sample, style)
     if not largest <= (TOLERANCE if precision == "fp32" else 1):  # nor NaN
-        raise ValueError(
-            f"the graph in {precision} is not this network: they differ by {largest:g}; nothing is written"
-        )
+        raise ValueError(f"the graph in {precision} is not this network but {largest:g} off; nothing is written")
     with replacing(output) as temporary:
         temporary.write_bytes(data)
     return largest, mean

@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,19 @@ QUICK = {"gatys": {"steps": 2}}
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The system's Chromium, which reaches nothing by itself."""
+    from playwright.sync_api import sync_playwright
+
+    quiet = ["background-networking", "component-update", "sync"]
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", *(f"--disable-{it}" for it in quiet)]
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        yield running
+        running.close()
 
 
 @pytest.fixture(scope="session")
