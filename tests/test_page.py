@@ -78,9 +78,8 @@ def painted(page):
 
 
 def choose(page, kind, path):
-    name = f".examples[data-kind={kind}] [aria-pressed=true]"
     page.set_input_files(f".drop[data-kind={kind}] input", path)
-    page.wait_for_function(f"!document.querySelector('{name}')")
+    page.wait_for_selector(f".examples[data-kind={kind}] [aria-pressed=true]", state="detached")
 
 
 @pytest.fixture
