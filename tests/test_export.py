@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 import adain
@@ -12,6 +13,7 @@ from adain import cli, ops, weights
 from adain.export import REFUSED, export
 from adain.methods import METHODS
 
+QUICK = "adain-lite"
 ABLE = [name for name in METHODS if name not in REFUSED]
 SIZES = {(1, 64, 64): (64, 64), (1, 96, 131): (40, 71), (2, 100, 78): (90, 33), (1, 17, 16): (16, 130)}
 """Of content: of style."""
@@ -39,6 +41,17 @@ def exported(tmp_path_factory):
     return session
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A file with an adain-lite of few weights, whose graph is traced soon."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    torch.manual_seed(0)
+    method = METHODS["adain-lite"]([8, 8, 12], 1, [8, 8], 16)
+    torch.nn.init.normal_(method.out.weight, std=0.2)
+    save_file(method.state_dict(), path, weights.metadata(method))
+    return path
+
+
 def paint(session, content, style=None, alpha=1.0):
     given = style if isinstance(style, dict) else {"style": style}
     feed = {"content": content, **given, "alpha": torch.tensor(alpha).reshape(-1)}
@@ -46,7 +59,9 @@ def paint(session, content, style=None, alpha=1.0):
     return torch.from_numpy(session.run(None, named)[0])
 
 
-@pytest.mark.parametrize("name", ABLE)
+@pytest.mark.parametrize(
+    "name", [QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ABLE if name != QUICK)]
+)
 def test_the_graph_paints_what_the_method_paints_at_any_size(exported, name):
     session, ready = exported(name), adain.prepare(name, "cpu", "fp32")
     assert (len(session.get_inputs()) == 3) == ready.styled
@@ -74,17 +89,17 @@ def test_a_style_and_a_strength_for_each_of_a_batch(exported):
     assert (together[0] - paint(session, content[:1], styles[:1], 1.0)[0]).abs().max() > 0.01
 
 
-def test_a_saved_style_code_paints_as_its_picture(exported, tmp_path):
-    from safetensors.torch import load_file
-
-    ready, style, content = adain.prepare("adain-lite", "cpu", "fp32"), picture(1, 60, 41), picture(2, 50, 70)
+def test_a_saved_style_code_paints_as_its_picture(tiny, tmp_path):
+    ready, style, content = adain.prepare(tiny, "cpu", "fp32"), picture(1, 60, 41), picture(2, 50, 70)
     weights.save_code(adain.encode_style(ready, style), ready, tmp_path / "style.safetensors")
-    session = exported("adain-lite", "code")
+    export(tmp_path / "code.onnx", tiny, "code")
+    session = onnxruntime.InferenceSession(tmp_path / "code.onnx", providers=["CPUExecutionProvider"])
     assert [part.name for part in session.get_inputs()] == ["content", "code", "alpha"]
     found = paint(session, content, load_file(tmp_path / "style.safetensors"), 0.6)
     torch.testing.assert_close(found, adain.stylize(content, style, ready, alpha=0.6), atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "share", "limit"), [("fp16", 0.55, 1 / 255), ("int8", 0.35, 12 / 255)])
 def test_smaller_files_paint_nearly_the_same(exported, examples, precision, share, limit, tmp_path):
     folders = None
@@ -156,10 +171,10 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch):
         export(tmp_path / "a.onnx", "adain-lite")
 
 
-def test_a_graph_that_is_another_is_not_written(tmp_path, monkeypatch):
+def test_a_graph_that_is_another_is_not_written(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("adain.export._differences", lambda *_: (np.nan, np.nan))
     with pytest.raises(ValueError, match="nothing is written"):
-        export(tmp_path / "a.onnx", "adain-lite")
+        export(tmp_path / "a.onnx", tiny)
     assert not list(tmp_path.iterdir())
 
 
