@@ -7,6 +7,7 @@ them; the largest difference from PyTorch at four sizes and three strengths. It 
 import argparse
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from itertools import product
 from pathlib import Path
 from statistics import geometric_mean
@@ -18,6 +19,7 @@ from torch import Tensor
 
 import adain
 from adain import images, metrics
+from adain.backbones import Backbone
 from adain.export import Precision, export
 from adain.grid import markdown
 from adain.methods import Method
@@ -25,7 +27,7 @@ from benchmarks.speed import both_times
 
 FOLDERS = "examples/content", "examples/style"
 MODELS: list[tuple[str, Precision]] = [("adain-lite", "fp32"), ("adain-lite", "fp16"), ("adain-lite", "int8")]
-MODELS += [("adain", "fp32"), ("adain", "fp16"), ("adaconv", "fp32"), ("johnson", "fp32")]
+MODELS += [("adain", "fp32"), ("adain", "fp16"), ("johnson", "fp32"), ("adaconv", "fp32")]
 SIZES = (1, 64, 64), (1, 96, 131), (2, 256, 200), (1, 255, 257)
 TIMED = 256, 512
 
@@ -65,13 +67,23 @@ def parity(ours: Paint, theirs: Paint) -> dict[str, str]:
     return found
 
 
+@cache
+def pictures() -> tuple[Backbone, list]:
+    """The judging network, and for each folder its pictures with their features."""
+    network = metrics.judge()
+    with torch.inference_mode():
+        sides = [[images.load_picture(path, metrics.SIDE) for path in images.files(Path(one))] for one in FOLDERS]
+        return network, [[(picture, network(picture)) for picture in side] for side in sides]
+
+
 def quality(paint: Paint) -> dict[str, float]:
     """Geometric means of S, C and G over the example pairs."""
-    network, found = metrics.judge(), []
-    sides = [[images.load_picture(path, metrics.SIDE) for path in images.files(Path(folder))] for folder in FOLDERS]
+    network, sides = pictures()
     with torch.inference_mode():
-        for content, style in product(*sides):
-            found.append(metrics.scores(network(paint(content, style)), network(content), network(style)))
+        found = [
+            metrics.scores(network(paint(content, style)), of_content, of_style)
+            for (content, of_content), (style, of_style) in product(*sides)
+        ]
     return {name: geometric_mean(row[name] for row in found) for name in found[0]}
 
 
@@ -95,7 +107,7 @@ def main(rounds: int) -> None:
         judged = quality(pair[0]) if ready.styled else dict.fromkeys("SCG")
         table.append({"model": label, "MB": f"{size:.1f}", **judged, **seconds(*pair, rounds)})
         differences.append({"model": label, **parity(*pair)})
-        print(table[-1], flush=True)
+        print(table[-1], differences[-1], flush=True)
     print("", markdown(table), markdown(differences), sep="\n")
 
 
