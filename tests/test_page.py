@@ -122,14 +122,22 @@ def test_sizes_downloads_and_upright_photos(page, make_picture, tmp_path):
         assert image.size == (192, 256)
 
 
-def test_what_is_no_picture_is_told_in_a_line(page, tmp_path):
+def test_what_is_no_picture_is_told_in_a_line(page):
     before = painted(page)
-    (tmp_path / "notes.txt").write_text("no picture")
-    page.set_input_files(".drop[data-kind=style] input", tmp_path / "notes.txt")
+    dropped = "(d => { d.items.add(new File(['no picture'], 'notes.txt')); return d; })(new DataTransfer())"
+    page.dispatch_event(".drop[data-kind=style]", "drop", {"dataTransfer": page.evaluate_handle(dropped)})
     page.wait_for_selector("body[data-state=failed]")
     assert page.text_content("#status").startswith("notes.txt is no picture that this browser can read.")
     page.click(".examples[data-kind=style] button:last-child")
     assert (painted(page) - before).abs().mean() > 0.05, "and it goes on with another"
+
+
+def test_without_a_connection_it_says_so(browser, address):
+    with browser.new_page() as page:
+        page.route(CDN, lambda route: route.abort())
+        page.goto(address)
+        page.wait_for_selector("body[data-state=failed]")
+        assert page.text_content("#status").startswith("The network could not be loaded")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
