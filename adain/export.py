@@ -88,7 +88,13 @@ def export(
         raise ValueError(f"{type(plain).__name__} paints in the one style it was trained on and takes no code")
     pictures = [[images.load_picture(path, SIDE) for path in images.files(Path(one))] for one in calibration or ()]
     working = inference.prepare(deepcopy(plain), "cpu", "fp16" if precision == "fp16" else "fp32")
-    model = _trace(working, plain, style)
+    try:
+        model = _trace(working, plain, style)
+    except torch.onnx.OnnxExporterError as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ValueError(
+            f"torch.onnx cannot follow {type(plain).__name__} with these weights ({reason:.200})"
+        ) from error
     if precision == "int8":
         model = _quantized(model, (_feed(plain, one, other, 1.0, style) for one, other in product(*pictures)))
     _describe(model, plain, method, precision)

@@ -178,6 +178,12 @@ def test_a_graph_that_is_another_is_not_written(tiny, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_that_the_exporter_cannot_follow_is_told_in_a_line(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("adain.export._shared", lambda given, batch: given if given.sum() > 0 else 0 * given)
+    with pytest.raises(ValueError, match=r"torch.onnx cannot follow AdaINLite with these weights \(.*data-dependent"):
+        export(tmp_path / "a.onnx", tiny)
+
+
 @pytest.mark.parametrize("shape", [(3, 7), (1, 2), (9, 4), (64, 5)])
 def test_pooling_by_products(shape):
     x = torch.rand(2, 3, *shape)
