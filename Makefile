@@ -33,7 +33,11 @@ test: $(DEV) ## run the tests
 test-slow: $(DEV) ## run the slow tests too
 	$(BIN)/python -m pytest -m 'not gpu and not browser'
 
-test-browser: $(DEV) ## run the tests that drive a real Chromium, such as Debian's package
+$(VENV)/npm: docs/page/index.html | $(BIN)/python
+	npm install --prefix $@ --no-audit --no-fund $$(grep -o 'onnxruntime-web@[0-9.]*' $<)
+	@touch $@
+
+test-browser: $(DEV) $(VENV)/npm ## run the tests that drive a real Chromium, such as Debian's; needs npm too
 	$(BIN)/python -m pytest -m browser
 
 lint: $(DEV) ## check style and types

@@ -352,6 +352,34 @@ def serve(
     return 0
 
 
+def export(
+    output: str,
+    method: str = "adain",
+    checkpoint: str | None = None,
+    format: Literal["onnx"] = "onnx",
+    style: Literal["picture", "code"] = "picture",
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    calibration: list[str] | None = None,
+) -> int:
+    """Write a method as an ONNX file, which paints without PyTorch: pictures of any size, styles and alpha in.
+
+    Args:
+        output: the file to write, ending in .onnx.
+        method: adain, adain-lite, adaconv or johnson, with its embedded weights.
+        checkpoint: a file of weights to use instead of the method's embedded ones.
+        format: the only one so far.
+        style: whether it takes the style as a picture, or as the tensors of a style code (see encode-style).
+        precision: of weights and arithmetic; statistics are float32 in all.
+        calibration: for int8, a folder of contents and one of styles, from which it learns the ranges of values.
+    """
+    from adain.export import export
+
+    largest, mean = export(output, checkpoint or method, style, precision, calibration)
+    size = Path(output).stat().st_size / 1e6
+    print(f"{output}: {size:.1f} MB; values in [0, 1] are within {largest:.1g} of PyTorch's, {mean:.1g} on average")
+    return 0
+
+
 COMMANDS: dict[str, Callable[..., int]] = {
     "stylize": stylize,
     "encode-style": encode_style,
@@ -359,6 +387,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "evaluate": evaluate,
     "sweep": sweep,
     "convert": convert,
+    "export": export,
     "serve": serve,
 }
 

@@ -71,9 +71,37 @@ def adaconv(x: Tensor, kernel: Tensor, bias: Tensor, residual: bool = False, mea
     bias = bias - (grouped.sum((-2, -1)) @ mean.mT).flatten(1)
     if residual:
         grouped = grouped + centred(torch.ones_like(bias), groups, kernel.shape[-1]).view_as(grouped)
-    x = F.pad(x, (reach,) * 4, "reflect").reshape(1, batch * channels, height + 2 * reach, width + 2 * reach)
+    x = F.pad(x, (reach,) * 4, "reflect")
+    if torch.onnx.is_in_onnx_export():
+        return _by_taps(x, grouped, bias)
+    x = x.reshape(1, batch * channels, height + 2 * reach, width + 2 * reach)
     folded = grouped.flatten(0, 2).to(x.dtype), bias.flatten().to(x.dtype)
     return F.conv2d(x, *folded, groups=batch * groups).view(batch, channels, height, width)
+
+
+def pool(x: Tensor, size: int) -> Tensor:
+    """As `F.adaptive_avg_pool2d`, (B, C, H, W) to (B, C, size, size), in products whose graph serves any H and W."""
+    for axis in (2, 3):
+        side, place = x.shape[axis], torch.arange(x.shape[axis], device=x.device)
+        bins = torch.arange(size, device=x.device)[:, None]
+        inside = (place * size < (bins + 1) * side) & ((place + 1) * size > bins * side)
+        x = ((inside / inside.sum(1, keepdim=True)).to(x.dtype) @ x.transpose(axis, 2)).transpose(axis, 2)
+    return x
+
+
+def _by_taps(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """Each picture convolved with its own kernel (B, groups, outputs, inputs, k, k), one product for each place in it.
+
+    For ONNX, whose convolution has a fixed number of groups and so would fix the batch.
+    """
+    batch, groups, members, _, size, _ = kernel.shape
+    height, width = (side - size + 1 for side in x.shape[2:])
+    x, result = x.unflatten(1, (groups, members)), bias.to(x.dtype).view(batch, groups, members, 1)
+    for dy in range(size):
+        for dx in range(size):
+            part = x[..., dy : dy + height, dx : dx + width].flatten(3)
+            result = result + kernel[..., dy, dx].to(x.dtype) @ part
+    return result.view(batch, groups * members, height, width)
 
 
 def gram(features: Tensor) -> Tensor:
@@ -148,6 +176,11 @@ def _swap(content: Tensor, style: Tensor, size: int, stride: int, chunk: int) ->
 def _origins(side: int, size: int, stride: int, device: torch.device) -> Tensor:
     steps = [*range(0, side - size + 1, stride)]
     return torch.tensor(steps if steps[-1] == side - size else [*steps, side - size], device=device)
+
+
+def blend(a: Tensor, b: Tensor, alpha: float | Tensor) -> Tensor:
+    """(1 - alpha) a + alpha b, of (B, ...); `alpha` is one number, or one for each of the batch, (B,)."""
+    return a.lerp(b, alpha.to(a.dtype).view(-1, *[1] * (a.dim() - 1)) if isinstance(alpha, Tensor) else alpha)
 
 
 def widened(x: Tensor) -> Tensor:

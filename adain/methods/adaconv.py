@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adain import ops
 from adain.backbones import Backbone
 from adain.decoders import UpConv2d, mirror
-from adain.methods.base import StyleCode, Trainable
+from adain.methods.base import Alpha, StyleCode, Trainable
 
 LAYER = "relu4_1"
 POOLED = 4  # pixels a side of what the style encoder's last layer sees; the paper's, for styles of 256 px
@@ -112,7 +112,7 @@ class AdaConv(Trainable):
         x = features
         for conv in self.style:
             x = F.avg_pool2d(F.leaky_relu(conv(x)), 2, ceil_mode=True)
-        x = self.describe(F.adaptive_avg_pool2d(x, POOLED).flatten(1))
+        x = self.describe(ops.pool(x, POOLED).flatten(1))
         descriptor = x.unflatten(1, (-1, SIDE, SIDE))
         kernels, biases = zip(*(predictor(descriptor) for predictor in self.predictors), strict=True)
         code = {f"kernel/{i}": ops.widened(kernel) for i, kernel in enumerate(kernels)}
@@ -123,11 +123,11 @@ class AdaConv(Trainable):
             code["kernel/0"] = code["kernel/0"] + ops.centred(std, self.groups[0], SIDE)
         return code
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """The content's features decoded with the style's kernels; below alpha 1 blended with the content's own."""
         features = self.encoder(content)[LAYER]
-        if alpha < 1:
-            code = {name: own.lerp(code[name], alpha) for name, own in self.predict(features).items()}
+        if isinstance(alpha, Tensor) or alpha < 1:
+            code = {name: ops.blend(own, code[name], alpha) for name, own in self.predict(features).items()}
         return self._decode(features, code, measure)
 
     def _decode(self, x: Tensor, code: StyleCode, measure: ops.Measure = ops.whole) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 from adain import ops
 from adain.backbones import POOL, Backbone, Padding, Pooling
 from adain.decoders import Norm, mirror
-from adain.methods.base import StyleCode, Trainable
+from adain.methods.base import Alpha, StyleCode, Trainable
 
 
 class AdaIN(Trainable):
@@ -49,11 +49,11 @@ class AdaIN(Trainable):
         mean, std = ops.mean_std(self.encoder(style)[self.layer])
         return {"mean": mean, "std": std}
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))) (eq. 14)."""
         features = self.encoder(content)[self.layer]
         target = ops.adain(features, code["mean"], code["std"], measure)
-        return self.decoder(features.lerp(target, alpha))
+        return self.decoder(ops.blend(features, target, alpha))
 
     def forward(
         self,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from adain import ops
 from adain.decoders import UpConv2d
-from adain.methods.base import StyleCode, Trainable
+from adain.methods.base import Alpha, StyleCode, Trainable
 
 
 class Block(nn.Module):
@@ -83,11 +83,11 @@ class AdaINLite(Trainable):
             found += measure(ops.mean_std, x)
         return {"code": self.squeeze(torch.cat(found, 1).flatten(1).to(x.dtype))}
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """The decoded content, its statistics from the code; below alpha 1 blended with the content's own."""
         vector = code["code"].to(content.dtype)  # a saved one is float32
-        if alpha < 1:
-            vector = self.encode_style(content, measure)["code"].lerp(vector, alpha)
+        if isinstance(alpha, Tensor) or alpha < 1:
+            vector = ops.blend(self.encode_style(content, measure)["code"], vector, alpha)
         spread = self.spread(F.relu(vector))[..., None, None].split(self.sizes, 1)
         shifts, scales = list(spread[0::2]), [1 + scale for scale in spread[1::2]]
         x = F.relu(ops.adain(self.down(content * 2 - 1), shifts.pop(0), scales.pop(0), measure))

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from adain import ops
 
+Alpha = float | Tensor
+"""Strength of the style, from 0 to 1; exports give a tensor, (B,), one for each of the batch."""
+
 StyleCode = dict[str, Tensor]
 """What a method keeps of a style: tensors (B, ...) by name, small enough to save, and meaningful to average."""
 
@@ -52,7 +55,7 @@ class Method(nn.Module, ABC):
         """The codes of a batch of style pictures."""
 
     @abstractmethod
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """`content` in the style of `code`, from untouched style (`alpha` 0) to all of it (1). Not clamped.
 
         Whatever is averaged over the whole content must come from `measure`, if there are tiles to be.

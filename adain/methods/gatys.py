@@ -15,7 +15,7 @@ from torch import Tensor
 from adain import ops
 from adain.backbones import POOL, Backbone, Padding, Pooling, check_choice
 from adain.losses import Features, content_loss, gram_loss, total_variation
-from adain.methods.base import Method, StyleCode
+from adain.methods.base import Alpha, Method, StyleCode
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ class Gatys(Method):
         code = {name: torch.cat([code[name] for code in codes]) for name in codes[0]}
         return {**code, "alpha": torch.tensor(alphas), "mask": torch.cat([*masks])}
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """Each content optimised for itself, from coarse to fine."""
         with torch.inference_mode(False):
             code = {name: value.clone() for name, value in code.items()}

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from adain import ops
 from adain.decoders import UpConv2d
-from adain.methods.base import StyleCode, Trainable
+from adain.methods.base import Alpha, StyleCode, Trainable
 
 
 class Residual(nn.Module):
@@ -58,7 +58,7 @@ class Johnson(Trainable):
         """Nothing: the style is in the weights."""
         return {}
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """`content` in the network's style, whatever the rest."""
         return self.net(content * 2 - 1)
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from adain import ops
 from adain.methods.adain import AdaIN
-from adain.methods.base import Method, StyleCode
+from adain.methods.base import Alpha, Method, StyleCode
 
 
 class FeatureTransform(Method):
@@ -39,8 +39,8 @@ class FeatureTransform(Method):
         """Of the style's features."""
         return self.code(self.encoder(style)[self.layer])
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: float = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """The transformed features decoded; below alpha 1 blended with the content's own."""
         features = self.encoder(content)[self.layer]
         transformed = self.transform(features, code, measure).to(features.dtype)
-        return self.decoder(features.lerp(transformed, alpha))
+        return self.decoder(ops.blend(features, transformed, alpha))

@@ -1,0 +1,120 @@
+"""Exported models under ONNX Runtime, beside PyTorch in float32, in turns: `python -m benchmarks.export`.
+
+Size; seconds a picture, its style encoded too, at alpha 1; S, C and G on the example pairs as `adain evaluate` judges
+them; the largest difference from PyTorch at four sizes and three strengths. It prints the tables of docs/export.md.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from itertools import product
+from pathlib import Path
+from statistics import geometric_mean
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+import adain
+from adain import images, metrics
+from adain.backbones import Backbone
+from adain.export import Precision, export
+from adain.grid import markdown
+from adain.methods import Method
+from benchmarks.speed import both_times
+
+FOLDERS = "examples/content", "examples/style"
+MODELS: list[tuple[str, Precision]] = [("adain-lite", "fp32"), ("adain-lite", "fp16"), ("adain-lite", "int8")]
+MODELS += [("adain", "fp32"), ("adain", "fp16"), ("johnson", "fp32"), ("adaconv", "fp32")]
+SIZES = (1, 64, 64), (1, 96, 131), (2, 256, 200), (1, 255, 257)
+TIMED = 256, 512
+
+Paint = Callable[..., Tensor]
+"""Takes content, style and alpha."""
+
+
+def under_torch(ready: Method) -> Paint:
+    def paint(content: Tensor, style: Tensor, alpha: float = 1.0) -> Tensor:
+        return adain.stylize(content, method=ready, **({"style": style, "alpha": alpha} if ready.styled else {}))
+
+    return paint
+
+
+def under_onnxruntime(path: Path) -> Paint:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # or it would slow PyTorch's turns
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [part.name for part in session.get_inputs()]
+
+    def paint(content: Tensor, style: Tensor, alpha: float = 1.0) -> Tensor:
+        feed = {"content": content.numpy(), "style": style.numpy(), "alpha": np.float32([alpha])}
+        return torch.from_numpy(session.run(None, {name: feed[name] for name in names})[0])
+
+    return paint
+
+
+def parity(ours: Paint, theirs: Paint) -> dict[str, str]:
+    """The largest difference of values in [0, 1], at each size."""
+    photo, style = (adain.load_picture(f"examples/{name}") for name in ("content/coffee.png", "style/ihc.png"))
+    found = {}
+    for batch, height, width in SIZES:
+        pair = photo[..., :height, :width].repeat(batch, 1, 1, 1), style[..., :180, :240]
+        apart = [(ours(*pair, alpha) - theirs(*pair, alpha)).abs().max().item() for alpha in (0, 0.5, 1)]
+        found[f"{batch} x {height} x {width}"] = f"{max(apart):.1e}"
+    return found
+
+
+@cache
+def pictures() -> tuple[Backbone, list]:
+    """The judging network, and for each folder its pictures with their features."""
+    network = metrics.judge()
+    with torch.inference_mode():
+        sides = [[images.load_picture(path, metrics.SIDE) for path in images.files(Path(one))] for one in FOLDERS]
+        return network, [[(picture, network(picture)) for picture in side] for side in sides]
+
+
+def quality(paint: Paint) -> dict[str, float]:
+    """Geometric means of S, C and G over the example pairs."""
+    network, sides = pictures()
+    with torch.inference_mode():
+        found = [
+            metrics.scores(network(paint(content, style)), of_content, of_style)
+            for (content, of_content), (style, of_style) in product(*sides)
+        ]
+    return {name: geometric_mean(row[name] for row in found) for name in found[0]}
+
+
+def seconds(ours: Paint, theirs: Paint, rounds: int) -> dict[str, float]:
+    found = {}
+    for side in TIMED:
+        pair = torch.rand(2, 1, 3, side, side).unbind()
+        times = both_times(lambda p=pair: ours(*p), lambda p=pair: theirs(*p), rounds, "cpu")
+        found |= dict(zip((f"{side} px", f"PyTorch, {side} px"), times, strict=True))
+    return found
+
+
+def main(rounds: int) -> None:
+    table, differences = [], []
+    for name, precision in MODELS:
+        ready, label = adain.prepare(name, "cpu", "fp32"), f"{name}, {precision}"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            export(path, name, precision=precision, calibration=FOLDERS if precision == "int8" else None)
+            size, pair = path.stat().st_size / 1e6, (under_onnxruntime(path), under_torch(ready))
+        judged = quality(pair[0]) if ready.styled else dict.fromkeys("SCG")
+        table.append({"model": label, "MB": f"{size:.1f}", **judged, **seconds(*pair, rounds)})
+        differences.append({"model": label, **parity(*pair)})
+        print(table[-1], differences[-1], flush=True)
+    print("", markdown(table), markdown(differences), sep="\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, {torch.get_num_threads()} threads")
+    main(options.rounds)
