@@ -158,8 +158,9 @@ def evaluate_videos(
         for label, amount, method in runs:
             start = time.perf_counter()
             pixels = [frame.pixels for frame in frames]
-            options: dict[str, Any] = {"steady": amount, "alpha": alpha}
-            painted = list(video.stylize_frames(pixels, path, method, **options)) if method else pixels
+            look = {"style": path, "style_size": metrics.SIDE} if method and method.styled else {}
+            options: dict[str, Any] = {"method": method, "steady": amount, "alpha": alpha, **look}
+            painted = list(video.stylize_frames(pixels, **options)) if method else pixels
             seconds = (time.perf_counter() - start) / len(frames) if method else None
             title = f"{label}, steady {amount:g}" if method else label
             figures.append({"method": title, "content": name, "style": path.name, **judge(painted), "seconds": seconds})
