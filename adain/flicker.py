@@ -20,6 +20,7 @@ from adain.backbones import Backbone
 from adain.grid import Tile, mean_row, thumbnail, write_figures, write_sheet
 
 JUDGED = 4  # every so many frames S and C are taken
+PACE = 24  # frames in which generated motion goes from one end to the other: 9 pixels a frame at most, at 256
 SHOWN = 6  # frames in a row of the sheet
 
 
@@ -45,7 +46,7 @@ def generate(
     for scene, length in (((photo, figure), half), ((figure, photo), count - half)):
         layers, before = [steady.to_array(one) for one in scene], None
         for step in range(length):
-            moment = step / max(length - 1, 1) - 0.5
+            moment = (step - (length - 1) / 2) / PACE
             views = _views(layers, (side, side * 3 // 2), moment)
             places = [steady.places_of(side, side * 3 // 2) @ view[:, :2].T + view[:, 2] for view in views]
             seen = [steady.sampled(*pair, cv2.INTER_CUBIC) for pair in zip(layers, places, strict=True)]
@@ -58,7 +59,7 @@ def generate(
 
 
 def _views(layers: Sequence[np.ndarray], sides: tuple[int, int], moment: float) -> list[np.ndarray]:
-    """From pixels of the frame to those of the photo and of the figure, (2, 3) each; `moment` from -0.5 to 0.5."""
+    """From pixels of the frame to those of the photo and of the figure, (2, 3) each; `moment` is 0 at half of the way."""
     (height, width), (photo, figure) = sides, [np.array(layer.shape[1::-1], float) for layer in layers]
     scale = 0.6 * min(photo / (width, height)) * (1 + 0.25 * moment)
     camera = _similarity(scale, 6 * moment, (width / 2, height / 2), photo * (0.5 + 0.16 * moment, 0.5 + 0.08 * moment))
@@ -91,7 +92,8 @@ def _way(before: Any, views: Sequence[np.ndarray], cover: np.ndarray) -> tuple[T
         places.append(((here @ new[:, :2].T + new[:, 2]) @ back[:, :2].T + back[:, 2]).astype(np.float32))
     there = np.where(cover[..., None] > 0.5, places[1], places[0])
     was = steady.sampled(old_cover, there)
-    same = ((cover == 1) & (was == 1)) | ((cover == 0) & (was == 0))  # a pixel at the edge is of both
+    least, most = np.minimum(cover, was), np.maximum(cover, was)
+    same = (least > 0.99) | (most < 0.01)  # a pixel at the edge is of both
     visible = same & (there >= 0).all(-1) & (there <= (width - 1, height - 1)).all(-1)
     return torch.from_numpy(there - here).permute(2, 0, 1)[None], torch.from_numpy(visible)[None, None]
 

@@ -116,8 +116,8 @@ def _grey(frame: Tensor) -> np.ndarray:
 
 def sampled(values: np.ndarray, places: np.ndarray, how: int = cv2.INTER_LINEAR) -> np.ndarray:
     """The values at those places, (H, W, C) or (H, W); beyond the border as at it."""
-    empty = np.empty(0, np.float32)  # `places` hold both columns and rows
-    return np.asarray(cv2.remap(values, places.astype(np.float32), empty, how, borderMode=cv2.BORDER_REPLICATE))
+    columns, rows = np.moveaxis(places.astype(np.float32), -1, 0).copy()
+    return np.asarray(cv2.remap(values, columns, rows, how, borderMode=cv2.BORDER_REPLICATE))
 
 
 def places_of(height: int, width: int) -> np.ndarray:
