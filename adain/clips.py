@@ -5,6 +5,7 @@ import mimetypes
 from collections.abc import Iterable
 from pathlib import Path
 
+MISSING = "videos need PyAV and OpenCV: pip install 'adain[video]'"
 H264 = "libx264", {"crf": "18"}
 WRITTEN: dict[str, tuple[str, dict[str, str]]] = {
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".mkv"), H264),
@@ -17,7 +18,7 @@ WRITTEN: dict[str, tuple[str, dict[str, str]]] = {
 def videos(content: Iterable[str], output: str | None = None) -> set[str]:
     """Those of the contents that are videos: by their names or, where these say nothing, by what is in them.
 
-    Pictures that move count if the output is a video.
+    Pictures that move count if the output is a video. ValueError if there are any, but not what it takes to read them.
     """
     asked = output is not None and (_kind(output) == "video" or Path(output).suffix.lower() in WRITTEN)
     found = set()
@@ -25,6 +26,8 @@ def videos(content: Iterable[str], output: str | None = None) -> set[str]:
         kind = _kind(name)
         if kind == "video" or (asked and kind == "image") or (not kind and _moves(name)):
             found.add(name)
+    if found and not _readable():
+        raise ValueError(MISSING)
     return found
 
 
@@ -46,8 +49,12 @@ def _kind(name: str) -> str:
     return (mimetypes.guess_type(name)[0] or "").partition("/")[0]
 
 
+def _readable() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("av", "cv2"))
+
+
 def _moves(name: str) -> bool:
-    if not Path(name).is_file() or not importlib.util.find_spec("av"):
+    if not Path(name).is_file() or not _readable():
         return False
     from adain.video import moves
 

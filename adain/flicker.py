@@ -59,7 +59,7 @@ def generate(
 
 
 def _views(layers: Sequence[np.ndarray], sides: tuple[int, int], moment: float) -> list[np.ndarray]:
-    """From pixels of the frame to those of the photo and of the figure, (2, 3) each; `moment` is 0 at half of the way."""
+    """From pixels of the frame to those of the photo and of the figure, (2, 3) each; `moment` is 0 half way."""
     (height, width), (photo, figure) = sides, [np.array(layer.shape[1::-1], float) for layer in layers]
     scale = 0.6 * min(photo / (width, height)) * (1 + 0.25 * moment)
     camera = _similarity(scale, 6 * moment, (width / 2, height / 2), photo * (0.5 + 0.16 * moment, 0.5 + 0.08 * moment))
@@ -149,7 +149,7 @@ def evaluate_videos(
         OSError: a file that cannot be read.
     """
     styles, sources = images.files(Path(style)), _sources(Path(content))
-    network, default = metrics.judge(), inspect.signature(video.stylize_frames).parameters["steady"].default
+    network, default = metrics.judge(), default_steadiness()
     ready = {name: inference.prepare(name, device) for name in methods}
     figures, sheet = [], list[list[Tile]]()
     for name, path in itertools.product(sources, styles):
@@ -173,6 +173,11 @@ def evaluate_videos(
     write_sheet(sheet, Path(output))
     write_figures(figures, table, Path(output))
     return table
+
+
+def default_steadiness() -> float:
+    """What videos are painted with unless it is said."""
+    return inspect.signature(video.stylize_frames).parameters["steady"].default
 
 
 def _sources(content: Path) -> dict[str, Callable[[int], Iterator[Frame]]]:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CUT = 0.5  # share of a picture found in the one before, below which a new scene begins
+CUT = 0.3  # share of a picture found in the one before, below which a new scene begins
 MISFIT = 0.1  # difference in brightness, of 1, at which a pixel is hardly the one it is taken for
 STRAY = 0.5  # pixels, squared, by which the way there and back may miss its start; more where the way is long
-LEAST = 32  # pixels a side that the search needs
+LEAST = 128  # pixels of the shorter side that the search needs
 LEVELS = 3  # octaves of detail that carrying over must not blur
 AROUND = 13  # pixels a side in which their contrast is kept
 MOST = 2.5  # by which it is raised or lowered
@@ -108,9 +108,10 @@ def _motion(search: Any, before: np.ndarray, now: np.ndarray, sides: Sequence[in
 
 
 def _grey(frame: Tensor) -> np.ndarray:
-    """Brightness at half the size, (h, w), uint8: motion is smooth, and what noise there is goes."""
+    """Brightness, (h, w), uint8, at half the size if that is enough: motion is smooth, and noise goes."""
     values = cv2.cvtColor((to_array(frame) * 255).round().astype(np.uint8), cv2.COLOR_RGB2GRAY)
-    height, width = (max(side // 2, min(side, LEAST)) for side in values.shape)
+    scale = min(1, max(0.5, LEAST / min(values.shape)))
+    height, width = (max(1, round(side * scale)) for side in values.shape)
     return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -17,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adain import images, inference, ops
-from adain.clips import WRITTEN, check_suffix
+from adain.clips import MISSING, WRITTEN, check_suffix
 from adain.methods import Method, StyleCode
 
 try:
@@ -26,7 +27,7 @@ try:
 
     from adain import steady as steadiness
 except ModuleNotFoundError as error:
-    raise ValueError("videos need PyAV and OpenCV: pip install 'adain[video]'") from error
+    raise ValueError(MISSING) from error
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -118,21 +119,25 @@ def stylize_frames(
         raise ValueError(f"{type(ready).__name__} takes minutes for a frame; paint videos with a method of one pass")
     masks = None if mask is None else [images.read(one) if isinstance(one, str | Path) else one for one in _list(mask)]
     options |= {"mask": masks, "color": "style" if color == "coral" else color}
-    average, codes, before = steadiness.Average(steady), None, None
-    moved = ahead(steadiness.motions(frames)) if steady else ((frame, None) for frame in frames)
-    for frame, motion in moved:
-        if motion is None:
-            average.forget()
-        if codes is None or (motion is None and color == "coral"):
-            codes = _codes(ready, _list(style), style_size, frame, color)
-        painted = inference.stylize(frame, codes, ready, measure=average if steady else ops.whole, **options)
-        average.rewind()
-        if motion is not None and before is not None:
-            carried = motion.carry(before, painted, steady)
-            # What no mask covers is the frame's own, and stays so.
-            painted = carried if masks is None else torch.where((painted == frame).all(1)[:, None], painted, carried)
-        yield painted
-        before = painted
+
+    def painted() -> Iterator[Tensor]:
+        average, codes, before = steadiness.Average(steady), None, None
+        still = ((frame, None) for frame in frames)
+        for frame, motion in ahead(steadiness.motions(frames)) if steady else still:
+            if motion is None:
+                average.forget()
+            if codes is None or (motion is None and color == "coral"):
+                codes = _codes(ready, _list(style), style_size, frame, color)
+            result = inference.stylize(frame, codes, ready, measure=average if steady else ops.whole, **options)
+            average.rewind()
+            if motion is not None and before is not None:
+                carried = motion.carry(before, result, steady)
+                # What no mask covers is the frame's own, and stays so.
+                result = carried if masks is None else torch.where((result == frame).all(1)[:, None], result, carried)
+            yield result
+            before = result
+
+    return painted()
 
 
 def stylize_video(
@@ -218,9 +223,8 @@ def _codes(
     if not method.styled:
         return styles or None
     side = min(min(frame.shape[2:]), inference.LARGEST_STYLE) if size == "content" else size
-    if color == "coral":
-        styles = [ops.match_colors(images.load_picture(style), frame) for style in styles]
-    return [inference.encode_style(method, style, side) for style in styles]
+    change = partial(ops.match_colors, target=inference._sample(frame)) if color == "coral" else None
+    return [inference._mixed(method, [style], side, change=change) for style in styles]
 
 
 class _Clip:
