@@ -182,10 +182,12 @@ def stylize_video(
                 waiting.append(frame._replace(pixels=torch.empty(0)))
                 yield frame.pixels
 
-        painted = ahead(stylize_frames(ahead(pixels()), style, method, **options))
-        bar = tqdm(painted, path.name, clip.stream.frames or None, unit=" frames", disable=quiet)
-        with closing(painted):
-            _write(path, clip, (waiting.popleft()._replace(pixels=picture) for picture in bar))
+        # Both are closed before the file is, so that no thread still reads it.
+        with closing(ahead(pixels())) as read:
+            painted = ahead(stylize_frames(read, style, method, **options))
+            bar = tqdm(painted, path.name, clip.stream.frames or None, unit=" frames", disable=quiet)
+            with closing(painted):
+                _write(path, clip, (waiting.popleft()._replace(pixels=picture) for picture in bar))
 
 
 def moves(path: str | Path) -> bool:

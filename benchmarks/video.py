@@ -1,4 +1,4 @@
-"""Videos painted steadily beside frame by frame, in turns: `python -m benchmarks.video [CONTENT STYLE]`.
+"""Videos painted steadily beside frame by frame, in turns: `python -m benchmarks.video [CONTENT STYLE]`, both folders.
 
 Reading, painting and writing are all in it. The clips are generated from the photos of CONTENT, a folder, and
 written as H.264 first; each figure is a median over `ROUNDS`. Then flicker, as `adain evaluate --flicker` tells it.
