@@ -20,7 +20,7 @@ from adain.grid import markdown
 from adain.video import stylize_video
 
 ROUNDS = 3
-FRAMES = {256: 48, 512: 24}
+FRAMES = {256: 32, 512: 12}
 METHODS = ("adain-lite", "adain")
 
 
