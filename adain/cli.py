@@ -3,7 +3,7 @@
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from docstring_parser import parse
 from jsonargparse import ArgumentError, ArgumentParser
+
+from adain import clips
 
 if TYPE_CHECKING:
     from adain.grid import Case
@@ -47,6 +49,7 @@ def stylize(
     truncated: bool = False,
     pairs: str | None = None,
     workers: int = 2,
+    steady: float | None = None,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     log: str | None = None,
@@ -55,14 +58,15 @@ def stylize(
     quiet: bool = False,
     settings: Settings | None = None,
 ) -> int:
-    """Paint pictures in the style of another.
+    """Paint pictures, or videos, in the style of another picture.
 
     Args:
-        content: the pictures to paint; - for standard input; or a folder, see pairs.
+        content: the pictures or videos to paint; - for standard input; or a folder of pictures, see pairs.
         style: the picture whose style they take, or a file that encode-style wrote; several are mixed; none for
             johnson.
         output: the file to write, - for standard output, or a folder if the name has no suffix; by default
-            CONTENT__STYLE.png beside each content.
+            CONTENT__STYLE.png beside each content. A video is written as .mp4, .m4v, .mov, .mkv, .webm or .gif, by
+            default as it was, or as .mp4.
         method: the kind of network, with its embedded weights; or gatys, whose own settings --method gatys --help
             tells.
         checkpoint: a file of weights to use instead of the method's embedded ones.
@@ -85,6 +89,8 @@ def stylize(
             its name and the seed; a CSV file has columns content, style and, if wanted, alpha. By default all. What is
             there from an earlier run is not painted again.
         workers: processes that read the pictures of a folder.
+        steady: of a video, how much is carried over from frame to frame along the motion, 0 to 1, by default 0.8; 0
+            paints each frame on its own, and flickers.
         device: auto, cpu, cuda, mps, or any other that torch knows.
         precision: of the network's arithmetic; auto is bf16 where it is fast and within 1/255, else fp32.
         log: folder for what an optimisation (gatys) records: losses as CSV, curves and events, snapshots.
@@ -100,7 +106,7 @@ def stylize(
     look = _given(style_size=style_size, color=color, photorealistic=photorealistic, tile=tile, max_memory=max_memory)
     parts = _given(style_weight=style_weight, mask=mask, feather=feather or None)
     if len(content) == 1 and Path(content[0]).is_dir():
-        wrong = [*parts, *_given(log=log, snapshot_every=snapshot_every or None)]
+        wrong = [*parts, *_given(log=log, snapshot_every=snapshot_every or None, steady=steady)]
         if wrong or len(style or [""]) > 1 or len(alpha or [1]) > 1:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong) or "one style and alpha for each"
             raise ValueError(f"a folder of contents takes no {names}, but a folder of styles, or --pairs FILE.csv")
@@ -114,7 +120,10 @@ def stylize(
         return _report([f"{path}: {reason}" for path, reason in paint_folder(*folders, **flags)])
     if pairs:
         raise ValueError("--pairs is for a folder as the content and another as the style")
-    jobs = plan_outputs(content, style or [], output, Path(checkpoint or method).stem, mask or [])
+    moving = clips.videos(content, output)
+    if steady is not None and not moving:
+        raise ValueError("--steady is for videos; name one as --content, or leave it out")
+    jobs = plan_outputs(content, style or [], output, Path(checkpoint or method).stem, mask or [], moving)
     import torch
 
     from adain import images, inference
@@ -142,12 +151,17 @@ def stylize(
             if watch:
                 watch.name = source.stem
             try:
-                photo = images.load(source, size, **reading)
+                if str(source) in moving:
+                    from adain.video import stylize_video
+
+                    flags = options | reading | _given(steady=steady, size=size)
+                    stylize_video(source, given, target, ready, quiet=quiet, **flags)
+                else:
+                    painted = inference.stylize(images.load(source, size, **reading), given, ready, **options)
+                    images.save(painted.pixels, target, like=painted)
             except OSError as error:
                 failures.append(error)
                 continue
-            painted = inference.stylize(photo, given, ready, **options)
-            images.save(painted.pixels, target, like=painted)
             if not quiet and str(target) != STANDARD:
                 print(target)
     if len(failures) == len(jobs):
@@ -234,6 +248,7 @@ def evaluate(
     device: str = "auto",
     perceptual: bool = False,
     tensorboard: bool = False,
+    flicker: bool = False,
     settings: Settings | None = None,
 ) -> int:
     """Judge methods on every pair of two folders: how much style (S, G), how much content (C, SSIM), how long.
@@ -248,12 +263,21 @@ def evaluate(
         device: as of stylize.
         perceptual: LPIPS, FID and ArtFID too; downloads their networks once.
         tensorboard: the means and the sheet as events in the output folder too.
+        flicker: judge videos, painted frame by frame and steadily: those in content, and from its pictures generated
+            ones, whose motion is known.
         settings: of methods without weights.
     """
     from adain.grid import Case, evaluate, markdown
     from adain.metrics import SIDE
 
     own = settings or {}
+    if flicker:
+        if perceptual or tensorboard or own:
+            raise ValueError("--flicker goes with neither --perceptual nor --tensorboard, nor with a method's settings")
+        from adain.flicker import evaluate_videos
+
+        print(markdown(evaluate_videos(method or ["adain"], content, style, output, alpha, device)), end="")
+        return 0
     cases = [Case(name, name, own.get(name, {}), alpha, SIDE, SIDE) for name in method or ["adain"]]
     print(markdown(evaluate(cases, content, style, output, device, perceptual, tensorboard)), end="")
     return 0
@@ -393,9 +417,16 @@ COMMANDS: dict[str, Callable[..., int]] = {
 
 
 def plan_outputs(
-    content: list[str], style: list[str], output: str | None, method: str = "", mask: Sequence[str] = ()
+    content: list[str],
+    style: list[str],
+    output: str | None,
+    method: str = "",
+    mask: Sequence[str] = (),
+    moving: Container[str] = (),
 ) -> dict[Path, Path]:
     """Where each content's result goes, checked before any work is done; the method names it where no style does.
+
+    Those of `content` that are in `moving` are videos.
 
     Raises:
         ValueError: an output that would replace an input or another output, or a suffix that cannot be written.
@@ -405,15 +436,17 @@ def plan_outputs(
     for path in (*contents, *styles, *masks):
         if not path.exists() and str(path) != STANDARD:
             raise FileNotFoundError(f"{path}: no such file")
-    names = [f"{path.stem}__{'+'.join(one.stem for one in styles) or method}.png" for path in contents]
+    made = "+".join(one.stem for one in styles) or method
+    names = [f"{path.stem}__{made}{clips.suffix(path) if str(path) in moving else '.png'}" for path in contents]
     if output == STANDARD or (output is None and contents == [Path(STANDARD)]):
         targets = [Path(STANDARD)] * len(contents)
     elif output is None:
         targets = [path.with_name(name) for path, name in zip(contents, names, strict=True)]
     elif Path(output).suffix and not Path(output).is_dir():
-        from adain.images import check_suffix
+        from adain import images
 
-        targets = [check_suffix(output)] * len(contents)
+        check = clips.check_suffix if any(name in moving for name in content) else images.check_suffix
+        targets = [check(output)] * len(contents)
     else:
         targets = [Path(output) / name for name in names]
     if len(set(targets)) < len(targets):

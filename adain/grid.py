@@ -110,7 +110,8 @@ def _optimises(case: Case) -> bool:
     return case.method in METHODS and METHODS[case.method].iterative
 
 
-def _thumbnail(picture: Image.Image) -> Image.Image:
+def thumbnail(picture: Image.Image) -> Image.Image:
+    """A small copy, for a sheet."""
     small = picture.copy()
     small.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
     return small
@@ -146,13 +147,13 @@ def write_grid(case: Case, content: str | Path, style: str | Path, output: str |
     """
     contents, styles = images.files(Path(content)), images.files(Path(style))
     names = result_names(contents, styles)
-    rows: list[list[Tile]] = [[None, *((_thumbnail(images.read(path)), "") for path in styles)]]
+    rows: list[list[Tile]] = [[None, *((thumbnail(images.read(path)), "") for path in styles)]]
     for cell in paint([case], contents, styles):
         images.save(cell.picture, Path(output) / names[cell.content, cell.style])
         if cell.style == styles[0]:
-            rows.append([(_thumbnail(images.read(cell.content)), "")])
-        rows[-1].append((_thumbnail(images.to_image(cell.picture)), ""))
-    return _write_sheet(rows, Path(output))
+            rows.append([(thumbnail(images.read(cell.content)), "")])
+        rows[-1].append((thumbnail(images.to_image(cell.picture)), ""))
+    return write_sheet(rows, Path(output))
 
 
 def evaluate(
@@ -207,12 +208,12 @@ def evaluate(
     for cell in paint(cases, contents, styles, device):
         figures.append(judged(cell))
         key = cell.case.label, cell.content, cell.style
-        results[key] = _thumbnail(images.to_image(cell.picture)), cell.case.label
+        results[key] = thumbnail(images.to_image(cell.picture)), cell.case.label
         if cell.losses:
             losses[cell.case.label].append(cell.losses)
     table = []
     for case in (unchanged, *cases):
-        row = _mean([figure for figure in figures if figure["method"] == case.label])
+        row = mean_row([figure for figure in figures if figure["method"] == case.label])
         if judges:
             row["FID"] = judges.fid(case.label)
             row["ArtFID"] = (1 + row["LPIPS"]) * (1 + row["FID"])
@@ -221,12 +222,12 @@ def evaluate(
         table.append(row)
     rows, across = list[list[Tile]](), columns or len(cases)
     for c, s in ((c, s) for c in contents for s in styles):
-        inputs: list[Tile] = [(_thumbnail(images.to_image(pictures[path])), path.stem) for path in (c, s)]
+        inputs: list[Tile] = [(thumbnail(images.to_image(pictures[path])), path.stem) for path in (c, s)]
         painted = [results[case.label, c, s] for case in cases]
         for i in range(0, len(cases), across):
             rows.append([*(inputs if not i else (None, None)), *painted[i : i + across]])
-    _write_sheet(rows, Path(output))
-    _write_figures(figures, table, Path(output))
+    write_sheet(rows, Path(output))
+    write_figures(figures, table, Path(output))
     if losses:
         write_losses(losses, Path(output))
     if tensorboard:
@@ -278,7 +279,8 @@ def _check(cases: Sequence[Case], output: Path, device: str) -> None:
             inference.prepare(case.method, device, case.precision, **case.settings)
 
 
-def _mean(figures: list[dict[str, Any]]) -> dict[str, Any]:
+def mean_row(figures: list[dict[str, Any]]) -> dict[str, Any]:
+    """One method's figures of all pairs in one: geometric means of S, C and G, the median of seconds, other means."""
     row: dict[str, Any] = {"method": figures[0]["method"], "pairs": len(figures)}
     for name in (name for name in figures[0] if name not in ("method", "content", "style")):
         values = [figure[name] for figure in figures]
@@ -324,13 +326,15 @@ def _format(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
 
-def _write_sheet(rows: Sequence[Sequence[Tile]], output: Path) -> Path:
+def write_sheet(rows: Sequence[Sequence[Tile]], output: Path) -> Path:
+    """As sheet.png into the folder; returns its path."""
     with images.replacing(output / "sheet.png") as temporary:
         contact_sheet(rows).save(temporary)
     return output / "sheet.png"
 
 
-def _write_figures(figures: list[dict[str, Any]], table: list[dict[str, Any]], output: Path) -> None:
+def write_figures(figures: list[dict[str, Any]], table: list[dict[str, Any]], output: Path) -> None:
+    """Figures of each pair and the table of their means into the folder: figures.json, figures.csv and table.md."""
     with images.replacing(output / "figures.json") as temporary:
         temporary.write_text(json.dumps({"pairs": figures, "means": table}, indent=1))
     with images.replacing(output / "table.md") as temporary:

@@ -111,6 +111,7 @@ def stylize(
     max_memory: float | None = None,
     device: str = "auto",
     precision: Precision = "auto",
+    measure: ops.Measure = ops.whole,
     **settings: Any,
 ) -> Tensor | Photo:
     """Paint `content` in `style`: (B, 3, H, W), RGB in [0, 1], float32, of exactly the content's size.
@@ -136,6 +137,7 @@ def stylize(
             CPU 1 GiB. Tiles take more time than the whole at once.
         device: as `prepare` takes it.
         precision: as `prepare` takes it.
+        measure: what takes the content's statistics; another than the default sees them on their way.
         settings: as `prepare` takes them.
 
     Raises:
@@ -174,7 +176,7 @@ def stylize(
         return ops.guided_filter(painted, original, radius) if radius else painted
 
     change = finish if radius or color == "keep-luminance" else None
-    paint = partial(tiling.paint, ready, pixels, brushes, finish=change, reach=2 * radius)
+    paint = partial(tiling.paint, ready, pixels, brushes, finish=change, reach=2 * radius, measure=measure)
     tiles = all(ready.tiles(brush.alpha) for brush in brushes)
     if tiles and tile is None:
         tile = _tile(ready, pixels, max_memory, 2 * radius)

@@ -71,6 +71,24 @@ def scores(stylized: Features, content: Features, style: Features) -> dict[str, 
     return {name: ratio.item() for name, ratio in ratios.items()}
 
 
+def warping_error(previous: Tensor, current: Tensor, flow: Tensor, visible: Tensor) -> float:
+    """Mean squared difference of a frame from the one before, brought along the motion (Lai et al., ECCV 2018).
+
+    `previous` and `current` (1, 3, H, W) in [0, 1]; `flow` (1, 2, H, W), by how many columns and rows each pixel of
+    `current` lay elsewhere in `previous`; `visible` (1, 1, H, W), bool, where it was to be seen there. ValueError if
+    that is nowhere. The previous frame is sampled bilinearly.
+    """
+    if not visible.any():
+        raise ValueError("nothing of the frame is in the one before; there is no warping error at a scene cut")
+    height, width = current.shape[2:]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    places = torch.stack([columns, rows])[None] + flow
+    span = torch.tensor([width - 1, height - 1]).clamp(min=1).view(1, 2, 1, 1)
+    grid = (2 * places / span - 1).permute(0, 2, 3, 1).to(previous)
+    warped = F.grid_sample(previous, grid, padding_mode="border", align_corners=True)
+    return (current - warped).square().mean(1, keepdim=True)[visible].mean().item()
+
+
 class Perceptual:
     """LPIPS, FID and ArtFID by torchmetrics, of any number of methods side by side.
 

@@ -55,6 +55,7 @@ def paint(
     tile: int | None = None,
     finish: Finish | None = None,
     reach: int = 0,
+    measure: ops.Measure = ops.whole,
 ) -> Tensor:
     """The picture painted with every brush where its mask says, and left as it is elsewhere.
 
@@ -68,6 +69,7 @@ def paint(
         tile: pixels a side that are painted at a time, rounded up to a multiple of `GRID`; None for the whole at once.
         finish: what is done to the painted colours.
         reach: how many pixels around a pixel `finish` looks at.
+        measure: what takes the statistics, also of those that were gathered.
 
     Raises:
         ValueError: tiles for a method that must see the whole.
@@ -79,10 +81,10 @@ def paint(
     tiles = list(_tiles(height, width, tile, (method.reach or 0) + reach, max(GRID, method.stride)))
     result = torch.empty_like(pixels)  # outside of inference mode, so that it can be worked on
     with torch.inference_mode():
-        known = [_gather(method, pixels, tiles, brush) if tile else None for brush in brushes]
+        known = [_gather(method, pixels, tiles, brush, measure) if tile else None for brush in brushes]
         for one in tiles:
             content = _seen(pixels, one, method)
-            measures = [ops.whole if found is None else _replay(found, one) for found in known]
+            measures = [measure if found is None else _replay(found, one) for found in known]
             painted, covered = _painted(method, content, one, brushes, measures)
             if finish:
                 painted = finish(painted, content)
@@ -147,7 +149,9 @@ class _Measured(Exception):  # noqa: N818 - no error
         self.statistic, self.features = statistic, features
 
 
-def _gather(method: Method, pixels: Tensor, tiles: Sequence[Tile], brush: Brush) -> list[Statistic]:
+def _gather(
+    method: Method, pixels: Tensor, tiles: Sequence[Tile], brush: Brush, measure: ops.Measure
+) -> list[Statistic]:
     """What `method` will measure of the whole picture, in its order."""
     known: list[Statistic] = []
     while True:
@@ -160,7 +164,7 @@ def _gather(method: Method, pixels: Tensor, tiles: Sequence[Tile], brush: Brush)
                 moments.add(found.statistic, found.features)
             else:
                 return known
-        known.append(moments.whole())
+        known.append(measure(moments.whole, pixels))
 
 
 def _replay(known: Sequence[Statistic], tile: Tile) -> ops.Measure:
@@ -196,7 +200,7 @@ class Moments:
         self.second = (self.second * self.count + second * count) / total + product * (self.count * count / total**2)
         self.count = total
 
-    def whole(self) -> Statistic:
+    def whole(self, _: Tensor | None = None) -> Statistic:
         """What `statistic` would give for all of them."""
         spread = self.second if self.statistic is ops.covariance else (self.second + ops.EPS).sqrt()
         return self.mean.to(self.like), spread.to(self.like)

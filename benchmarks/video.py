@@ -1,0 +1,68 @@
+"""Videos painted steadily beside frame by frame, in turns: `python -m benchmarks.video [CONTENT STYLE]`, both folders.
+
+Reading, painting and writing are all in it. The clips are generated from the photos of CONTENT, a folder, and
+written as H.264 first; each figure is a median over `ROUNDS`. Then flicker, as `adain evaluate --flicker` tells it.
+"""
+
+import sys
+import time
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import av
+import numpy as np
+
+from adain import flicker, images, inference
+from adain.grid import markdown
+from adain.video import stylize_video
+
+ROUNDS = 3
+FRAMES = {256: 32, 512: 12}
+METHODS = ("adain-lite", "adain")
+
+
+def write(path: Path, photos: list[Path], side: int) -> Path:
+    photo, figure = (images.load_picture(one) for one in photos[:2])
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", Fraction(25), {"crf": "18"}, width=side * 3 // 2, height=side)
+        for frame in islice(flicker.generate(photo, figure, FRAMES[side], side), FRAMES[side]):
+            values = np.asarray(images.to_image(frame.pixels))
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(values, "rgb24")))
+        output.mux(stream.encode())
+    return path
+
+
+def seconds(clip: Path, style: dict, method, steady: float) -> float:
+    start = time.perf_counter()
+    stylize_video(clip, style, clip.with_name("out.mp4"), method, steady=steady)
+    return time.perf_counter() - start
+
+
+def main(content: str = "examples/content", style: str = "examples/style") -> None:
+    photos, painting = images.files(Path(content)), images.files(Path(style))[-1]
+    steady = flicker.default_steadiness()
+    rows = []
+    with TemporaryDirectory() as folder:
+        for side, frames in FRAMES.items():
+            clip = write(Path(folder) / "clip.mp4", photos, side)
+            for name in METHODS:
+                method = inference.prepare(name)
+                code = inference.encode_style(method, painting)
+                seconds(clip, code, method, steady)  # to warm up
+                runs = [(seconds(clip, code, method, 0), seconds(clip, code, method, steady)) for _ in range(ROUNDS)]
+                alone, steadied = (frames / median(times) for times in zip(*runs, strict=True))
+                ratio = median(a / b for a, b in runs)
+                labels = f"{name}, {side} px", alone, steadied, ratio
+                columns = "method", "frame by frame, frames/s", f"steady {steady:g}, frames/s", "ratio"
+                rows.append(dict(zip(columns, labels, strict=True)))
+                print(labels, flush=True)
+        print(markdown(rows))
+        names = ("adain", "adain-lite", "adaconv")
+        print(markdown(flicker.evaluate_videos(names, content, style, Path(folder) / "judged")))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

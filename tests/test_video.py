@@ -1,0 +1,469 @@
+import inspect
+import subprocess
+import sys
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from av.video.reformatter import Colorspace
+from PIL import Image
+
+from adain import cli, clips, flicker, images, inference, metrics, ops, steady, video
+from tests.conftest import ROOT
+
+RATE = Fraction(30000, 1001)
+
+
+@pytest.fixture(scope="module")
+def lite():
+    return inference.prepare("adain-lite", "cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def painting():
+    return images.load_picture(ROOT / "examples" / "style" / "starry_night.jpg", 64)
+
+
+@pytest.fixture(scope="module")
+def moving():
+    photo, figure = (
+        images.load_picture(ROOT / "examples" / "content" / name) for name in ("chelsea.png", "rocket.jpg")
+    )
+    return list(flicker.generate(photo, figure, 12, 96))
+
+
+def write(path, frames, *, rate=RATE, codec="libx264", pts=None, sound=None, turn=None, pixels="yuv444p", **more):
+    """A clip of pictures (H, W, 3), uint8; with a second of sound, if its codec is given."""
+    with av.open(str(path), "w") as output:
+        height, width = frames[0].shape[:2]
+        base = more.pop("time_base", 1 / rate)
+        stream = output.add_stream(codec, rate, width=width, height=height, pix_fmt=pixels, time_base=base, **more)
+        if codec == "libx264":
+            stream.codec_context.options = {"crf": "5"}
+        if turn is not None:
+            stream.set_display_rotation(*turn)
+        if sound:
+            voice = output.add_stream(sound, 48000, layout="mono")
+        for i, values in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), "rgb24")
+            frame = frame.reformat(format=pixels, dst_colorspace=Colorspace.ITU601)
+            frame.pts, frame.time_base = (pts[i] if pts else i), base
+            output.mux(stream.encode(frame))
+        if sound:
+            wave = np.sin(np.arange(48000) / 20).astype(np.float32)
+            for i in range(0, 48000 - 1024, 1024):
+                part = av.AudioFrame.from_ndarray(wave[None, i : i + 1024], "fltp", "mono")
+                part.sample_rate, part.pts, part.time_base = 48000, i, Fraction(1, 48000)
+                output.mux(voice.encode(part))
+            output.mux(voice.encode())
+        output.mux(stream.encode())
+    return path
+
+
+def noise(count=4, height=32, width=48):
+    """Smooth coloured pictures, each unlike the others."""
+    random = np.random.default_rng(0)
+    small = random.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    return [cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR) for one in small]
+
+
+def packets(path, kind):
+    with av.open(str(path)) as file:
+        found = [packet for packet in file.demux(**{kind: 0}) if packet.size]
+        return [(bytes(packet), packet.pts * packet.time_base) for packet in found]
+
+
+def times(path):
+    with av.open(str(path)) as file:
+        return [frame.pts * frame.time_base for frame in file.decode(video=0)]
+
+
+def paint(clip, output, lite, painting, **options):
+    video.stylize_video(clip, painting, output, lite, **options)
+    return output
+
+
+def leftovers(folder):
+    return [path.name for path in folder.iterdir() if path.name.startswith(".adain")]
+
+
+# What the figures are.
+
+
+def test_the_warping_error_of_a_shift_along_it_is_zero_and_otherwise_as_by_hand():
+    before = torch.rand(1, 3, 8, 10)
+    now = before.roll((1, 2), (2, 3))
+    flow = torch.tensor([-2.0, -1.0]).view(1, 2, 1, 1).expand(1, 2, 8, 10)
+    visible = torch.zeros(1, 1, 8, 10, dtype=torch.bool)
+    visible[..., 1:, 2:] = True
+    assert metrics.warping_error(before, now, flow, visible) < 1e-10
+    still = torch.zeros_like(flow)
+    wanted = (now - before).square()[..., 1:, 2:].mean().item()
+    assert metrics.warping_error(before, now, still, visible) == pytest.approx(wanted, rel=1e-5)
+    with pytest.raises(ValueError, match="scene cut"):
+        metrics.warping_error(before, now, flow, visible & False)
+
+
+def test_generated_frames_follow_the_motion_that_they_tell(moving):
+    errors, unmoved = [], []
+    for before, now in pairwise(moving):
+        if now.flow is not None:
+            errors.append(metrics.warping_error(before.pixels, now.pixels, now.flow, now.visible))
+            unmoved.append(metrics.warping_error(before.pixels, now.pixels, 0 * now.flow, now.visible))
+            assert 0.8 < now.visible.float().mean() < 1
+    assert len(errors) == 10, "a cut and a start"
+    assert max(errors) < 0.003, "no more than noise and resampling"
+    assert np.mean(errors) < np.mean(unmoved) / 5
+
+
+# Steadiness.
+
+
+def test_sampling_at_shifted_places_is_a_shift():
+    values = np.random.default_rng(0).random((12, 16, 3)).astype(np.float32)
+    for channels in (values, values[..., 0], values[..., :2]):  # OpenCV has a way for each
+        for how in (cv2.INTER_LINEAR, cv2.INTER_CUBIC):
+            shifted = steady.sampled(channels, steady.places_of(12, 16) + np.float32([2, 1]), how)
+            np.testing.assert_allclose(shifted[:-1, :-2], channels[1:, 2:], atol=1e-6)
+
+
+def test_the_motion_found_is_the_known_one_where_it_is_trusted(moving):
+    found = list(steady.motions(frame.pixels for frame in moving))
+    assert [i for i, (_, motion) in enumerate(found) if motion is None] == [0, 6], "the start and the cut"
+    seen, hidden = [], []
+    for frame, (_, motion) in zip(moving, found, strict=True):
+        if motion is not None:
+            flow = torch.from_numpy(motion.places - steady.places_of(96, 144)).permute(2, 0, 1)[None]
+            trust = torch.from_numpy(motion.trust)[None, None]
+            sure = (trust > 0.5) & frame.visible
+            assert (flow - frame.flow).norm(dim=1)[sure[0]].median() < 1
+            seen.append(trust[frame.visible].mean())
+            hidden.append(trust[~frame.visible].mean())
+    assert np.mean(seen) > np.mean(hidden) + 0.2
+
+
+def test_nothing_is_carried_where_nothing_is_trusted_and_all_of_it_where_all_is():
+    before, painted = torch.rand(2, 1, 3, 32, 48)
+    places = steady.places_of(32, 48)
+    distrusted = steady.Motion(places, np.zeros((32, 48), np.float32))
+    torch.testing.assert_close(distrusted.carry(before, painted, 1), painted, atol=1e-5, rtol=0)
+    trusted = steady.Motion(places, np.ones((32, 48), np.float32))
+    torch.testing.assert_close(trusted.carry(painted, painted, 0.7), painted, atol=1e-5, rtol=0)
+    assert torch.corrcoef(torch.stack([trusted.carry(before, painted, 1), before]).flatten(1))[0, 1] > 0.9
+
+
+def test_carrying_over_keeps_the_contrast():
+    random = torch.Generator().manual_seed(0)
+    before, painted = torch.rand((2, 1, 3, 64, 64), generator=random)
+    mixed = steady.Motion(steady.places_of(64, 64), np.ones((64, 64), np.float32)).carry(before, painted, 0.5)
+    assert (0.5 * (before + painted)).std() < 0.75 * painted.std()
+    assert mixed.std() == pytest.approx(painted.std().item(), rel=0.1)
+
+
+def test_statistics_are_averaged_by_their_turn_and_forgotten():
+    average = steady.Average(0.75)
+    ask = [lambda _, i=i: (torch.tensor(float(i)),) for i in range(9)]
+    assert [average(ask[i], torch.empty(0))[0].item() for i in (4, 8)] == [4, 8]
+    average.rewind()
+    assert [average(ask[i], torch.empty(0))[0].item() for i in (0, 0)] == [3, 6]
+    average.forget()
+    assert average(ask[1], torch.empty(0))[0].item() == 1
+
+
+def test_tiles_and_the_whole_have_the_same_averages(lite, painting):
+    frames = [torch.rand(1, 3, 64, 96) for _ in range(2)]
+    code = inference.encode_style(lite, painting)
+    results = []
+    for tile in (None, 32):
+        average = steady.Average(0.5)
+        for frame in frames:
+            painted = inference.stylize(frame, code, lite, tile=tile, measure=average)
+            average.rewind()
+        results.append(painted)
+    torch.testing.assert_close(*results, atol=2e-3, rtol=0)
+    assert (results[0] - inference.stylize(frames[1], code, lite)).abs().max() > 0.01, "or nothing was averaged"
+
+
+def test_at_zero_each_frame_is_painted_on_its_own(lite, painting, moving):
+    frames = [frame.pixels for frame in moving[:3]]
+    painted = list(video.stylize_frames(frames, painting, lite, steady=0, alpha=0.7))
+    for frame, result in zip(frames, painted, strict=True):
+        assert torch.equal(result, inference.stylize(frame, painting, lite, alpha=0.7))
+
+
+def test_a_scene_begins_as_if_nothing_had_been_before(lite, painting, moving):
+    frames = [frame.pixels for frame in moving]
+    painted = list(video.stylize_frames(frames, painting, lite))
+    alone = list(video.stylize_frames(frames[6:], painting, lite))
+    for a, b in zip(painted[6:], alone, strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(painted[1], inference.stylize(frames[1], painting, lite))
+
+
+def test_flicker_is_at_most_half_of_frame_by_frame_at_about_the_same_style(lite, painting, moving):
+    frames = [frame.pixels for frame in moving]
+    network = metrics.judge()
+    style = network(painting)
+    found = {}
+    for amount in (0, flicker.default_steadiness()):
+        painted = list(video.stylize_frames(frames, painting, lite, steady=amount))
+        apart = [metrics.style_distance(network(painted[i]), style).item() for i in (5, 11)]
+        found[amount] = flicker.flicker(painted, moving), np.mean(apart)
+    (alone, style_alone), (steadied, style_steadied) = found.values()
+    assert steadied < alone / 2
+    assert style_steadied < 1.25 * style_alone
+
+
+def test_what_no_mask_covers_stays_as_it_is(lite, painting, moving):
+    frames = [frame.pixels for frame in moving[:4]]
+    mask = torch.zeros(1, 1, 96, 144)
+    mask[..., :72] = 1
+    painted = list(video.stylize_frames(frames, [painting], lite, mask=[mask]))
+    for frame, result in zip(frames, painted, strict=True):
+        assert torch.equal(result[..., 72:], frame[..., 72:])
+        assert not torch.equal(result[..., :72], frame[..., :72])
+
+
+def test_masks_colours_and_mixtures_are_as_for_pictures(lite, painting, moving):
+    frames = [moving[0].pixels]
+    other = painting.flip(1)
+    mask = torch.zeros(1, 1, 96, 144)
+    mask[..., :72] = 1
+    for options in (
+        {"color": "coral"},
+        {"color": "keep-luminance", "style_size": "content"},
+        {"style": [painting, other], "style_weight": [1, 3]},
+        {"style": [painting, other], "mask": [mask, 1 - mask], "alpha": [1, 0.5], "feather": 2},
+    ):
+        flags = {"style": painting, **options}
+        painted = next(iter(video.stylize_frames(frames, method=lite, **flags)))
+        torch.testing.assert_close(painted, inference.stylize(frames[0], method=lite, **flags), atol=1e-4, rtol=0)
+
+
+# Reading and writing.
+
+
+def test_rate_times_and_sound_are_kept(tmp_path, lite, painting):
+    clip = write(tmp_path / "clip.mp4", noise(5), sound="aac")
+    output = paint(clip, tmp_path / "out.mp4", lite, painting)
+    with av.open(str(clip)) as a, av.open(str(output)) as b:
+        streams = a.streams.video[0], b.streams.video[0]
+        assert [stream.average_rate for stream in streams] == [RATE, RATE]
+        assert b.streams.video[0].duration * b.streams.video[0].time_base == 5 / RATE
+        assert (b.streams.video[0].width, b.streams.video[0].height) == (48, 32)
+    assert times(output) == times(clip) == [i / RATE for i in range(5)]
+    assert packets(output, "audio") == packets(clip, "audio")
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mov", ".mp4"])
+def test_varying_frame_times_are_kept(tmp_path, lite, painting, suffix):
+    pts = [0, 40, 50, 200]
+    clip = write(tmp_path / f"clip{suffix}", noise(4), pts=pts, time_base=Fraction(1, 1000), rate=Fraction(25))
+    output = paint(clip, tmp_path / f"out{suffix}", lite, painting)
+    assert times(output) == [Fraction(time, 1000) for time in pts]
+
+
+@pytest.mark.parametrize("turn", [(90,), (-90,), (180,), (0, True), (90, True), (180, True)], ids=str)
+def test_turned_and_mirrored_videos_come_upright(tmp_path, turn):
+    values = noise(1)[0]
+    clip = write(tmp_path / "clip.mp4", [values], turn=turn)
+    degrees, mirror = turn[0], len(turn) > 1
+    upright = np.rot90(values, degrees // 90)
+    upright = upright[:, ::-1] if mirror else upright
+    frame = next(iter(video.frames(clip)))
+    np.testing.assert_allclose(frame[0].permute(1, 2, 0), upright / 255, atol=0.1)
+
+
+def test_a_single_pixel_is_painted_too(tmp_path, lite, painting):
+    clip = write(tmp_path / "clip.mkv", noise(2, 1, 1), codec="ffv1")
+    output = paint(clip, tmp_path / "out.mp4", lite, painting)
+    assert [frame.shape for frame in video.frames(output)] == [(1, 3, 1, 1)] * 2
+
+
+def test_an_odd_size_is_kept(tmp_path, lite, painting):
+    clip = write(tmp_path / "clip.mp4", noise(2, 33, 47))
+    for name in ("out.mp4", "out.webm", "out.gif"):
+        output = paint(clip, tmp_path / name, lite, painting)
+        assert [frame.shape for frame in video.frames(output)] == [(1, 3, 33, 47)] * 2
+    output = paint(clip, tmp_path / "small.mp4", lite, painting, size=20)
+    assert next(iter(video.frames(output))).shape == (1, 3, 20, 28)
+
+
+def test_colours_come_through_reading_and_writing(tmp_path):
+    class Same(type(inference.prepare("adain-lite"))):
+        styled = False
+
+        def stylize(self, content, code, alpha=1.0, measure=ops.whole):
+            return content
+
+    values = np.full((32, 48, 3), (200, 60, 90), np.uint8)
+    for clip in (
+        write(tmp_path / "a.mp4", [values]),
+        write(tmp_path / "b.mkv", [values], codec="ffv1", pixels="yuv420p10le"),
+        write(tmp_path / "c.mov", [values], codec="png", pixels="rgb24"),
+        write(tmp_path / "d.mov", [values], codec="mjpeg", pixels="yuvj420p"),
+    ):
+        assert (next(iter(video.frames(clip)))[0, :, 16, 24] * 255 - torch.tensor([200, 60, 90])).abs().max() < 4, clip
+        output = tmp_path / "out.mp4"
+        video.stylize_video(clip, None, output, Same())
+        assert (next(iter(video.frames(output)))[0, :, 16, 24] * 255 - torch.tensor([200, 60, 90])).abs().max() < 4, (
+            clip
+        )
+
+
+def test_transparency_is_laid_over_white(tmp_path):
+    with av.open(str(tmp_path / "clip.mov"), "w") as output:
+        stream = output.add_stream("qtrle", 10, width=48, height=32, pix_fmt="argb")
+        for alpha in (255, 0):
+            values = np.full((32, 48, 4), (alpha, 0, 0, 255), np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(values, "argb")))
+        output.mux(stream.encode())
+    found = [frame[0, :, 16, 24].tolist() for frame in video.frames(tmp_path / "clip.mov")]
+    assert found == [[0, 0, 1], [1, 1, 1]]
+
+
+def test_the_pixel_shape_turns_with_the_picture(tmp_path, lite, painting):
+    clip = write(tmp_path / "clip.mp4", noise(2), turn=(90,), sample_aspect_ratio=Fraction(4, 3))
+    output = paint(clip, tmp_path / "out.mp4", lite, painting)
+    with av.open(str(output)) as file:
+        assert file.streams.video[0].sample_aspect_ratio == Fraction(3, 4)
+        assert next(file.decode(video=0)).rotation == 0
+
+
+def test_sound_that_the_format_cannot_hold_is_left_out_with_a_word(tmp_path, lite, painting, caplog):
+    clip = write(tmp_path / "clip.mp4", noise(2), sound="aac")
+    output = paint(clip, tmp_path / "out.webm", lite, painting)
+    assert ".webm cannot hold the audio" in caplog.text
+    with av.open(str(output)) as file:
+        assert [stream.type for stream in file.streams] == ["video"]
+
+
+# What goes wrong.
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path, lite, painting):
+    clip = write(tmp_path / "clip.mp4", noise(12), sound="aac")
+    (tmp_path / "out.mp4").write_bytes(b"as it was")
+    done = []
+
+    class Interrupting(type(lite)):
+        def stylize(self, *args, **kwargs):
+            done.append(1)
+            if len(done) == 5:
+                raise KeyboardInterrupt
+            return super().stylize(*args, **kwargs)
+
+    method = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        paint(clip, tmp_path / "out.mp4", method, painting)
+    assert (tmp_path / "out.mp4").read_bytes() == b"as it was"
+    assert leftovers(tmp_path) == []
+
+
+def test_a_broken_file_is_refused_unless_what_there_is_is_wanted(tmp_path, lite, painting):
+    clip = write(tmp_path / "clip.mkv", noise(60), rate=Fraction(10))
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    with pytest.raises(OSError, match="--truncated"):
+        paint(clip, tmp_path / "out.mkv", lite, painting, size=16)
+    assert not (tmp_path / "out.mkv").exists()
+    assert leftovers(tmp_path) == []
+    paint(clip, tmp_path / "out.mkv", lite, painting, size=16, truncated=True)
+    assert 10 < len(times(tmp_path / "out.mkv")) < 60
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--content": "sound.mp4"}, "sound.mp4 holds no moving pictures"),
+        ({"--content": "garbage.mp4"}, "garbage.mp4 is not a readable video"),
+        ({"--content": "still.png"}, "still.png holds no moving pictures"),
+        ({"--output": "out.xyz"}, "cannot write out.xyz: a video's name must end in one of .mp4"),
+        ({"--output": "out.png"}, "cannot write out.png: a video's name must end in one of .mp4"),
+        ({"--output": "-"}, "cannot write -: a video's name must end in"),
+        ({"--output": "clip.mp4"}, "is an input and would be overwritten"),
+        ({"--steady": "1.5"}, "steady lies between 0"),
+        ({"--method": "gatys"}, "takes minutes for a frame"),
+        ({"--pairs": "all"}, "--pairs is for a folder"),
+        ({"--max-pixels": "100"}, "over the limit of 100"),
+        ({"--size": "0"}, "at least 1 pixel"),
+        ({"--content": "still.png", "--output": "out.png", "--steady": "0.5"}, "--steady is for videos"),
+    ],
+    ids=lambda value: "".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
+)
+def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch, changes, message):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "clip.mp4", noise(2))
+    Image.fromarray(noise(1)[0]).save("still.png")
+    (tmp_path / "garbage.mp4").write_bytes(bytes(range(256)) * 9)
+    with av.open("sound.mp4", "w") as output:
+        voice = output.add_stream("aac", 48000, layout="mono")
+        part = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        part.sample_rate = 48000
+        output.mux([*voice.encode(part), *voice.encode()])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    flags = {
+        "--content": "clip.mp4",
+        "--style": "still.png",
+        "--output": "out.mp4",
+        "--method": "adain-lite",
+        **changes,
+    }
+    assert cli.main(["stylize", *(word for pair in flags.items() for word in pair)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_command_line_paints_pictures_and_videos_into_a_folder(tmp_path, capsys):
+    one, two = (write(tmp_path / name, noise(2)) for name in ("one.mp4", "two.avi"))
+    nameless = write(tmp_path / "three.mkv", noise(2)).rename(tmp_path / "three")
+    still = tmp_path / "still.png"
+    Image.fromarray(noise(1)[0]).save(still)
+    contents = [str(path) for path in (one, two, nameless, still)]
+    flags = ["--style", str(still), "--method", "adain-lite", "--output", str(tmp_path / "out"), "--quiet"]
+    assert cli.main(["stylize", "--content", *contents, *flags]) == 0
+    names = {"one__still.mp4", "two__still.mp4", "three__still.mp4", "still__still.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_moving_picture_is_a_video_where_one_is_asked_for():
+    assert clips.videos(["a.gif", "b.mp4", "c.jpg"]) == {"b.mp4"}
+    assert clips.videos(["a.gif", "b.mp4"], "out.mp4") == {"a.gif", "b.mp4"}
+    assert clips.videos(["a.gif"], "out.gif") == {"a.gif"}
+    assert clips.videos(["a.gif"], "out.png") == set()
+
+
+def test_without_the_extra_the_error_says_what_to_install(tmp_path):
+    code = "import sys; sys.modules['av'] = None; from adain import cli; "
+    code += "sys.exit(cli.main(['stylize', '--content', 'clip.mp4', '--style', 'clip.mp4']))"
+    write(tmp_path / "clip.mp4", noise(1))
+    command = [sys.executable, "-c", code]
+    process = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert process.returncode == 2
+    assert "pip install 'adain[video]'" in process.stderr
+    assert process.stderr.count("\n") == 1
+
+
+def test_the_help_says_the_default():
+    assert f"by default {flicker.default_steadiness():g};" in " ".join(inspect.getdoc(cli.stylize).split())
+
+
+def test_evaluate_prints_flicker_and_writes_the_sheet(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    photo = np.asarray(Image.open(ROOT / "examples" / "content" / "chelsea.png").convert("RGB"))
+    write(tmp_path / "in" / "clip.mp4", [photo[i : i + 128, 2 * i : 2 * i + 160] for i in range(4)])
+    style = ROOT / "examples" / "style" / "ihc.png"
+    flags = ["--content", str(tmp_path / "in"), "--style", str(style), "--output", str(tmp_path / "out")]
+    assert cli.main(["evaluate", "--flicker", "--method", "adain-lite", *flags]) == 0
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    assert header == "| method | pairs | S | C | flicker | seconds |"
+    content, alone, steadied = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
+    assert content[0] == "content"
+    assert float(steadied[4]) < float(alone[4])
+    assert (tmp_path / "out" / "sheet.png").exists()
