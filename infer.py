@@ -2,7 +2,8 @@
 
 import sys
 
-from adain.cli import run, stylize
+from adain.cli import run
+from adain.commands import stylize
 
 if __name__ == "__main__":
     sys.exit(run(stylize, None, "infer.py"))

@@ -300,7 +300,7 @@ def test_a_sweep_over_methods(make_picture, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_experiment_names_real_settings(path):
     folders = ["--content", "c", "--style", "s", "--output", "o"]
-    parsed = cli.Parser.of(cli.sweep, "sweep", cli.SETTINGS).parse_args(["--config", str(path), *folders])
+    parsed = cli.Parser.of(cli.COMMANDS["sweep"], "sweep", cli.SETTINGS).parse_args(["--config", str(path), *folders])
     settings = {"gatys": parsed.as_dict()["gatys"]}
     cases = variations(Case("", "gatys"), parsed.vary or {}, parsed.cases or {}, settings)
     assert len(cases) > 1

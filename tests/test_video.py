@@ -12,7 +12,7 @@ import torch
 from av.video.reformatter import Colorspace
 from PIL import Image
 
-from adain import cli, clips, flicker, images, inference, metrics, ops, steady, video
+from adain import cli, clips, commands, flicker, images, inference, metrics, ops, steady, video
 from tests.conftest import ROOT
 
 RATE = Fraction(30000, 1001)
@@ -451,7 +451,7 @@ def test_without_the_extra_the_error_says_what_to_install(tmp_path):
 
 
 def test_the_help_says_the_default():
-    assert f"by default {flicker.default_steadiness():g};" in " ".join(inspect.getdoc(cli.stylize).split())
+    assert f"by default {flicker.default_steadiness():g};" in " ".join(inspect.getdoc(commands.stylize).split())
 
 
 def test_evaluate_prints_flicker_and_writes_the_sheet(tmp_path, capsys):
