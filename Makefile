@@ -28,7 +28,7 @@ demo: $(RUN) ## paint the example photos in the example styles
 	$(BIN)/adain grid --content examples/content --style examples/style --output out/demo
 
 test: $(DEV) ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-slow: $(DEV) ## run the slow tests too
 	$(BIN)/python -m pytest -m 'not gpu and not browser'

@@ -50,7 +50,7 @@ def prepare(
         method: a name (its embedded weights), a file of weights, or a method already built.
         device: any of torch's; `auto` is the first of cuda, mps and cpu that there is.
         precision: of the network; statistics are float32 in all. `auto` is bf16 where the processor computes with it
-            and the method's pictures stay within 1/255 on average, else fp32.
+            and the method's pictures stay within 1/255 on average, else fp32, at which gatys then only ends.
         settings: arguments of a method without weights, such as `adain.methods.Gatys`.
 
     Raises:

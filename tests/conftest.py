@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 os.environ["HF_DATASETS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
-torch.set_num_threads(2)
+THREADS = max(1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))  # two in all, where there are two cores
+os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the processes that tests start
+torch.set_num_threads(THREADS)
 
 ROOT = Path(__file__).parents[1]
 
