@@ -107,7 +107,7 @@ def _hushed(quiet: bool) -> Iterator[None]:
 
 
 def guarded(call: Callable[[], int | None]) -> int:
-    """The exit code of `call`: its own, or 2 with the error in one line where input was wrong."""
+    """The exit code of `call`: its own, 2 with the error in one line where input was wrong, or 130 after Ctrl-C."""
     try:
         return call() or 0
     except (ValueError, OSError) as error:
@@ -116,5 +116,8 @@ def guarded(call: Callable[[], int | None]) -> int:
         if "memory" not in str(error):
             raise
         message = "out of memory; a smaller --size, or --precision bf16, needs less"
+    except KeyboardInterrupt:
+        print("adain: interrupted", file=sys.stderr)
+        return 130  # as a shell has it: 128 and the signal's number
     print(f"adain: error: {message}", file=sys.stderr)
     return 2

@@ -1,7 +1,7 @@
 """Videos painted steadily beside frame by frame, in turns: `python -m benchmarks.video [CONTENT STYLE]`, both folders.
 
 Reading, painting and writing are all in it. The clips are generated from the photos of CONTENT, a folder, and
-written as H.264 first; each figure is a median over `ROUNDS`. Then flicker, as `adain evaluate --flicker` tells it.
+written as H.264 first; figures are medians over `ROUNDS`. Then flicker, as `adain evaluate --flicker` tells it.
 """
 
 import sys
@@ -9,7 +9,6 @@ import time
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 
 import av
@@ -35,10 +34,11 @@ def write(path: Path, photos: list[Path], side: int) -> Path:
     return path
 
 
-def seconds(clip: Path, style: dict, method, steady: float) -> float:
-    start = time.perf_counter()
+def seconds(clip: Path, style: dict, method, steady: float) -> np.ndarray:
+    """Of the clock, and of all processors together, which other programs disturb less."""
+    start = np.array([time.perf_counter(), time.process_time()])
     stylize_video(clip, style, clip.with_name("out.mp4"), method, steady=steady)
-    return time.perf_counter() - start
+    return np.array([time.perf_counter(), time.process_time()]) - start
 
 
 def main(content: str = "examples/content", style: str = "examples/style") -> None:
@@ -53,10 +53,10 @@ def main(content: str = "examples/content", style: str = "examples/style") -> No
                 code = inference.encode_style(method, painting)
                 seconds(clip, code, method, steady)  # to warm up
                 runs = [(seconds(clip, code, method, 0), seconds(clip, code, method, steady)) for _ in range(ROUNDS)]
-                alone, steadied = (frames / median(times) for times in zip(*runs, strict=True))
-                ratio = median(a / b for a, b in runs)
-                labels = f"{name}, {side} px", alone, steadied, ratio
-                columns = "method", "frame by frame, frames/s", f"steady {steady:g}, frames/s", "ratio"
+                (alone, _), (steadied, _) = (frames / np.median(times, 0) for times in zip(*runs, strict=True))
+                ratios = np.median([a / b for a, b in runs], 0)
+                labels = f"{name}, {side} px", float(alone), float(steadied), *map(float, ratios)
+                columns = "method", "frame by frame, frames/s", f"steady {steady:g}, frames/s", "ratio", "of CPU time"
                 rows.append(dict(zip(columns, labels, strict=True)))
                 print(labels, flush=True)
         print(markdown(rows))

@@ -184,3 +184,11 @@ def test_help_does_not_wait_for_torch_nor_stylising_for_lightning():
     code = f"import sys, adain; adain.prepare(); assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
     process = run("-c", code)
     assert process.returncode == 0, process.stderr
+
+
+def test_ctrl_c_ends_with_a_line(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert cli.guarded(interrupted) == 130
+    assert capsys.readouterr().err == "adain: interrupted\n"
