@@ -87,8 +87,8 @@ class Gatys(Method):
         lr: of the optimiser; by default 1 for lbfgs, 0.02 for adam, 1e-3 for sgd.
         history: of lbfgs, in steps.
         momentum: of sgd.
-        steps: at each size; each is one pass through the backbone and back.
-        tolerance: stop once ten steps lower the loss by no more than this share of it.
+        steps: at each size, though coarse ones end once they stall; each is one pass through the backbone and back.
+        tolerance: stop once ten steps at the full size lower the loss by no more than this share of it.
         init: where it starts: content, style, noise, or the result of a feed-forward method, by its name.
         seed: of the noise.
         coarsest: shorter side in pixels from which on it works coarse to fine; 0 for never.
@@ -265,7 +265,7 @@ class Gatys(Method):
             optimizer.step(loss)  # type: ignore[arg-type]
             total, content_part, style_part, tv_part = terms.tolist()
             if not math.isfinite(total):
-                if best == math.inf:
+                if kept is start:
                     raise ValueError(f"the loss is not finite at step {step}; lower the weights")
                 log.warning("the loss is not finite at step %d, the best before it is kept; lower lr", step)
                 break
