@@ -110,14 +110,19 @@ def guarded(call: Callable[[], int | None]) -> int:
     """The exit code of `call`: its own, 2 with the error in one line where input was wrong, or 130 after Ctrl-C."""
     try:
         return call() or 0
-    except (ValueError, OSError) as error:
-        message = " ".join(str(error).split())
-    except RuntimeError as error:  # torch has no type of its own for a CPU's memory
-        if "memory" not in str(error):
-            raise
-        message = "out of memory; a smaller --size, or --precision bf16, needs less"
+    except (ValueError, OSError, RuntimeError) as error:
+        message = one_line(error, "a smaller --size, or --precision bf16, needs less")
     except KeyboardInterrupt:
         print("adain: interrupted", file=sys.stderr)
         return 130  # as a shell has it: 128 and the signal's number
     print(f"adain: error: {message}", file=sys.stderr)
     return 2
+
+
+def one_line(error: Exception, mend: str) -> str:
+    """What to tell of an error, with `mend` for want of memory; one that is no fault of the input is raised again."""
+    if isinstance(error, ValueError | OSError):
+        return " ".join(str(error).split())
+    if "memory" not in str(error):  # torch has no type of its own for a CPU's memory
+        raise error
+    return f"out of memory; {mend}"

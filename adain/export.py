@@ -18,7 +18,6 @@ from torch import Tensor, nn
 import adain
 from adain import images, inference, weights
 from adain.backbones import check_choice
-from adain.images import replacing
 from adain.methods import METHODS, Method, StyleCode
 from adain.metrics import SIDE
 
@@ -104,7 +103,7 @@ def export(
     largest, mean = _differences(data, plain, *sample, style)
     if not largest <= (TOLERANCE if precision == "fp32" else 1):  # nor NaN
         raise ValueError(f"the graph in {precision} is not this network but {largest:g} off; nothing is written")
-    with replacing(output) as temporary:
+    with images.replacing(output) as temporary:
         temporary.write_bytes(data)
     return largest, mean
 

@@ -117,7 +117,11 @@ def stylize_frames(
     ready = method if isinstance(method, Method) else inference.prepare(method, device, precision)
     if ready.iterative:
         raise ValueError(f"{type(ready).__name__} takes minutes for a frame; paint videos with a method of one pass")
-    masks = None if mask is None else [images.read(one) if isinstance(one, str | Path) else one for one in _list(mask)]
+    masks = (
+        None
+        if mask is None
+        else [images.read(one) if isinstance(one, str | Path) else one for one in inference._listed(mask)]
+    )
     options |= {"mask": masks, "color": "style" if color == "coral" else color}
 
     def painted() -> Iterator[Tensor]:
@@ -127,7 +131,7 @@ def stylize_frames(
             if motion is None:
                 average.forget()
             if codes is None or (motion is None and color == "coral"):
-                codes = _codes(ready, _list(style), style_size, frame, color)
+                codes = _codes(ready, inference._listed(style), style_size, frame, color)
             result = inference.stylize(frame, codes, ready, measure=average if steady else ops.whole, **options)
             average.rewind()
             if motion is not None and before is not None:
@@ -212,10 +216,6 @@ def ahead(items: Iterable[T], size: int = AHEAD) -> Generator[T, None, None]:
         pool.shutdown(cancel_futures=True)
         if hasattr(source, "close"):
             source.close()
-
-
-def _list(given: Any) -> list:
-    return [] if given is None else [*given] if isinstance(given, list | tuple) else [given]
 
 
 def _codes(

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import ImageOps
 
 from adain import images, inference
+from adain.cli import one_line
 from adain.methods import METHODS, Gatys
 from adain.methods.gatys import Progress
 from adain.studio import KEPT, Order, Painted, Studio, Upload
@@ -60,12 +61,8 @@ def told(*uploads: Upload) -> Iterator[None]:
     """What goes wrong within is told to the visitor, in one line and by the visitor's names."""
     try:
         yield
-    except (ValueError, OSError) as error:
-        message = " ".join(str(error).split())
-    except RuntimeError as error:  # torch has no type of its own for a CPU's memory
-        if "memory" not in str(error):
-            raise
-        message = "out of memory; choose a smaller size"
+    except (ValueError, OSError, RuntimeError) as error:
+        message = one_line(error, "choose a smaller size")
     else:
         return
     for upload in uploads:
