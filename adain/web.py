@@ -71,7 +71,7 @@ def told(*uploads: Upload) -> Iterator[None]:
 
 
 def answer(studio: Studio, order: Order, visitor: str) -> list[Any]:
-    """What a painting changes on the page: picture, file, command line and status."""
+    """What a painting changes on the page: picture, file, command line, status, and the order that is shown."""
     studio.begin(visitor)
     began = time.monotonic()
     with told(order.content, *order.styles):
@@ -82,7 +82,7 @@ def answer(studio: Studio, order: Order, visitor: str) -> list[Any]:
 def answers(studio: Studio, order: Order, visitor: str) -> Iterator[list[Any]]:
     """The same for an optimisation, again and again while it goes on."""
     run = studio.begin(visitor)
-    yield [None, gr.update(value=None, interactive=False), "", "Starting ..."]
+    yield [None, gr.update(value=None, interactive=False), "", "Starting ...", None]
     with told(order.content, *order.styles):
         for state in studio.optimise(order, run):
             if studio.runs.get(visitor) is not run:  # something else was wanted since
@@ -91,12 +91,12 @@ def answers(studio: Studio, order: Order, visitor: str) -> Iterator[list[Any]]:
                 stopped = STOPPED + (UNFINISHED if state.order == order else "")
                 yield _shown(state, stopped if run.is_set() else "Optimised.")
             else:
-                yield [images.to_image(state[0].picture), gr.skip(), gr.skip(), _progress(*state)]
+                yield [images.to_image(state[0].picture), gr.skip(), gr.skip(), _progress(*state), None]
 
 
 def _shown(painted: Painted, status: str) -> list[Any]:
     path = str(painted.path)
-    return [path, gr.update(value=path, interactive=True), painted.order.command(), status]
+    return [path, gr.update(value=path, interactive=True), painted.order.command(), status, painted.order]
 
 
 def _progress(progress: Progress, seconds: float) -> str:
@@ -121,7 +121,8 @@ def build(studio: Studio, method: str) -> gr.Blocks:
                     stop = gr.Button("Stop", variant="stop", elem_id="stop", visible=False)
             with gr.Column(scale=7, min_width=340):
                 outputs = _results()
-        inputs = {*uploads, *controls.values()}
+        *_, shown = outputs
+        inputs = {*uploads, *controls.values(), shown}
 
         def ordered(given: dict) -> Order | None:
             """None as long as something is missing."""
@@ -136,7 +137,8 @@ def build(studio: Studio, method: str) -> gr.Blocks:
 
         def painted(given: dict, request: gr.Request) -> Any:
             order = ordered(given)
-            if order and not METHODS[order.method].iterative:
+            # Two changes at once, such as two uploads, call twice and find the same.
+            if order and order != given[shown] and not METHODS[order.method].iterative:
                 return answer(studio, order, str(request.session_hash))
             return gr.skip()
 
@@ -226,7 +228,7 @@ def _fit(method: str, second: Upload | None) -> list[Any]:
 
 
 def _results() -> list[Any]:
-    """The picture, its file, its command line, and a line on how it went."""
+    """The picture, its file, its command line, a line on how it went, and the `Order` that painted it."""
     look: dict[str, Any] = {"type": "filepath", "interactive": False, "buttons": ["fullscreen"], "format": "jpeg"}
     result = gr.Image(label="Result", height=500, elem_id="result", **look)
     with gr.Row(equal_height=True):
@@ -234,7 +236,7 @@ def _results() -> list[Any]:
         file = gr.DownloadButton("Download", interactive=False, elem_id="download", min_width=140, scale=0, size="md")
     label = "The same on the command line, run where the pictures are"
     command = gr.Textbox(label=label, lines=2, max_lines=3, buttons=["copy"], interactive=False, elem_id="command")
-    return [result, file, command, status]
+    return [result, file, command, status, gr.State(None)]
 
 
 def mount(page: gr.Blocks, host: str, max_upload: float, queue: int) -> FastAPI:
