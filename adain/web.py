@@ -27,6 +27,7 @@ except ImportError as missing:
     raise ValueError("the web page needs gradio: pip install 'adain[web]'") from missing
 
 EXAMPLES = Path(__file__).parents[1] / "examples"  # of the repository; a wheel has none
+NUDGE = 2  # seconds that an answer may be late
 CLEANED = 600  # seconds between two looks for files to delete
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -161,6 +162,8 @@ def build(studio: Studio, method: str) -> gr.Blocks:
         optimise.click(optimised, inputs, outputs, **waiting)
         stop.click(stopped, queue=False)
         page.unload(left)
+        # Gradio closes the stream of answers after the last, and loses one asked for in that moment, until the next.
+        gr.Timer(NUDGE).tick(lambda: None, show_progress="hidden")
     return page
 
 
@@ -180,7 +183,8 @@ def _picker(studio: Studio, label: str, folder: str) -> tuple[gr.Column, gr.Stat
             return picture, found
 
         # The file as it came, not what Gradio would make of it; and a picture of it that every browser can show.
-        came = shown.upload(take, shown, [shown, upload], preprocess=False, show_progress="hidden")
+        latest: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last"}
+        came = shown.upload(take, shown, [shown, upload], preprocess=False, **latest)
         came.failure(lambda: (None, None), None, [shown, upload], queue=False)
         shown.clear(lambda: None, None, upload, queue=False)
         if (EXAMPLES / folder).is_dir():
@@ -195,7 +199,7 @@ def _picker(studio: Studio, label: str, folder: str) -> tuple[gr.Column, gr.Stat
             looks: dict[str, Any] = {"show_label": False, "container": False, "allow_preview": False, "buttons": []}
             looks |= {"interactive": False, "columns": len(small), "elem_classes": "thumbs", "format": "jpeg"}
             thumbs = gr.Gallery(small, elem_id=f"{name}-examples", **looks)
-            thumbs.select(choose, None, [shown, upload], show_progress="hidden")
+            thumbs.select(choose, None, [shown, upload], **latest)
     return box, upload
 
 
