@@ -107,8 +107,26 @@ def _by_taps(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
 def gram(features: Tensor) -> Tensor:
     """Gram matrices F F^T / (C H W) of (B, C, H, W): (B, C, C) in float32 at least (Johnson et al. 2016, eq. 3)."""
     with torch.autocast(features.device.type, enabled=False):
-        flat = widened(features).flatten(2)
-        return flat @ flat.mT / flat[0].numel()
+        flat = features.flatten(2)
+        return _Products.apply(flat) / flat[0].numel()
+
+
+class _Products(torch.autograd.Function):
+    """F F^T of (B, C, N), in float32 at least.
+
+    Its gradient (D + D^T) F is one product, in the type and the layout of F; autograd's own would be two, and a sum.
+    """
+
+    @staticmethod
+    def forward(context: Any, flat: Tensor) -> Tensor:
+        context.save_for_backward(flat)
+        flat = widened(flat)
+        return flat @ flat.mT
+
+    @staticmethod
+    def backward(context: Any, difference: Tensor) -> Tensor:  # type: ignore[override]
+        (flat,) = context.saved_tensors
+        return (flat.mT @ (difference + difference.mT).to(flat.dtype)).mT
 
 
 def covariance(features: Tensor) -> tuple[Tensor, Tensor]:

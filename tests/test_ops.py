@@ -57,6 +57,13 @@ def test_adain_keeps_the_type_of_the_content():
     assert ops.adain(content, *ops.mean_std(content)).dtype == torch.bfloat16
 
 
+def test_the_gradient_of_gram_is_its_difference_quotient_and_lies_as_the_features_do():
+    features = torch.rand(2, 3, 4, 5, dtype=torch.double).to(memory_format=torch.channels_last).requires_grad_()
+    assert torch.autograd.gradcheck(ops.gram, features)
+    (gradient,) = torch.autograd.grad(ops.gram(features).square().sum(), features)
+    assert gradient.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_gram_by_hand_and_in_float32_under_autocast():
     features = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 2, 1, 2)  # two channels, two pixels
     with torch.autocast("cpu", torch.bfloat16):
