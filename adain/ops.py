@@ -118,14 +118,14 @@ class _Products(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(context: Any, flat: Tensor) -> Tensor:
-        context.save_for_backward(flat)
+    def forward(ctx: Any, flat: Tensor) -> Tensor:
+        ctx.save_for_backward(flat)
         flat = widened(flat)
         return flat @ flat.mT
 
     @staticmethod
-    def backward(context: Any, difference: Tensor) -> Tensor:  # type: ignore[override]
-        (flat,) = context.saved_tensors
+    def backward(ctx: Any, difference: Tensor) -> Tensor:
+        (flat,) = ctx.saved_tensors
         return (flat.mT @ (difference + difference.mT).to(flat.dtype)).mT
 
 
