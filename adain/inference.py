@@ -73,6 +73,7 @@ def encode_style(
     style: Style | Sequence[Style],
     size: int | None = None,
     style_weight: Sequence[float] | None = None,
+    change: Callable[[Tensor], Tensor] | None = None,
 ) -> StyleCode:
     """The code of a style, or the mixture of several styles' codes; reusable with any content.
 
@@ -81,13 +82,35 @@ def encode_style(
         style: one, or several.
         size: shorter side of each style in pixels: larger styles paint with coarser strokes.
         style_weight: share of each style, of any sum; even by default.
+        change: what is done to each picture, (B, 3, H, W) in [0, 1], before it is encoded.
 
     Raises:
         ValueError: more or fewer styles than the method takes, or weights that are not one for each, positive in sum
             and none negative.
         OSError: a picture that cannot be read.
     """
-    return _mixed(method, _listed(style), size, style_weight)
+    styles = listed(style)
+    if not method.styled:
+        _refuse(method, style=styles)
+    shares = _shares(style_weight, len(styles))
+    if len(styles) > 1 and not method.mixes:
+        raise ValueError(f"{type(method).__name__} cannot mix styles; give one, not {len(styles)}")
+    with torch.inference_mode():
+        codes = [_code(method, one, size, change) for one in styles]
+        weighted = [(code, share / sum(shares)) for code, share in zip(codes, shares, strict=True)]
+        return {name: torch.stack([code[name] * share for code, share in weighted]).sum(0) for name in codes[0]}
+
+
+def encoder(
+    method: Method, content: Tensor, style_size: StyleSize = None, color: Color = "style"
+) -> Callable[..., StyleCode]:
+    """`encode_style` of `method` for a content: of its size, or in its colours, where the settings ask for that.
+
+    `content` (B, 3, H, W) is in [0, 1], or of `torch.uint8` or `torch.uint16`; all else is as `stylize` takes it.
+    """
+    size = min(*content.shape[2:], LARGEST_STYLE) if style_size == "content" else style_size
+    change = partial(ops.match_colors, target=_sample(content)) if color == "coral" else None
+    return partial(encode_style, method, size=size, change=change)
 
 
 @overload
@@ -160,14 +183,9 @@ def stylize(
         raise ValueError("a photo has its size already; give it to adain.images.load")
     pixels = content.pixels if isinstance(content, Photo) else _tensor(content, size)
     side = min(pixels.shape[2:])
-    encode = partial(
-        _mixed,
-        ready,
-        size=min(side, LARGEST_STYLE) if style_size == "content" else style_size,
-        change=partial(ops.match_colors, target=_sample(pixels)) if color == "coral" else None,
-    )
-    masks = None if mask is None else [_mask(one, pixels, feather) for one in _listed(mask)]
-    brushes = _brushes(ready, _listed(style), alphas, style_weight, masks, encode)
+    encode = encoder(ready, pixels, style_size, color)
+    masks = None if mask is None else [_mask(one, pixels, feather) for one in listed(mask)]
+    brushes = _brushes(ready, listed(style), alphas, style_weight, masks, encode)
     radius = max(2, min(side // 64, 32)) if photorealistic else 0
 
     def finish(painted: Tensor, original: Tensor) -> Tensor:
@@ -208,30 +226,11 @@ def _brushes(
         raise ValueError(
             f"{len(masks)} masks for {len(styles)} styles; give a mask for each style, and no style weights"
         )
-    codes = [encode([style]) for style in styles]
+    codes = [encode(style) for style in styles]
     if method.guided:
         covered = torch.stack(masks).sum(0, dtype=torch.int32).clamp(max=255).to(torch.uint8)
         return [Brush(method.guide(codes, alphas, masks), 1.0, covered)]
     return [Brush(*parts) for parts in zip(codes, alphas, masks, strict=True)]
-
-
-def _mixed(
-    method: Method,
-    styles: Sequence[Style],
-    size: int | None = None,
-    style_weight: Sequence[float] | None = None,
-    change: Callable[[Tensor], Tensor] | None = None,
-) -> StyleCode:
-    """As `encode_style`; `change` is done to each picture before."""
-    if not method.styled:
-        _refuse(method, style=styles)
-    shares = _shares(style_weight, len(styles))
-    if len(styles) > 1 and not method.mixes:
-        raise ValueError(f"{type(method).__name__} cannot mix styles; give one, not {len(styles)}")
-    with torch.inference_mode():
-        codes = [_code(method, one, size, change) for one in styles]
-        weighted = [(code, share / sum(shares)) for code, share in zip(codes, shares, strict=True)]
-        return {name: torch.stack([code[name] * share for code, share in weighted]).sum(0) for name in codes[0]}
 
 
 def _code(method: Method, style: Style, size: int | None, change: Callable[[Tensor], Tensor] | None) -> StyleCode:
@@ -267,7 +266,8 @@ def _refuse(method: Method, **given: Any) -> None:
         )
 
 
-def _listed(given: Any) -> list:
+def listed(given: Any) -> list:
+    """One of something, or several of them, or None, as a list."""
     return [] if given is None else [*given] if isinstance(given, list | tuple) else [given]
 
 

@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from fractions import Fraction
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -117,12 +116,8 @@ def stylize_frames(
     ready = method if isinstance(method, Method) else inference.prepare(method, device, precision)
     if ready.iterative:
         raise ValueError(f"{type(ready).__name__} takes minutes for a frame; paint videos with a method of one pass")
-    masks = (
-        None
-        if mask is None
-        else [images.read(one) if isinstance(one, str | Path) else one for one in inference._listed(mask)]
-    )
-    options |= {"mask": masks, "color": "style" if color == "coral" else color}
+    masks = [images.read(one) if isinstance(one, str | Path) else one for one in inference.listed(mask)]
+    options |= {"mask": None if mask is None else masks, "color": "style" if color == "coral" else color}
 
     def painted() -> Iterator[Tensor]:
         average, codes, before = steadiness.Average(steady), None, None
@@ -131,13 +126,13 @@ def stylize_frames(
             if motion is None:
                 average.forget()
             if codes is None or (motion is None and color == "coral"):
-                codes = _codes(ready, inference._listed(style), style_size, frame, color)
+                codes = _codes(ready, inference.listed(style), style_size, frame, color)
             result = inference.stylize(frame, codes, ready, measure=average if steady else ops.whole, **options)
             average.rewind()
             if motion is not None and before is not None:
                 carried = motion.carry(before, result, steady)
                 # What no mask covers is the frame's own, and stays so.
-                result = carried if masks is None else torch.where((result == frame).all(1)[:, None], result, carried)
+                result = carried if mask is None else torch.where((result == frame).all(1)[:, None], result, carried)
             yield result
             before = result
 
@@ -224,9 +219,8 @@ def _codes(
     """Each style's code, encoded for a scene that begins with `frame`."""
     if not method.styled:
         return styles or None
-    side = min(min(frame.shape[2:]), inference.LARGEST_STYLE) if size == "content" else size
-    change = partial(ops.match_colors, target=inference._sample(frame)) if color == "coral" else None
-    return [inference._mixed(method, [style], side, change=change) for style in styles]
+    encode = inference.encoder(method, frame, size, color)
+    return [encode(style) for style in styles]
 
 
 class _Clip:
@@ -285,7 +279,7 @@ class _Clip:
         if matrix is None:  # as players guess
             matrix = Colorspace.ITU601 if yuv and frame.height <= 576 and frame.width < 1280 else Colorspace.ITU709
         if self.sides is None:
-            self.sides = images._scaled((frame.width, frame.height), self.size)
+            self.sides = images.scaled((frame.width, frame.height), self.size)
             self.matrix, self.tags = matrix, (frame.color_primaries, frame.color_trc)
         alpha, deep = any(part.is_alpha for part in parts) or frame.format.has_palette, parts[0].bits > 8
         name = f"rgb{'a' * alpha}{'64le' if deep and alpha else '48le' if deep else '' if alpha else '24'}"
