@@ -235,11 +235,8 @@ def read_file(path: str | Path) -> tuple[Any, dict[str, str]]:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise ValueError(f"{path} holds no weights that can be read ({_first_line(error):.200})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} holds no weights that can be read ({reason:.200})") from error
 
 
 def _fill(net: Net, state: dict[str, Tensor], origin: str) -> Net:
