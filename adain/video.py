@@ -17,16 +17,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adain import images, inference, ops
-from adain.clips import MISSING, WRITTEN, check_suffix
+from adain.clips import WRITTEN, check_suffix
+from adain.extras import needing
 from adain.methods import Method, StyleCode
 
-try:
+with needing("video", "painting videos"):
     import av
     from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
     from adain import steady as steadiness
-except ModuleNotFoundError as error:
-    raise ValueError(MISSING) from error
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
