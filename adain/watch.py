@@ -7,7 +7,8 @@ import statistics
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,22 @@ from adain import images
 from adain.methods.gatys import Progress, Stop
 
 LOSSES = ("total", "content", "style", "tv")
+
+
+def catch_interrupt(stop: Callable[[], None]) -> Callable[[], object]:
+    """From now on the first Ctrl-C calls `stop` instead of raising; the second does not wait. Returns what ends this.
+
+    Outside of the main thread, where no signal comes, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+
+    def first(*_: Any) -> None:
+        release()
+        stop()
+
+    release = partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, first))
+    return release
 
 
 class Watch:
@@ -42,22 +59,14 @@ class Watch:
         self.snapshot_every, self.quiet = snapshot_every, quiet
         self.name, self.runs = "picture", defaultdict[str, list[dict[str, float]]](list)
         self.bar: Any = None
-        self.handler: Any = None
         self.stopped = False
 
     def __enter__(self) -> "Watch":
-        if threading.current_thread() is threading.main_thread():
-            self.handler = signal.signal(signal.SIGINT, self._stop)
+        self.release = catch_interrupt(self._stop)
         return self
 
-    def _stop(self, *_: Any) -> None:
+    def _stop(self) -> None:
         self.stopped = True
-        self._restore()
-
-    def _restore(self) -> None:
-        if self.handler is not None:
-            signal.signal(signal.SIGINT, self.handler)
-            self.handler = None
 
     def __call__(self, progress: Progress) -> None:
         """Note one step."""
@@ -76,7 +85,7 @@ class Watch:
             raise Stop(progress.picture)
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
-        self._restore()
+        self.release()
         self._close_bar()
         if self.folder and self.runs:
             write_losses({name: [rows] for name, rows in self.runs.items()}, self.folder)
