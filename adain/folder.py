@@ -25,7 +25,7 @@ from tqdm import tqdm
 from adain import images, inference, weights
 from adain.backbones import check_choice
 from adain.images import Photo
-from adain.methods import METHODS, Method, StyleCode
+from adain.methods import ITERATIVE, Method, StyleCode
 
 BATCH = 2**21  # pixels: eight pictures of 512 x 512; more at a time save nothing, but take memory
 LARGE = 2**23  # pixels from which on a picture is neither decoded ahead nor kept waiting to be written
@@ -100,7 +100,7 @@ def paint_folder(
     rank, world, local = (int(os.environ.get(name, alone)) for name, alone in ranks.items())
     if device == "auto" and world > 1 and torch.cuda.is_available():
         device = f"cuda:{local % torch.cuda.device_count()}"
-    if isinstance(method, str) and method in METHODS and METHODS[method].iterative:
+    if method in ITERATIVE:
         settings["seed"] = seed  # of what it draws
     built = isinstance(method, Method) and not settings
     ready = method if isinstance(method, Method) and built else inference.prepare(method, device, precision, **settings)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from adain import images, inference, metrics
 from adain.backbones import check_choice
-from adain.methods import METHODS
+from adain.methods import ITERATIVE, METHODS
 from adain.watch import Watch, write_losses
 
 CELL = 256  # pixels a side of a contact sheet's places
@@ -78,7 +78,7 @@ def paint(
                 yield Cell(case, content, style, images.load_picture(Path(case.method) / name, case.size))
             continue
         watch = Watch(quiet=True)
-        settings: dict[str, Any] = {**case.settings, **({"callback": watch} if _optimises(case) else {})}
+        settings: dict[str, Any] = {**case.settings, **({"callback": watch} if case.method in ITERATIVE else {})}
         ready = inference.prepare(case.method, device, case.precision, **settings)
         style_size = case.style_size if ready.styled else None
         given: Sequence[Any] = styles if ready.styled else [None] * len(styles)
@@ -104,10 +104,6 @@ def result_names(contents: Sequence[Path], styles: Sequence[Path]) -> dict[tuple
 
 def _painted(case: Case) -> bool:
     return case.method not in METHODS and Path(case.method).is_dir()
-
-
-def _optimises(case: Case) -> bool:
-    return case.method in METHODS and METHODS[case.method].iterative
 
 
 def thumbnail(picture: Image.Image) -> Image.Image:
@@ -201,7 +197,7 @@ def evaluate(
         loss = {"loss": min((row["total"] for row in cell.losses), default=None)} if iterative else {}
         return {**names, **found, **loss, "seconds": cell.seconds}
 
-    iterative = any(map(_optimises, cases))
+    iterative = any(case.method in ITERATIVE for case in cases)
     unchanged = Case(UNCHANGED, UNCHANGED)
     figures = [judged(Cell(unchanged, c, s, pictures[c])) for c in contents for s in styles]
     results, losses = {}, defaultdict[str, list[Sequence[Mapping[str, float]]]](list)

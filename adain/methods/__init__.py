@@ -19,7 +19,11 @@ METHODS: dict[str, type[Method]] = {
     "gatys": Gatys,
 }
 
+ITERATIVE = tuple(name for name, kind in METHODS.items() if kind.iterative)
+"""Those that take many steps."""
+
 __all__ = [
+    "ITERATIVE",
     "METHODS",
     "WCT",
     "AdaConv",
