@@ -108,9 +108,14 @@ def encoder(
 
     `content` (B, 3, H, W) is in [0, 1], or of `torch.uint8` or `torch.uint16`; all else is as `stylize` takes it.
     """
-    size = min(*content.shape[2:], LARGEST_STYLE) if style_size == "content" else style_size
+    size = style_side(style_size, content)
     change = partial(ops.match_colors, target=_sample(content)) if color == "coral" else None
     return partial(encode_style, method, size=size, change=change)
+
+
+def style_side(style_size: StyleSize, content: Tensor) -> int | None:
+    """The shorter side in pixels that styles come to for a content (B, 3, H, W); None leaves it to each of them."""
+    return min(*content.shape[2:], LARGEST_STYLE) if style_size == "content" else style_size
 
 
 @overload

@@ -56,6 +56,25 @@ def folders(tmp_path):
     return tmp_path / "content", tmp_path / "style"
 
 
+SIZES = {"a": (40, 32), "cats/b": (32, 48), "cats/c": (40, 32), "dogs/b": (40, 32)}
+"""Contents of `tree`."""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Four contents in subfolders and three styles; and the output folder."""
+    for i, (name, size) in enumerate(SIZES.items()):
+        picture(tmp_path / "content" / f"{name}.png", size, i)
+    for i, name in enumerate("xyz"):
+        picture(tmp_path / "style" / f"{name}.png", (40, 36 + i), 9 + i)
+    return tmp_path / "content", tmp_path / "style", tmp_path / "out"
+
+
+def write_csv(path, *rows):
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return path
+
+
 @pytest.fixture(scope="session")
 def browser():
     """Debian's Chromium, headless, driven by Playwright: a `Browser`, of which each test opens its own contexts."""
