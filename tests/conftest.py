@@ -7,6 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from adain import cli
+
 os.environ["HF_DATASETS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
 THREADS = max(1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))  # two in all, where there are two cores
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the processes that tests start
@@ -30,6 +32,14 @@ def seed():
 @pytest.fixture(scope="session")
 def examples():
     return ROOT / "examples"
+
+
+def exit_code(*words):
+    """Of the `adain` command."""
+    try:
+        return cli.main([*map(str, words)])
+    except SystemExit as stop:
+        return stop.code
 
 
 def picture(path, size=(48, 40), seed=0):
