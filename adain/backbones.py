@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -85,8 +85,8 @@ class Backbone(nn.Module):
     ):
         super().__init__()
         check_choice("backbone", name, BACKBONES)
-        check_choice("padding", padding, ("reflect", "zeros"))
-        check_choice("pooling", pooling, ("max", "average"))
+        check_choice("padding", padding, get_args(Padding))
+        check_choice("pooling", pooling, get_args(Pooling))
         spec = BACKBONES[name]
         self.layers = tuple(layers)
         weights = weights or ("embedded" if spec.embedded else "imagenet")

@@ -224,10 +224,8 @@ class MapSide:
 
     def samples(self, rank: int, world: int, pool: ThreadPoolExecutor | None, position: dict | None) -> Iterator:
         """The rank's endless share, as a stream has it."""
-        start = position["index"] if position else 0
-        indices = itertools.count(start)
-        crops = _ahead(pool, lambda index: self[index * world + rank], indices)
-        for index, (crop, skipped) in crops:
+        indices = itertools.count(position["index"] if position else 0)
+        for index, (crop, skipped) in _ahead(pool, lambda index: self[index * world + rank], indices):
             yield crop, skipped, {"index": index + 1}
 
 

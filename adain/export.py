@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -73,8 +73,8 @@ def export(
         ValueError: a method that makes no graph, or a wrong choice.
         OSError: no such file.
     """
-    check_choice("style input", style, ("picture", "code"))
-    check_choice("precision", precision, ("fp32", "fp16", "int8"))
+    check_choice("style input", style, get_args(StyleInput))
+    check_choice("precision", precision, get_args(Precision))
     if Path(output).suffix != ".onnx":
         raise ValueError(f"the output is an .onnx file, not {output}")
     if len(calibration or ()) != (2 if precision == "int8" else 0):
@@ -90,10 +90,8 @@ def export(
     try:
         model = _trace(working, plain, style)
     except torch.onnx.OnnxExporterError as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise ValueError(
-            f"torch.onnx cannot follow {type(plain).__name__} with these weights ({reason:.200})"
-        ) from error
+        name, reason = type(plain).__name__, " ".join(str(error.__cause__ or error).split())
+        raise ValueError(f"torch.onnx cannot follow {name} with these weights ({reason:.200})") from error
     if precision == "int8":
         model = _quantized(model, (_feed(plain, one, other, 1.0, style) for one, other in product(*pictures)))
     _describe(model, plain, method, precision)

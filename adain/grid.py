@@ -1,6 +1,5 @@
 """Methods x contents x styles: the pictures, one contact sheet of them, and their figures."""
 
-import csv
 import itertools
 import json
 import sys
@@ -22,7 +21,7 @@ from torch import Tensor
 from adain import images, inference, metrics
 from adain.backbones import check_choice
 from adain.methods import ITERATIVE, METHODS
-from adain.watch import Watch, write_losses
+from adain.watch import Watch, write_csv, write_losses
 
 CELL = 256  # pixels a side of a contact sheet's places
 UNCHANGED = "content"  # the row of the content as it is, against which methods are seen
@@ -128,11 +127,10 @@ def contact_sheet(rows: Sequence[Sequence[Tile]], gap: int = 6) -> Image.Image:
         for x, tile in enumerate(row):
             if tile:
                 picture, caption = tile
-                left, above = ((CELL - side) // 2 for side in picture.size)
-                draw.multiline_text(
-                    (gap + x * across, gap + y * down), captions.get(caption, ""), "black", font, spacing=2
-                )
-                sheet.paste(picture, (gap + x * across + left, gap + line + y * down + above))
+                left, top = gap + x * across, gap + y * down
+                draw.multiline_text((left, top), captions.get(caption, ""), "black", font, spacing=2)
+                width, height = picture.size
+                sheet.paste(picture, (left + (CELL - width) // 2, top + line + (CELL - height) // 2))
     return sheet
 
 
@@ -346,10 +344,7 @@ def write_figures(figures: list[dict[str, Any]], table: list[dict[str, Any]], ou
         temporary.write_text(json.dumps({"pairs": figures, "means": table}, indent=1))
     with images.replacing(output / "table.md") as temporary:
         temporary.write_text(markdown(table))
-    with images.replacing(output / "figures.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(figures[0]))
-        writer.writeheader()
-        writer.writerows(figures)
+    write_csv(figures, output / "figures.csv")
 
 
 def _write_events(table: list[dict[str, Any]], output: Path) -> None:

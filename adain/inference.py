@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import psutil
@@ -35,7 +35,7 @@ StyleSize = int | Literal["content"] | None
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Color = Literal["style", "keep-luminance", "coral"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-COLORS = ("style", "keep-luminance", "coral")
+COLORS = get_args(Color)
 LARGEST_STYLE = 1024  # pixels; beyond, strokes are larger than what the networks see at a time
 MODEST = 2**30  # bytes that painting on a CPU takes, unless asked to take more
 LARGEST_TILE = 768  # pixels; larger ones save little, and the memory is better left to others
@@ -108,9 +108,11 @@ def encoder(
 
     `content` (B, 3, H, W) is in [0, 1], or of `torch.uint8` or `torch.uint16`; all else is as `stylize` takes it.
     """
-    size = style_side(style_size, content)
-    change = partial(ops.match_colors, target=_sample(content)) if color == "coral" else None
-    return partial(encode_style, method, size=size, change=change)
+    change = None
+    if color == "coral":
+        step = max(1, min(content.shape[2:]) // 256)  # so many pixels are enough to know the colours
+        change = partial(ops.match_colors, target=images.numbers(content[..., ::step, ::step]))
+    return partial(encode_style, method, size=style_side(style_size, content), change=change)
 
 
 def style_side(style_size: StyleSize, content: Tensor) -> int | None:
@@ -224,9 +226,8 @@ def _brushes(
     alphas = [*alphas] * (len(styles) // len(alphas))
     if masks is None:
         strengths = [share * alpha for share, alpha in zip(shares, alphas, strict=True)]
-        return [
-            Brush(encode(styles, style_weight=strengths if any(strengths) else shares), sum(strengths) / sum(shares))
-        ]
+        code = encode(styles, style_weight=strengths if any(strengths) else shares)
+        return [Brush(code, sum(strengths) / sum(shares))]
     if len(masks) != len(styles) or style_weight is not None:
         raise ValueError(
             f"{len(masks)} masks for {len(styles)} styles; give a mask for each style, and no style weights"
@@ -266,20 +267,13 @@ def _shares(style_weight: Sequence[float] | None, styles: int) -> list[float]:
 
 def _refuse(method: Method, **given: Any) -> None:
     if wrong := [name for name, value in given.items() if value is not None]:
-        raise ValueError(
-            f"{type(method).__name__} paints in the one style it was trained on; leave out {', '.join(wrong)}"
-        )
+        name = type(method).__name__
+        raise ValueError(f"{name} paints in the one style it was trained on; leave out {', '.join(wrong)}")
 
 
 def listed(given: Any) -> list:
     """One of something, or several of them, or None, as a list."""
     return [] if given is None else [*given] if isinstance(given, list | tuple) else [given]
-
-
-def _sample(pixels: Tensor) -> Tensor:
-    """Some of the pixels, in [0, 1]: enough to know the colours."""
-    step = max(1, min(pixels.shape[2:]) // 256)
-    return images.numbers(pixels[..., ::step, ::step])
 
 
 def _mask(mask: Picture, pixels: Tensor, feather: float) -> Tensor:
@@ -289,9 +283,8 @@ def _mask(mask: Picture, pixels: Tensor, feather: float) -> Tensor:
     image = images.read(mask)
     height, width = pixels.shape[2:]
     if abs(math.log(image.width / image.height) - math.log(width / height)) > 0.05 and min(height, width) > 16:
-        raise ValueError(
-            f"a mask of {image.width}x{image.height} does not have the shape of a {width}x{height} picture"
-        )
+        shape = f"{image.width}x{image.height}"
+        raise ValueError(f"a mask of {shape} does not have the shape of a {width}x{height} picture")
     image = image.convert("L").resize((width, height), Image.Resampling.BILINEAR)
     if not image.getextrema()[1]:
         raise ValueError("a mask is black everywhere, so that its style would not be seen; paint white where it goes")
@@ -306,9 +299,8 @@ def _tensor(picture: Picture, size: int | None) -> Tensor:
         return images.load_picture(picture, size)
     batch = picture if picture.dim() == 4 else picture[None]
     if batch.dim() != 4 or batch.shape[1] != 3 or not batch.is_floating_point():
-        raise ValueError(
-            f"a picture is (B, 3, H, W) or (3, H, W), floating; not {tuple(picture.shape)}, {picture.dtype}"
-        )
+        found = f"{tuple(picture.shape)}, {picture.dtype}"
+        raise ValueError(f"a picture is (B, 3, H, W) or (3, H, W), floating; not {found}")
     images.check_size(size)
     if size is not None:
         scale = size / min(batch.shape[2:])

@@ -27,6 +27,17 @@ from adain.watch import catch_interrupt
 
 log = logging.getLogger(__name__)
 
+TRAINER = {
+    "default_root_dir": "runs",
+    "max_epochs": -1,  # the data are endless; max_steps ends a run
+    "use_distributed_sampler": False,  # ours knows the ranks
+    "check_val_every_n_epoch": None,
+    "val_check_interval": 1000,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+}
+"""Where Lightning's defaults do not suit."""
+
 EXPECTED_WARNINGS = (
     "LightningCLI's args parameter",  # `adain train` hands over the rest of its line
     r"Found \d+ module\(s\) in eval mode",  # the frozen networks
@@ -257,26 +268,8 @@ def main(args: list[str] | None = None) -> None:
     torch.set_float32_matmul_precision("high")
     for expected in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", expected)
+    options: dict[str, Any] = {"seed_everything_default": 0, "save_config_kwargs": {"overwrite": True}}
     try:
-        _run(args)
+        TrainingCLI(StyleTransfer, Pictures, args=args, trainer_defaults=TRAINER, **options)
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
-
-
-def _run(args: list[str] | None) -> None:
-    TrainingCLI(
-        StyleTransfer,
-        Pictures,
-        args=args,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
-        trainer_defaults={
-            "default_root_dir": "runs",
-            "max_epochs": -1,  # the data are endless; max_steps ends a run
-            "use_distributed_sampler": False,  # ours knows the ranks
-            "check_val_every_n_epoch": None,
-            "val_check_interval": 1000,
-            "num_sanity_val_steps": 0,
-            "enable_model_summary": False,
-        },
-    )

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from adain import images, inference, ops
 from adain.clips import WRITTEN, check_suffix
 from adain.extras import needing
-from adain.methods import Method, StyleCode
+from adain.methods import Method
 
 with needing("video", "painting videos"):
     import av
@@ -115,6 +115,7 @@ def stylize_frames(
     ready = method if isinstance(method, Method) else inference.prepare(method, device, precision)
     if ready.iterative:
         raise ValueError(f"{type(ready).__name__} takes minutes for a frame; paint videos with a method of one pass")
+    styles = inference.listed(style)
     masks = [images.read(one) if isinstance(one, str | Path) else one for one in inference.listed(mask)]
     options |= {"mask": None if mask is None else masks, "color": "style" if color == "coral" else color}
 
@@ -125,7 +126,8 @@ def stylize_frames(
             if motion is None:
                 average.forget()
             if codes is None or (motion is None and color == "coral"):
-                codes = _codes(ready, inference.listed(style), style_size, frame, color)
+                encode = inference.encoder(ready, frame, style_size, color)
+                codes = [encode(one) for one in styles] if ready.styled else styles or None
             result = inference.stylize(frame, codes, ready, measure=average if steady else ops.whole, **options)
             average.rewind()
             if motion is not None and before is not None:
@@ -210,16 +212,6 @@ def ahead(items: Iterable[T], size: int = AHEAD) -> Generator[T, None, None]:
         pool.shutdown(cancel_futures=True)
         if hasattr(source, "close"):
             source.close()
-
-
-def _codes(
-    method: Method, styles: list, size: inference.StyleSize, frame: Tensor, color: inference.Color
-) -> list[StyleCode] | None:
-    """Each style's code, encoded for a scene that begins with `frame`."""
-    if not method.styled:
-        return styles or None
-    encode = inference.encoder(method, frame, size, color)
-    return [encode(style) for style in styles]
 
 
 class _Clip:

@@ -58,7 +58,7 @@ class Watch:
         self.folder = Path(folder) if folder else None
         self.snapshot_every, self.quiet = snapshot_every, quiet
         self.name, self.runs = "picture", defaultdict[str, list[dict[str, float]]](list)
-        self.bar: Any = None
+        self.bar = tqdm(disable=True)
         self.stopped = False
 
     def __enter__(self) -> "Watch":
@@ -71,7 +71,7 @@ class Watch:
     def __call__(self, progress: Progress) -> None:
         """Note one step."""
         if progress.step == 1:
-            self._close_bar()
+            self.bar.close()
             title = f"{self.name}, {progress.size} px"
             self.bar = tqdm(total=progress.steps, desc=title, disable=self.quiet, leave=False)
         losses = {name: getattr(progress, name) for name in LOSSES}
@@ -86,15 +86,19 @@ class Watch:
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
         self.release()
-        self._close_bar()
+        self.bar.close()
         if self.folder and self.runs:
             write_losses({name: [rows] for name, rows in self.runs.items()}, self.folder)
         if self.stopped:
             print("adain: stopped; what was reached is kept", file=sys.stderr)
 
-    def _close_bar(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
+
+def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Rows, which all have the columns of the first, into a file below their names."""
+    with images.replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def write_losses(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], folder: Path) -> None:
@@ -107,10 +111,7 @@ def write_losses(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], fo
     from torch.utils.tensorboard import SummaryWriter
 
     means = {name: [_mean(rows) for rows in zip(*pictures, strict=False)] for name, pictures in runs.items()}
-    with images.replacing(folder / "losses.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["run", "step", "size", *LOSSES])
-        writer.writeheader()
-        writer.writerows({"run": name, **row} for name, rows in means.items() for row in rows)
+    write_csv([{"run": name, **row} for name, rows in means.items() for row in rows], folder / "losses.csv")
     figure = matplotlib.figure.Figure(figsize=(10, 3.2), layout="constrained")
     for axis, loss in zip(figure.subplots(1, 3), LOSSES, strict=False):
         for name, rows in means.items():
