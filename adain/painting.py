@@ -100,7 +100,7 @@ def stylize(
     reading = _given(size=size, max_pixels=max_pixels, truncated=truncated)
     look = _given(style_size=style_size, color=color, photorealistic=photorealistic, tile=tile, max_memory=max_memory)
     parts = _given(style_weight=style_weight, mask=mask, feather=feather or None)
-    records, video = _given(log=log, snapshot_every=snapshot_every or None), _given(steady=steady)
+    records, video = _given(log=log or None, snapshot_every=snapshot_every or None), _given(steady=steady)
     if len(content) == 1 and Path(content[0]).is_dir():
         folder = _check_folders(style, alpha, output, [*parts, *records, *video])
         from adain.folder import paint_folder

@@ -77,9 +77,9 @@ class Order:
             "device": [self.device] if self.device != "auto" else [],
         }
         words = ["python", "infer.py"]
-        for flag, values in ((flag, values) for flag, values in flags.items() if values):
+        for flag in filter(flags.get, flags):
             # A name with a dash in front would be taken for a flag.
-            words += [f"--{flag}", *(f"./{value}" if str(value).startswith("-") else f"{value}" for value in values)]
+            words += [f"--{flag}", *(f"./{one}" if str(one).startswith("-") else f"{one}" for one in flags[flag])]
         return shlex.join(words)
 
 

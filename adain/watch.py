@@ -28,12 +28,13 @@ def catch_interrupt(stop: Callable[[], None]) -> Callable[[], object]:
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
+    release = partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
 
     def first(*_: Any) -> None:
         release()
         stop()
 
-    release = partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, first))
+    signal.signal(signal.SIGINT, first)
     return release
 
 
