@@ -3,7 +3,7 @@
 import sys
 
 from adain.cli import run
-from adain.commands import stylize
+from adain.painting import stylize
 
 if __name__ == "__main__":
     sys.exit(run(stylize, None, "infer.py"))

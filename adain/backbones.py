@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -85,8 +85,8 @@ class Backbone(nn.Module):
     ):
         super().__init__()
         check_choice("backbone", name, BACKBONES)
-        check_choice("padding", padding, ("reflect", "zeros"))
-        check_choice("pooling", pooling, ("max", "average"))
+        check_choice("padding", padding, get_args(Padding))
+        check_choice("pooling", pooling, get_args(Pooling))
         spec = BACKBONES[name]
         self.layers = tuple(layers)
         weights = weights or ("embedded" if spec.embedded else "imagenet")
@@ -235,11 +235,8 @@ def read_file(path: str | Path) -> tuple[Any, dict[str, str]]:
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise ValueError(f"{path} holds no weights that can be read ({_first_line(error):.200})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} holds no weights that can be read ({reason:.200})") from error
 
 
 def _fill(net: Net, state: dict[str, Tensor], origin: str) -> Net:

@@ -10,7 +10,8 @@ from typing import Any
 from docstring_parser import parse
 from jsonargparse import ArgumentParser
 
-from adain.commands import COMMANDS, SETTINGS
+from adain.commands import COMMANDS
+from adain.painting import SETTINGS
 
 LISTS: dict[Any, type] = {list[str]: str, list[str] | None: str, list[float] | None: float}
 """Parameters whose flags take several values."""

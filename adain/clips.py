@@ -1,11 +1,12 @@
 """Which files are videos, and what videos are written: known without the libraries that it takes to read them."""
 
-import importlib.util
 import mimetypes
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-MISSING = "videos need PyAV and OpenCV: pip install 'adain[video]'"
+from adain.extras import needing
+
 H264 = "libx264", {"crf": "18"}
 WRITTEN: dict[str, tuple[str, dict[str, str]]] = {
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".mkv"), H264),
@@ -26,8 +27,10 @@ def videos(content: Iterable[str], output: str | None = None) -> set[str]:
         kind = _kind(name)
         if kind == "video" or (asked and kind == "image") or (not kind and _moves(name)):
             found.add(name)
-    if found and not _readable():
-        raise ValueError(MISSING)
+    if found:
+        with needing("video", "painting videos"):
+            import av  # noqa: F401
+            import cv2  # noqa: F401
     return found
 
 
@@ -49,13 +52,10 @@ def _kind(name: str) -> str:
     return (mimetypes.guess_type(name)[0] or "").partition("/")[0]
 
 
-def _readable() -> bool:
-    return all(importlib.util.find_spec(name) for name in ("av", "cv2"))
-
-
 def _moves(name: str) -> bool:
-    if not Path(name).is_file() or not _readable():
-        return False
-    from adain.video import moves
+    if Path(name).is_file():
+        with suppress(ValueError):  # nothing moves where the extra is missing
+            from adain.video import moves
 
-    return moves(name)
+            return moves(name)
+    return False

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Subset
 
 from adain import images
 
@@ -168,20 +168,18 @@ class Source:
         """The training pictures and the `held` ones kept out of them."""
         path = Path(self.name)
         if path.is_dir() and not _saved_to_disk(path) and not any(path.rglob("*.parquet")):
-            pictures: Sequence = images.files(path)
+            pictures: Any = images.files(path)
         else:
             dataset = self._dataset(path)
             if self.streaming:
                 kept = [row[self.column] for row in dataset.take(held)]
                 return StreamSide(dataset, kept, training, self), MapSide(kept, validation)
-            pictures = _Cells(dataset, self.column)
+            pictures = dataset[self.column]  # read one by one, as they are asked for
         if len(pictures) <= held:
             raise ValueError(f"{self.name} holds {len(pictures)} pictures; more than the {held} held out are needed")
-        order = _permutation(self.key, -1, len(pictures))
-        return (
-            MapSide(_Subset(pictures, np.sort(order[held:])), training, self.key),
-            MapSide(_Subset(pictures, order[:held]), validation),
-        )
+        order = _permutation(self.key, -1, len(pictures)).tolist()
+        rest = Subset(pictures, sorted(order[held:]))
+        return MapSide(rest, training, self.key), MapSide(Subset(pictures, order[:held]), validation)
 
     def _dataset(self, path: Path) -> Any:
         import datasets  # not needed to train on folders
@@ -209,7 +207,7 @@ class Source:
 class MapSide:
     """Crops of a source with a length, by sample index; an index past the end starts the next round."""
 
-    def __init__(self, pictures: Sequence, crop: Crop, key: tuple[int, int] | None = None):
+    def __init__(self, pictures: Any, crop: Crop, key: tuple[int, int] | None = None):
         self.pictures, self.crop, self.key = pictures, crop, key
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
@@ -226,10 +224,8 @@ class MapSide:
 
     def samples(self, rank: int, world: int, pool: ThreadPoolExecutor | None, position: dict | None) -> Iterator:
         """The rank's endless share, as a stream has it."""
-        start = position["index"] if position else 0
-        indices = itertools.count(start)
-        crops = _ahead(pool, lambda index: self[index * world + rank], indices)
-        for index, (crop, skipped) in crops:
+        indices = itertools.count(position["index"] if position else 0)
+        for index, (crop, skipped) in _ahead(pool, lambda index: self[index * world + rank], indices):
             yield crop, skipped, {"index": index + 1}
 
 
@@ -315,30 +311,6 @@ class EndlessBatches(Sampler[list[int]]):
         for k in itertools.count(self.start):
             first = (k * self.world + self.rank) * self.batch_size
             yield list(range(first, first + self.batch_size))
-
-
-@dataclass(frozen=True)
-class _Subset(Sequence):
-    items: Sequence
-    indices: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, i):
-        return self.items[int(self.indices[i])]
-
-
-@dataclass(frozen=True)
-class _Cells(Sequence):
-    dataset: Any
-    column: str
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, i):
-        return self.dataset[i][self.column]
 
 
 @lru_cache(maxsize=8)

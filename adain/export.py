@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -18,11 +17,15 @@ from torch import Tensor, nn
 import adain
 from adain import images, inference, weights
 from adain.backbones import check_choice
+from adain.extras import needing
 from adain.methods import METHODS, Method, StyleCode
 from adain.metrics import SIDE
 
-if TYPE_CHECKING:
+with needing("export", "exporting"):
     import onnx
+    import onnxruntime
+    from onnxruntime import quantization
+    from onnxscript import optimizer
 
 Precision = Literal["fp32", "fp16", "int8"]
 StyleInput = Literal["picture", "code"]
@@ -67,11 +70,11 @@ def export(
         calibration: for int8, folders of contents and of styles, from which it learns the ranges of values.
 
     Raises:
-        ValueError: a method that makes no graph, a wrong choice, or onnx is not installed.
+        ValueError: a method that makes no graph, or a wrong choice.
         OSError: no such file.
     """
-    check_choice("style input", style, ("picture", "code"))
-    check_choice("precision", precision, ("fp32", "fp16", "int8"))
+    check_choice("style input", style, get_args(StyleInput))
+    check_choice("precision", precision, get_args(Precision))
     if Path(output).suffix != ".onnx":
         raise ValueError(f"the output is an .onnx file, not {output}")
     if len(calibration or ()) != (2 if precision == "int8" else 0):
@@ -79,9 +82,6 @@ def export(
     if str(method) in REFUSED:
         able = ", ".join(name for name in METHODS if name not in REFUSED)
         raise ValueError(f"{method} cannot be exported: {REFUSED[str(method)]}; {able} can")
-    _check_installed()
-    import onnx
-
     plain = weights.load(method)
     if style == "code" and not plain.styled:
         raise ValueError(f"{type(plain).__name__} paints in the one style it was trained on and takes no code")
@@ -90,10 +90,8 @@ def export(
     try:
         model = _trace(working, plain, style)
     except torch.onnx.OnnxExporterError as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise ValueError(
-            f"torch.onnx cannot follow {type(plain).__name__} with these weights ({reason:.200})"
-        ) from error
+        name, reason = type(plain).__name__, " ".join(str(error.__cause__ or error).split())
+        raise ValueError(f"torch.onnx cannot follow {name} with these weights ({reason:.200})") from error
     if precision == "int8":
         model = _quantized(model, (_feed(plain, one, other, 1.0, style) for one, other in product(*pictures)))
     _describe(model, plain, method, precision)
@@ -172,10 +170,8 @@ def _noise(batch: int, height: int, width: int) -> Tensor:
     return nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)
 
 
-def _trace(method: Method, plain: Method, kind: StyleInput) -> "onnx.ModelProto":
+def _trace(method: Method, plain: Method, kind: StyleInput) -> onnx.ModelProto:
     """The graph of `method`, for any batch and sizes; `plain` is the same in float32, to make an example with."""
-    from onnxscript import optimizer
-
     # Large and all different, so that no layer's side happens to be 1, or another's, which would become a rule.
     style = _noise(2, *((840, 600) if kind == "picture" else (64, 48)))
     example = _feed(plain, _noise(2, 712, 1048), style, 0.5, kind)
@@ -210,10 +206,8 @@ def _hushed() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _quantized(model: "onnx.ModelProto", feeds: Iterator[Feed]) -> "onnx.ModelProto":
+def _quantized(model: onnx.ModelProto, feeds: Iterator[Feed]) -> onnx.ModelProto:
     """Weights, and what enters and leaves convolutions and linear layers, in 8 bits; statistics stay float32."""
-    import onnx
-    from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):
         def get_next(self) -> Feed | None:
@@ -232,10 +226,8 @@ def _quantized(model: "onnx.ModelProto", feeds: Iterator[Feed]) -> "onnx.ModelPr
         return onnx.load(path)
 
 
-def _describe(model: "onnx.ModelProto", method: Method, source: str | Path, precision: Precision) -> None:
+def _describe(model: onnx.ModelProto, method: Method, source: str | Path, precision: Precision) -> None:
     """Say what the file holds, and nothing of how and where it was traced."""
-    import onnx
-
     known = str(source) in METHODS
     path = weights.embedded(str(source)) if known else Path(source)
     card = path.with_suffix(".md")
@@ -264,17 +256,9 @@ def _describe(model: "onnx.ModelProto", method: Method, source: str | Path, prec
 
 def _differences(data: bytes, method: Method, content: Tensor, style: Tensor, kind: StyleInput) -> tuple[float, float]:
     """From PyTorch's picture in float32, of values in [0, 1]: the largest, and the mean."""
-    import onnxruntime
-
     alpha = 0.7
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     found = session.run(None, _feed(method, content, style, alpha, kind))[0]
     painting = {"style": style, "alpha": alpha} if method.styled else {}
     apart = np.abs(found - inference.stylize(content, method=method, **painting).numpy())
     return float(apart.max()), float(apart.mean())
-
-
-def _check_installed() -> None:
-    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if not find_spec(name)]
-    if missing:
-        raise ValueError(f"exporting needs {', '.join(missing)}: pip install 'adain[export]'")

@@ -1,6 +1,5 @@
 """Methods x contents x styles: the pictures, one contact sheet of them, and their figures."""
 
-import csv
 import itertools
 import json
 import sys
@@ -21,8 +20,8 @@ from torch import Tensor
 
 from adain import images, inference, metrics
 from adain.backbones import check_choice
-from adain.methods import METHODS
-from adain.watch import Watch, write_losses
+from adain.methods import ITERATIVE, METHODS
+from adain.watch import Watch, write_csv, write_losses
 
 CELL = 256  # pixels a side of a contact sheet's places
 UNCHANGED = "content"  # the row of the content as it is, against which methods are seen
@@ -78,7 +77,7 @@ def paint(
                 yield Cell(case, content, style, images.load_picture(Path(case.method) / name, case.size))
             continue
         watch = Watch(quiet=True)
-        settings: dict[str, Any] = {**case.settings, **({"callback": watch} if _optimises(case) else {})}
+        settings: dict[str, Any] = {**case.settings, **({"callback": watch} if case.method in ITERATIVE else {})}
         ready = inference.prepare(case.method, device, case.precision, **settings)
         style_size = case.style_size if ready.styled else None
         given: Sequence[Any] = styles if ready.styled else [None] * len(styles)
@@ -106,10 +105,6 @@ def _painted(case: Case) -> bool:
     return case.method not in METHODS and Path(case.method).is_dir()
 
 
-def _optimises(case: Case) -> bool:
-    return case.method in METHODS and METHODS[case.method].iterative
-
-
 def thumbnail(picture: Image.Image) -> Image.Image:
     """A small copy, for a sheet."""
     small = picture.copy()
@@ -132,11 +127,10 @@ def contact_sheet(rows: Sequence[Sequence[Tile]], gap: int = 6) -> Image.Image:
         for x, tile in enumerate(row):
             if tile:
                 picture, caption = tile
-                left, above = ((CELL - side) // 2 for side in picture.size)
-                draw.multiline_text(
-                    (gap + x * across, gap + y * down), captions.get(caption, ""), "black", font, spacing=2
-                )
-                sheet.paste(picture, (gap + x * across + left, gap + line + y * down + above))
+                left, top = gap + x * across, gap + y * down
+                draw.multiline_text((left, top), captions.get(caption, ""), "black", font, spacing=2)
+                width, height = picture.size
+                sheet.paste(picture, (left + (CELL - width) // 2, top + line + (CELL - height) // 2))
     return sheet
 
 
@@ -184,45 +178,24 @@ def evaluate(
     _check(cases, Path(output), device)
     if perceptual and len(contents) * len(styles) < 2:
         raise ValueError("FID compares two pairs or more; add pictures, or do without --perceptual")
-    network, judges = metrics.judge(), metrics.Perceptual() if perceptual else None
-    pictures = {path: images.load_picture(path, metrics.SIDE) for path in (*contents, *styles)}
-    with torch.inference_mode():
-        features = {path: network(picture) for path, picture in pictures.items()}
-
-    def judged(cell: Cell) -> dict[str, Any]:
-        height, width = pictures[cell.content].shape[2:]
-        picture = images.to_tensor(images.to_image(cell.picture).resize((width, height), Image.Resampling.LANCZOS))
-        with torch.inference_mode():
-            found = metrics.scores(network(picture), features[cell.content], features[cell.style])
-        found["SSIM"] = metrics.ssim(picture, pictures[cell.content])
-        if judges:
-            found["LPIPS"] = judges.add(cell.case.label, picture, pictures[cell.content], pictures[cell.style])
-        names = {"method": cell.case.label, "content": cell.content.name, "style": cell.style.name}
-        loss = {"loss": min((row["total"] for row in cell.losses), default=None)} if iterative else {}
-        return {**names, **found, **loss, "seconds": cell.seconds}
-
-    iterative = any(map(_optimises, cases))
+    judge = _Judge(contents, styles, perceptual, any(case.method in ITERATIVE for case in cases))
     unchanged = Case(UNCHANGED, UNCHANGED)
-    figures = [judged(Cell(unchanged, c, s, pictures[c])) for c in contents for s in styles]
-    results, losses = {}, defaultdict[str, list[Sequence[Mapping[str, float]]]](list)
+    figures = [judge(Cell(unchanged, c, s, judge.pictures[c])) for c, s in itertools.product(contents, styles)]
+    results, losses = dict[tuple[str, Path, Path], Tile](), defaultdict[str, list[Sequence[Mapping[str, float]]]](list)
     for cell in paint(cases, contents, styles, device):
-        figures.append(judged(cell))
-        key = cell.case.label, cell.content, cell.style
-        results[key] = thumbnail(images.to_image(cell.picture)), cell.case.label
+        figures.append(judge(cell))
+        tile = thumbnail(images.to_image(cell.picture)), cell.case.label
+        results[cell.case.label, cell.content, cell.style] = tile
         if cell.losses:
             losses[cell.case.label].append(cell.losses)
     table = []
     for case in (unchanged, *cases):
-        row = mean_row([figure for figure in figures if figure["method"] == case.label])
-        if judges:
-            row["FID"] = judges.fid(case.label)
-            row["ArtFID"] = (1 + row["LPIPS"]) * (1 + row["FID"])
+        table.append(judge.means([figure for figure in figures if figure["method"] == case.label]))
         if memory:
-            row["MiB"] = row["seconds"] and _peak_memory(case, contents[0], styles[0], device)
-        table.append(row)
+            table[-1]["MiB"] = table[-1]["seconds"] and _peak_memory(case, contents[0], styles[0], device)
     rows, across = list[list[Tile]](), columns or len(cases)
-    for c, s in ((c, s) for c in contents for s in styles):
-        inputs: list[Tile] = [(thumbnail(images.to_image(pictures[path])), path.stem) for path in (c, s)]
+    for c, s in itertools.product(contents, styles):
+        inputs: list[Tile] = [(thumbnail(images.to_image(judge.pictures[path])), path.stem) for path in (c, s)]
         painted = [results[case.label, c, s] for case in cases]
         for i in range(0, len(cases), across):
             rows.append([*(inputs if not i else (None, None)), *painted[i : i + across]])
@@ -233,6 +206,38 @@ def evaluate(
     if tensorboard:
         _write_events(table, Path(output))
     return table
+
+
+class _Judge:
+    """Figures of cells; `losses` says whether there is a column for them."""
+
+    def __init__(self, contents: Sequence[Path], styles: Sequence[Path], perceptual: bool, losses: bool):
+        self.network, self.losses = metrics.judge(), losses
+        self.perceptual = metrics.Perceptual() if perceptual else None
+        self.pictures = {path: images.load_picture(path, metrics.SIDE) for path in (*contents, *styles)}
+        with torch.inference_mode():
+            self.features = {path: self.network(picture) for path, picture in self.pictures.items()}
+
+    def __call__(self, cell: Cell) -> dict[str, Any]:
+        content, style = self.pictures[cell.content], self.pictures[cell.style]
+        height, width = content.shape[2:]
+        picture = images.to_tensor(images.to_image(cell.picture).resize((width, height), Image.Resampling.LANCZOS))
+        with torch.inference_mode():
+            found = metrics.scores(self.network(picture), self.features[cell.content], self.features[cell.style])
+        found["SSIM"] = metrics.ssim(picture, content)
+        if self.perceptual:
+            found["LPIPS"] = self.perceptual.add(cell.case.label, picture, content, style)
+        names = {"method": cell.case.label, "content": cell.content.name, "style": cell.style.name}
+        loss = {"loss": min((row["total"] for row in cell.losses), default=None)} if self.losses else {}
+        return {**names, **found, **loss, "seconds": cell.seconds}
+
+    def means(self, figures: list[dict[str, Any]]) -> dict[str, Any]:
+        """The row of a method, from its figures of all pairs."""
+        row = mean_row(figures)
+        if self.perceptual:
+            row["FID"] = self.perceptual.fid(row["method"])
+            row["ArtFID"] = (1 + row["LPIPS"]) * (1 + row["FID"])
+        return row
 
 
 def variations(
@@ -339,10 +344,7 @@ def write_figures(figures: list[dict[str, Any]], table: list[dict[str, Any]], ou
         temporary.write_text(json.dumps({"pairs": figures, "means": table}, indent=1))
     with images.replacing(output / "table.md") as temporary:
         temporary.write_text(markdown(table))
-    with images.replacing(output / "figures.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(figures[0]))
-        writer.writeheader()
-        writer.writerows(figures)
+    write_csv(figures, output / "figures.csv")
 
 
 def _write_events(table: list[dict[str, Any]], output: Path) -> None:

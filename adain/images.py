@@ -235,7 +235,7 @@ def _load_deep(image: Any, size: int | None, truncated: bool) -> Photo:
     if deep.hasalpha():
         deep = deep.flatten(background=[65535], max_alpha=65535).bandjoin(deep[3])
     if size:
-        width, height = _scaled((deep.width, deep.height), size)
+        width, height = scaled((deep.width, deep.height), size)
         deep = deep.resize(width / deep.width, vscale=height / deep.height)
     alpha = _batch(deep[3].numpy()) if deep.bands == 4 else None
     return Photo(_batch(deep[:3].numpy()), alpha, profile=bool(profile))
@@ -243,11 +243,12 @@ def _load_deep(image: Any, size: int | None, truncated: bool) -> Photo:
 
 def resize(image: Image.Image, size: int | None) -> Image.Image:
     """`image` with its shorter side at `size` pixels (Lanczos), its aspect kept; None leaves it as it is."""
-    sides = _scaled(image.size, size)
+    sides = scaled(image.size, size)
     return image if sides == image.size else image.resize(sides, Image.Resampling.LANCZOS)
 
 
-def _scaled(sides: tuple[int, int], size: int | None) -> tuple[int, int]:
+def scaled(sides: tuple[int, int], size: int | None) -> tuple[int, int]:
+    """Sides in pixels of which the shorter is at `size`, their ratio kept; None leaves them as they are."""
     width, height = (max(1, round(side * size / min(sides))) if size else side for side in sides)
     return width, height
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import psutil
@@ -35,7 +35,7 @@ StyleSize = int | Literal["content"] | None
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Color = Literal["style", "keep-luminance", "coral"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-COLORS = ("style", "keep-luminance", "coral")
+COLORS = get_args(Color)
 LARGEST_STYLE = 1024  # pixels; beyond, strokes are larger than what the networks see at a time
 MODEST = 2**30  # bytes that painting on a CPU takes, unless asked to take more
 LARGEST_TILE = 768  # pixels; larger ones save little, and the memory is better left to others
@@ -73,6 +73,7 @@ def encode_style(
     style: Style | Sequence[Style],
     size: int | None = None,
     style_weight: Sequence[float] | None = None,
+    change: Callable[[Tensor], Tensor] | None = None,
 ) -> StyleCode:
     """The code of a style, or the mixture of several styles' codes; reusable with any content.
 
@@ -81,13 +82,42 @@ def encode_style(
         style: one, or several.
         size: shorter side of each style in pixels: larger styles paint with coarser strokes.
         style_weight: share of each style, of any sum; even by default.
+        change: what is done to each picture, (B, 3, H, W) in [0, 1], before it is encoded.
 
     Raises:
         ValueError: more or fewer styles than the method takes, or weights that are not one for each, positive in sum
             and none negative.
         OSError: a picture that cannot be read.
     """
-    return _mixed(method, _listed(style), size, style_weight)
+    styles = listed(style)
+    if not method.styled:
+        _refuse(method, style=styles)
+    shares = _shares(style_weight, len(styles))
+    if len(styles) > 1 and not method.mixes:
+        raise ValueError(f"{type(method).__name__} cannot mix styles; give one, not {len(styles)}")
+    with torch.inference_mode():
+        codes = [_code(method, one, size, change) for one in styles]
+        weighted = [(code, share / sum(shares)) for code, share in zip(codes, shares, strict=True)]
+        return {name: torch.stack([code[name] * share for code, share in weighted]).sum(0) for name in codes[0]}
+
+
+def encoder(
+    method: Method, content: Tensor, style_size: StyleSize = None, color: Color = "style"
+) -> Callable[..., StyleCode]:
+    """`encode_style` of `method` for a content: of its size, or in its colours, where the settings ask for that.
+
+    `content` (B, 3, H, W) is in [0, 1], or of `torch.uint8` or `torch.uint16`; all else is as `stylize` takes it.
+    """
+    change = None
+    if color == "coral":
+        step = max(1, min(content.shape[2:]) // 256)  # so many pixels are enough to know the colours
+        change = partial(ops.match_colors, target=images.numbers(content[..., ::step, ::step]))
+    return partial(encode_style, method, size=style_side(style_size, content), change=change)
+
+
+def style_side(style_size: StyleSize, content: Tensor) -> int | None:
+    """The shorter side in pixels that styles come to for a content (B, 3, H, W); None leaves it to each of them."""
+    return min(*content.shape[2:], LARGEST_STYLE) if style_size == "content" else style_size
 
 
 @overload
@@ -160,14 +190,9 @@ def stylize(
         raise ValueError("a photo has its size already; give it to adain.images.load")
     pixels = content.pixels if isinstance(content, Photo) else _tensor(content, size)
     side = min(pixels.shape[2:])
-    encode = partial(
-        _mixed,
-        ready,
-        size=min(side, LARGEST_STYLE) if style_size == "content" else style_size,
-        change=partial(ops.match_colors, target=_sample(pixels)) if color == "coral" else None,
-    )
-    masks = None if mask is None else [_mask(one, pixels, feather) for one in _listed(mask)]
-    brushes = _brushes(ready, _listed(style), alphas, style_weight, masks, encode)
+    encode = encoder(ready, pixels, style_size, color)
+    masks = None if mask is None else [_mask(one, pixels, feather) for one in listed(mask)]
+    brushes = _brushes(ready, listed(style), alphas, style_weight, masks, encode)
     radius = max(2, min(side // 64, 32)) if photorealistic else 0
 
     def finish(painted: Tensor, original: Tensor) -> Tensor:
@@ -201,37 +226,17 @@ def _brushes(
     alphas = [*alphas] * (len(styles) // len(alphas))
     if masks is None:
         strengths = [share * alpha for share, alpha in zip(shares, alphas, strict=True)]
-        return [
-            Brush(encode(styles, style_weight=strengths if any(strengths) else shares), sum(strengths) / sum(shares))
-        ]
+        code = encode(styles, style_weight=strengths if any(strengths) else shares)
+        return [Brush(code, sum(strengths) / sum(shares))]
     if len(masks) != len(styles) or style_weight is not None:
         raise ValueError(
             f"{len(masks)} masks for {len(styles)} styles; give a mask for each style, and no style weights"
         )
-    codes = [encode([style]) for style in styles]
+    codes = [encode(style) for style in styles]
     if method.guided:
         covered = torch.stack(masks).sum(0, dtype=torch.int32).clamp(max=255).to(torch.uint8)
         return [Brush(method.guide(codes, alphas, masks), 1.0, covered)]
     return [Brush(*parts) for parts in zip(codes, alphas, masks, strict=True)]
-
-
-def _mixed(
-    method: Method,
-    styles: Sequence[Style],
-    size: int | None = None,
-    style_weight: Sequence[float] | None = None,
-    change: Callable[[Tensor], Tensor] | None = None,
-) -> StyleCode:
-    """As `encode_style`; `change` is done to each picture before."""
-    if not method.styled:
-        _refuse(method, style=styles)
-    shares = _shares(style_weight, len(styles))
-    if len(styles) > 1 and not method.mixes:
-        raise ValueError(f"{type(method).__name__} cannot mix styles; give one, not {len(styles)}")
-    with torch.inference_mode():
-        codes = [_code(method, one, size, change) for one in styles]
-        weighted = [(code, share / sum(shares)) for code, share in zip(codes, shares, strict=True)]
-        return {name: torch.stack([code[name] * share for code, share in weighted]).sum(0) for name in codes[0]}
 
 
 def _code(method: Method, style: Style, size: int | None, change: Callable[[Tensor], Tensor] | None) -> StyleCode:
@@ -262,19 +267,13 @@ def _shares(style_weight: Sequence[float] | None, styles: int) -> list[float]:
 
 def _refuse(method: Method, **given: Any) -> None:
     if wrong := [name for name, value in given.items() if value is not None]:
-        raise ValueError(
-            f"{type(method).__name__} paints in the one style it was trained on; leave out {', '.join(wrong)}"
-        )
+        name = type(method).__name__
+        raise ValueError(f"{name} paints in the one style it was trained on; leave out {', '.join(wrong)}")
 
 
-def _listed(given: Any) -> list:
+def listed(given: Any) -> list:
+    """One of something, or several of them, or None, as a list."""
     return [] if given is None else [*given] if isinstance(given, list | tuple) else [given]
-
-
-def _sample(pixels: Tensor) -> Tensor:
-    """Some of the pixels, in [0, 1]: enough to know the colours."""
-    step = max(1, min(pixels.shape[2:]) // 256)
-    return images.numbers(pixels[..., ::step, ::step])
 
 
 def _mask(mask: Picture, pixels: Tensor, feather: float) -> Tensor:
@@ -284,9 +283,8 @@ def _mask(mask: Picture, pixels: Tensor, feather: float) -> Tensor:
     image = images.read(mask)
     height, width = pixels.shape[2:]
     if abs(math.log(image.width / image.height) - math.log(width / height)) > 0.05 and min(height, width) > 16:
-        raise ValueError(
-            f"a mask of {image.width}x{image.height} does not have the shape of a {width}x{height} picture"
-        )
+        shape = f"{image.width}x{image.height}"
+        raise ValueError(f"a mask of {shape} does not have the shape of a {width}x{height} picture")
     image = image.convert("L").resize((width, height), Image.Resampling.BILINEAR)
     if not image.getextrema()[1]:
         raise ValueError("a mask is black everywhere, so that its style would not be seen; paint white where it goes")
@@ -301,9 +299,8 @@ def _tensor(picture: Picture, size: int | None) -> Tensor:
         return images.load_picture(picture, size)
     batch = picture if picture.dim() == 4 else picture[None]
     if batch.dim() != 4 or batch.shape[1] != 3 or not batch.is_floating_point():
-        raise ValueError(
-            f"a picture is (B, 3, H, W) or (3, H, W), floating; not {tuple(picture.shape)}, {picture.dtype}"
-        )
+        found = f"{tuple(picture.shape)}, {picture.dtype}"
+        raise ValueError(f"a picture is (B, 3, H, W) or (3, H, W), floating; not {found}")
     images.check_size(size)
     if size is not None:
         scale = size / min(batch.shape[2:])

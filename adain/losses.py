@@ -105,10 +105,5 @@ class PerceptualLoss:
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the terms, `reconstruction` and `tv` among them if they are there."""
-        weights = {
-            "content": self.content_weight,
-            "style": self.style_weight,
-            "reconstruction": self.reconstruction_weight,
-            "tv": self.tv_weight,
-        }
-        return torch.stack([weight * terms[name] for name, weight in weights.items() if name in terms]).sum()
+        weighted = (name for name in ("content", "style", "reconstruction", "tv") if name in terms)
+        return torch.stack([getattr(self, f"{name}_weight") * terms[name] for name in weighted]).sum()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adain import ops
 from adain.backbones import Backbone
+from adain.extras import needing
 from adain.losses import Features, content_loss, gram_loss, style_loss
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
@@ -104,14 +105,14 @@ class Perceptual:
 
     def __init__(self) -> None:
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+        with needing("metrics", "FID"):
+            import torch_fidelity  # noqa: F401
         from torchmetrics.image.fid import FrechetInceptionDistance
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
         try:
             self.distance = LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
             self.inception = FrechetInceptionDistance(normalize=True)
-        except ModuleNotFoundError as error:
-            raise ValueError("LPIPS and FID need torch-fidelity: pip install 'adain[metrics]'") from error
         except (OSError, RuntimeError) as error:
             folder = Path(torch.hub.get_dir()) / "checkpoints"
             raise OSError(

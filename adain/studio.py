@@ -65,24 +65,21 @@ class Order:
 
     def command(self) -> str:
         """The command line that paints the same picture, run where the pictures are."""
-        flags: dict[str, Sequence[object]] = {"content": [self.content.name]}
-        if self.styles:
-            flags["style"] = [style.name for style in self.styles]
-        if len(self.styles) == 2:
-            flags["style-weight"] = self.shares
-        flags["method"] = [self.method]
-        if self.styles:
-            flags["alpha"] = [self.alpha]
-        flags["size"] = [self.size]
-        if self.color != "style":
-            flags["color"] = [self.color]
-        flags |= {f"{self.method}.{name}": [value] for name, value in self.settings.items()}
-        if self.device != "auto":
-            flags["device"] = [self.device]
+        flags: dict[str, Sequence[object]] = {
+            "content": [self.content.name],
+            "style": [style.name for style in self.styles],
+            "style-weight": self.shares if len(self.styles) == 2 else [],
+            "method": [self.method],
+            "alpha": [self.alpha] if self.styles else [],
+            "size": [self.size],
+            "color": [self.color] if self.color != "style" else [],
+            **{f"{self.method}.{name}": [value] for name, value in self.settings.items()},
+            "device": [self.device] if self.device != "auto" else [],
+        }
         words = ["python", "infer.py"]
-        for flag, values in flags.items():
+        for flag in filter(flags.get, flags):
             # A name with a dash in front would be taken for a flag.
-            words += [f"--{flag}", *(f"./{value}" if str(value).startswith("-") else f"{value}" for value in values)]
+            words += [f"--{flag}", *(f"./{one}" if str(one).startswith("-") else f"{one}" for one in flags[flag])]
         return shlex.join(words)
 
 

@@ -2,11 +2,9 @@
 
 import logging
 import math
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,8 +23,20 @@ from adain.data import Pictures, Sample
 from adain.losses import PerceptualLoss, total_variation
 from adain.methods import Trainable
 from adain.optim import Muon
+from adain.watch import catch_interrupt
 
 log = logging.getLogger(__name__)
+
+TRAINER = {
+    "default_root_dir": "runs",
+    "max_epochs": -1,  # the data are endless; max_steps ends a run
+    "use_distributed_sampler": False,  # ours knows the ranks
+    "check_val_every_n_epoch": None,
+    "val_check_interval": 1000,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+}
+"""Where Lightning's defaults do not suit."""
 
 EXPECTED_WARNINGS = (
     "LightningCLI's args parameter",  # `adain train` hands over the rest of its line
@@ -193,24 +203,18 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, every_n_steps: int = 500):
         self.every_n_steps, self.saved = every_n_steps, 0
         self.stopping = False
-        self.handler: Any = None  # of Ctrl-C, while ours stands in for it
+        self.release: Callable[[], object] | None = None  # of Ctrl-C, once it is caught
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
-        if threading.current_thread() is threading.main_thread():
-            self.handler = signal.signal(signal.SIGINT, self._stop)
+        self.release = catch_interrupt(self._stop)
 
-    def _stop(self, *_: Any) -> None:
+    def _stop(self) -> None:
         log.warning("stopping after this step; Ctrl-C again stops at once")
-        self._restore()
         self.stopping = True
 
     def teardown(self, *_: Any, **__: Any) -> None:  # noqa: D102
-        self._restore()
-
-    def _restore(self) -> None:
-        if self.handler is not None:
-            signal.signal(signal.SIGINT, self.handler)
-            self.handler = None
+        if self.release:
+            self.release()
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Sample, index: int) -> None:  # noqa: D102
         trainer.datamodule.position = batch.get("position")
@@ -264,26 +268,8 @@ def main(args: list[str] | None = None) -> None:
     torch.set_float32_matmul_precision("high")
     for expected in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", expected)
+    options: dict[str, Any] = {"seed_everything_default": 0, "save_config_kwargs": {"overwrite": True}}
     try:
-        _run(args)
+        TrainingCLI(StyleTransfer, Pictures, args=args, trainer_defaults=TRAINER, **options)
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
-
-
-def _run(args: list[str] | None) -> None:
-    TrainingCLI(
-        StyleTransfer,
-        Pictures,
-        args=args,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
-        trainer_defaults={
-            "default_root_dir": "runs",
-            "max_epochs": -1,  # the data are endless; max_steps ends a run
-            "use_distributed_sampler": False,  # ours knows the ranks
-            "check_val_every_n_epoch": None,
-            "val_check_interval": 1000,
-            "num_sanity_val_steps": 0,
-            "enable_model_summary": False,
-        },
-    )

@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from fractions import Fraction
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -18,16 +17,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adain import images, inference, ops
-from adain.clips import MISSING, WRITTEN, check_suffix
-from adain.methods import Method, StyleCode
+from adain.clips import WRITTEN, check_suffix
+from adain.extras import needing
+from adain.methods import Method
 
-try:
+with needing("video", "painting videos"):
     import av
     from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
     from adain import steady as steadiness
-except ModuleNotFoundError as error:
-    raise ValueError(MISSING) from error
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -117,12 +115,9 @@ def stylize_frames(
     ready = method if isinstance(method, Method) else inference.prepare(method, device, precision)
     if ready.iterative:
         raise ValueError(f"{type(ready).__name__} takes minutes for a frame; paint videos with a method of one pass")
-    masks = (
-        None
-        if mask is None
-        else [images.read(one) if isinstance(one, str | Path) else one for one in inference._listed(mask)]
-    )
-    options |= {"mask": masks, "color": "style" if color == "coral" else color}
+    styles = inference.listed(style)
+    masks = [images.read(one) if isinstance(one, str | Path) else one for one in inference.listed(mask)]
+    options |= {"mask": None if mask is None else masks, "color": "style" if color == "coral" else color}
 
     def painted() -> Iterator[Tensor]:
         average, codes, before = steadiness.Average(steady), None, None
@@ -131,13 +126,14 @@ def stylize_frames(
             if motion is None:
                 average.forget()
             if codes is None or (motion is None and color == "coral"):
-                codes = _codes(ready, inference._listed(style), style_size, frame, color)
+                encode = inference.encoder(ready, frame, style_size, color)
+                codes = [encode(one) for one in styles] if ready.styled else styles or None
             result = inference.stylize(frame, codes, ready, measure=average if steady else ops.whole, **options)
             average.rewind()
             if motion is not None and before is not None:
                 carried = motion.carry(before, result, steady)
                 # What no mask covers is the frame's own, and stays so.
-                result = carried if masks is None else torch.where((result == frame).all(1)[:, None], result, carried)
+                result = carried if mask is None else torch.where((result == frame).all(1)[:, None], result, carried)
             yield result
             before = result
 
@@ -218,17 +214,6 @@ def ahead(items: Iterable[T], size: int = AHEAD) -> Generator[T, None, None]:
             source.close()
 
 
-def _codes(
-    method: Method, styles: list, size: inference.StyleSize, frame: Tensor, color: inference.Color
-) -> list[StyleCode] | None:
-    """Each style's code, encoded for a scene that begins with `frame`."""
-    if not method.styled:
-        return styles or None
-    side = min(min(frame.shape[2:]), inference.LARGEST_STYLE) if size == "content" else size
-    change = partial(ops.match_colors, target=inference._sample(frame)) if color == "coral" else None
-    return [inference._mixed(method, [style], side, change=change) for style in styles]
-
-
 class _Clip:
     """A video that is open: an iterator of its frames; `rest` are packets that came after the last."""
 
@@ -285,7 +270,7 @@ class _Clip:
         if matrix is None:  # as players guess
             matrix = Colorspace.ITU601 if yuv and frame.height <= 576 and frame.width < 1280 else Colorspace.ITU709
         if self.sides is None:
-            self.sides = images._scaled((frame.width, frame.height), self.size)
+            self.sides = images.scaled((frame.width, frame.height), self.size)
             self.matrix, self.tags = matrix, (frame.color_primaries, frame.color_trc)
         alpha, deep = any(part.is_alpha for part in parts) or frame.format.has_palette, parts[0].bits > 8
         name = f"rgb{'a' * alpha}{'64le' if deep and alpha else '48le' if deep else '' if alpha else '24'}"

@@ -7,7 +7,8 @@ import statistics
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,23 @@ from adain import images
 from adain.methods.gatys import Progress, Stop
 
 LOSSES = ("total", "content", "style", "tv")
+
+
+def catch_interrupt(stop: Callable[[], None]) -> Callable[[], object]:
+    """From now on the first Ctrl-C calls `stop` instead of raising; the second does not wait. Returns what ends this.
+
+    Outside of the main thread, where no signal comes, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    release = partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
+
+    def first(*_: Any) -> None:
+        release()
+        stop()
+
+    signal.signal(signal.SIGINT, first)
+    return release
 
 
 class Watch:
@@ -41,28 +59,20 @@ class Watch:
         self.folder = Path(folder) if folder else None
         self.snapshot_every, self.quiet = snapshot_every, quiet
         self.name, self.runs = "picture", defaultdict[str, list[dict[str, float]]](list)
-        self.bar: Any = None
-        self.handler: Any = None
+        self.bar = tqdm(disable=True)
         self.stopped = False
 
     def __enter__(self) -> "Watch":
-        if threading.current_thread() is threading.main_thread():
-            self.handler = signal.signal(signal.SIGINT, self._stop)
+        self.release = catch_interrupt(self._stop)
         return self
 
-    def _stop(self, *_: Any) -> None:
+    def _stop(self) -> None:
         self.stopped = True
-        self._restore()
-
-    def _restore(self) -> None:
-        if self.handler is not None:
-            signal.signal(signal.SIGINT, self.handler)
-            self.handler = None
 
     def __call__(self, progress: Progress) -> None:
         """Note one step."""
         if progress.step == 1:
-            self._close_bar()
+            self.bar.close()
             title = f"{self.name}, {progress.size} px"
             self.bar = tqdm(total=progress.steps, desc=title, disable=self.quiet, leave=False)
         losses = {name: getattr(progress, name) for name in LOSSES}
@@ -76,16 +86,20 @@ class Watch:
             raise Stop(progress.picture)
 
     def __exit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
-        self._restore()
-        self._close_bar()
+        self.release()
+        self.bar.close()
         if self.folder and self.runs:
             write_losses({name: [rows] for name, rows in self.runs.items()}, self.folder)
         if self.stopped:
             print("adain: stopped; what was reached is kept", file=sys.stderr)
 
-    def _close_bar(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
+
+def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Rows, which all have the columns of the first, into a file below their names."""
+    with images.replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def write_losses(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], folder: Path) -> None:
@@ -98,10 +112,7 @@ def write_losses(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], fo
     from torch.utils.tensorboard import SummaryWriter
 
     means = {name: [_mean(rows) for rows in zip(*pictures, strict=False)] for name, pictures in runs.items()}
-    with images.replacing(folder / "losses.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["run", "step", "size", *LOSSES])
-        writer.writeheader()
-        writer.writerows({"run": name, **row} for name, rows in means.items() for row in rows)
+    write_csv([{"run": name, **row} for name, rows in means.items() for row in rows], folder / "losses.csv")
     figure = matplotlib.figure.Figure(figsize=(10, 3.2), layout="constrained")
     for axis, loss in zip(figure.subplots(1, 3), LOSSES, strict=False):
         for name, rows in means.items():

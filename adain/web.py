@@ -14,17 +14,16 @@ from PIL import ImageOps
 
 from adain import images, inference
 from adain.cli import one_line
+from adain.extras import needing
 from adain.methods import METHODS, Gatys
 from adain.methods.gatys import Progress
 from adain.studio import KEPT, Order, Painted, Studio, Upload
 
-try:
+with needing("web", "the web page"):
     import gradio as gr
     import uvicorn
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
-except ImportError as missing:
-    raise ValueError("the web page needs gradio: pip install 'adain[web]'") from missing
 
 EXAMPLES = Path(__file__).parents[1] / "examples"  # of the repository; a wheel has none
 NUDGE = 2  # seconds that an answer may be late

@@ -7,6 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from adain import cli
+
 os.environ["HF_DATASETS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
 THREADS = max(1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))  # two in all, where there are two cores
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the processes that tests start
@@ -32,6 +34,14 @@ def examples():
     return ROOT / "examples"
 
 
+def exit_code(*words):
+    """Of the `adain` command."""
+    try:
+        return cli.main([*map(str, words)])
+    except SystemExit as stop:
+        return stop.code
+
+
 def picture(path, size=(48, 40), seed=0):
     """A coloured noise picture with some structure, written to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +64,25 @@ def folders(tmp_path):
         (tmp_path / side / "notes.txt").write_text("not a picture")
         (tmp_path / side / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     return tmp_path / "content", tmp_path / "style"
+
+
+SIZES = {"a": (40, 32), "cats/b": (32, 48), "cats/c": (40, 32), "dogs/b": (40, 32)}
+"""Contents of `tree`."""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Four contents in subfolders and three styles; and the output folder."""
+    for i, (name, size) in enumerate(SIZES.items()):
+        picture(tmp_path / "content" / f"{name}.png", size, i)
+    for i, name in enumerate("xyz"):
+        picture(tmp_path / "style" / f"{name}.png", (40, 36 + i), 9 + i)
+    return tmp_path / "content", tmp_path / "style", tmp_path / "out"
+
+
+def write_csv(path, *rows):
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 import inspect
 import subprocess
 import sys
+from functools import partial
 from io import BytesIO
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from adain import cli
 from adain.methods import METHODS
-from tests.conftest import ROOT
+from tests.conftest import ROOT, exit_code
 
 
 def run(*args, **options):
@@ -18,8 +19,7 @@ def run(*args, **options):
     )
 
 
-def stylize(*args):
-    return cli.main(["stylize", *map(str, args)])
+stylize = partial(exit_code, "stylize")
 
 
 def test_infer_writes_the_picture_and_says_where(examples, tmp_path):
@@ -80,12 +80,8 @@ def test_wrong_input_is_one_line_and_exit_code_2(make_picture, tmp_path, capsys,
     flags = {"--content": content, "--style": content, "--output": tmp_path / "out.png", **changes}
     if flags["--output"] == "CONTENT":
         flags["--output"] = content
-    try:
-        code = stylize(*(str(part) for pair in flags.items() for part in pair))
-    except SystemExit as stop:
-        code = stop.code
+    assert stylize(*(part for pair in flags.items() for part in pair)) == 2
     errors = capsys.readouterr().err
-    assert code == 2
     assert errors.count("\n") == 1
     assert message in errors
     assert content.read_bytes() == before

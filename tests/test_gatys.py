@@ -13,7 +13,7 @@ from adain.losses import gram_loss, total_variation
 from adain.methods import gatys
 from adain.methods.gatys import Gatys, Stop
 from adain.watch import Watch
-from tests.conftest import ROOT
+from tests.conftest import ROOT, exit_code
 
 
 def pictures(*sides):
@@ -244,12 +244,8 @@ def test_watching_from_another_thread_leaves_ctrl_c_alone():
     ],
 )
 def test_settings_that_would_be_ignored_are_refused(make_picture, capsys, flags, message):
-    path = str(make_picture())
-    try:
-        code = cli.main(["stylize", "--content", path, "--style", path, *flags.split()])
-    except SystemExit as stop:
-        code = stop.code
-    assert code == 2
+    path = make_picture()
+    assert exit_code("stylize", "--content", path, "--style", path, *flags.split()) == 2
     assert message in capsys.readouterr().err
 
 

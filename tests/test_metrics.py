@@ -1,5 +1,6 @@
 import csv
 import json
+import sys
 
 import pytest
 import torch
@@ -124,4 +125,10 @@ def test_perceptual_networks_that_cannot_be_had_are_said(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))
     with pytest.raises(OSError, match=r"LPIPS and FID \(no route\); put their files into .*checkpoints"):
+        metrics.Perceptual()
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(ValueError, match=r"FID needs torch_fidelity: pip install 'adain\[metrics\]'"):
         metrics.Perceptual()

@@ -6,14 +6,16 @@ import socket
 import sys
 import threading
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
 import pytest
 from starlette.testclient import TestClient
 
-from adain import cli, web
+from adain import web
 from adain.studio import Studio, Upload
+from tests.conftest import exit_code
 
 
 @pytest.fixture
@@ -33,11 +35,7 @@ def client(studio):
         yield client
 
 
-def serve(*args):
-    try:
-        return cli.main(["serve", *args])
-    except SystemExit as stop:
-        return stop.code
+serve = partial(exit_code, "serve")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from adain.methods.adaconv import AdaConv
 from adain.methods.adain import AdaIN
 from adain.methods.adain_lite import AdaINLite
-from adain.methods.base import Method, StyleCode, Trainable
+from adain.methods.base import Method as Method
+from adain.methods.base import StyleCode as StyleCode
+from adain.methods.base import Trainable as Trainable
 from adain.methods.gatys import Gatys
 from adain.methods.johnson import Johnson
 from adain.methods.style_swap import StyleSwap
@@ -19,16 +21,5 @@ METHODS: dict[str, type[Method]] = {
     "gatys": Gatys,
 }
 
-__all__ = [
-    "METHODS",
-    "WCT",
-    "AdaConv",
-    "AdaIN",
-    "AdaINLite",
-    "Gatys",
-    "Johnson",
-    "Method",
-    "StyleCode",
-    "StyleSwap",
-    "Trainable",
-]
+ITERATIVE = tuple(name for name, kind in METHODS.items() if kind.iterative)
+"""Those that take many steps."""

@@ -1,6 +1,6 @@
 """AdaConv: adaptive convolutions for structure-aware style transfer (Chandran et al., CVPR 2021)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from adain import ops
 from adain.backbones import Backbone
 from adain.decoders import UpConv2d, mirror
+from adain.losses import Features
 from adain.methods.base import Alpha, StyleCode, Trainable
 
 LAYER = "relu4_1"
@@ -137,12 +138,6 @@ class AdaConv(Trainable):
                 x = part(x)
         return x
 
-    def forward(
-        self,
-        content: Tensor,
-        style: Tensor,
-        content_features: Mapping[str, Tensor],
-        style_features: Mapping[str, Tensor],
-    ) -> Tensor:
+    def forward(self, content: Tensor, style: Tensor, content_features: Features, style_features: Features) -> Tensor:
         """As `stylize` at full strength, both features as given."""
         return self._decode(content_features[LAYER], self.predict(style_features[LAYER]))

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from adain import ops
+from adain.losses import Features
 
 Alpha = float | Tensor
 """Strength of the style, from 0 to 1; exports give a tensor, (B,), one for each of the batch."""
@@ -87,13 +88,7 @@ class Trainable(Method):
     network: Mapping[str, Any] = MappingProxyType({})
     layers: tuple[str, ...] = ()
 
-    def forward(
-        self,
-        content: Tensor,
-        style: Tensor,
-        content_features: Mapping[str, Tensor],
-        style_features: Mapping[str, Tensor],
-    ) -> Tensor:
+    def forward(self, content: Tensor, style: Tensor, content_features: Features, style_features: Features) -> Tensor:
         """For training: the stylised batch, from pictures and the loss network's features of them.
 
         The features are needed for the losses anyway; a method that encodes with the same network takes them from

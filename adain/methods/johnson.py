@@ -12,7 +12,7 @@ class Residual(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.body = nn.Sequential(*_layer(width, width), nn.ReLU(inplace=True), *_layer(width, width))
+        self.body = nn.Sequential(*_layer(width, width), *_layer(width, width)[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W), as it comes."""
@@ -41,16 +41,11 @@ class Johnson(Trainable):
         nn.init.constant_(last.bias, 0.45)  # type: ignore[arg-type]
         self.net = nn.Sequential(
             *_layer(3, width, 9),
-            nn.ReLU(inplace=True),
             *_layer(width, 2 * width, stride=2),
-            nn.ReLU(inplace=True),
             *_layer(2 * width, 4 * width, stride=2),
-            nn.ReLU(inplace=True),
             *(Residual(4 * width) for _ in range(blocks)),
             *_layer(4 * width, 2 * width, kind=UpConv2d),
-            nn.ReLU(inplace=True),
             *_layer(2 * width, width, kind=UpConv2d),
-            nn.ReLU(inplace=True),
             last,
         )
 
@@ -68,4 +63,4 @@ def _layer(
 ) -> list[nn.Module]:
     conv = kind(inputs, outputs, size, stride, size // 2, padding_mode="reflect", bias=False)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    return [conv, nn.InstanceNorm2d(outputs, affine=True)]
+    return [conv, nn.InstanceNorm2d(outputs, affine=True), nn.ReLU(inplace=True)]
