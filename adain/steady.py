@@ -17,6 +17,8 @@ SMALLEST = 16  # pixels a side below which it cannot search, and each frame is o
 LEVELS = 3  # octaves of detail that carrying over must not blur
 AROUND = 13  # pixels a side in which their contrast is kept
 MOST = 2.5  # by which it is raised or lowered
+FINEST = 0.5  # part of the share that the finest octave takes: motion is not found well enough for its strokes to meet
+EDGES = 0.6  # power of the energies' ratio; 0.5 would only keep the contrast, but crossed strokes are duller than that
 
 
 class Average:
@@ -70,9 +72,10 @@ class Motion:
         old = sampled(to_array(before), self.places, cv2.INTER_CUBIC)
         mixed = new + (steady * self.trust)[..., None] * (old - new)
         details, (*wanted, _) = _octaves(mixed), _octaves(new)
+        details[0] = cv2.addWeighted(details[0], FINEST, wanted[0], 1 - FINEST, 0)
         result = details.pop()
         for detail, like in zip(reversed(details), reversed(wanted), strict=True):
-            gain = np.sqrt(_contrast(like) / _contrast(detail)).clip(1 / MOST, MOST)
+            gain = cv2.pow(_contrast(like) / _contrast(detail), EDGES).clip(1 / MOST, MOST)
             result = cv2.pyrUp(result, dstsize=detail.shape[1::-1]) + detail * gain
         return torch.from_numpy(result.clip(0, 1)).permute(2, 0, 1)[None].to(painted)
 

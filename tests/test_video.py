@@ -462,8 +462,11 @@ def test_evaluate_prints_flicker_and_writes_the_sheet(tmp_path, capsys):
     flags = ["--content", str(tmp_path / "in"), "--style", str(style), "--output", str(tmp_path / "out")]
     assert cli.main(["evaluate", "--flicker", "--method", "adain-lite", *flags]) == 0
     header, _, *rows = capsys.readouterr().out.splitlines()
-    assert header == "| method | pairs | S | C | flicker | seconds |"
+    assert header == "| method | pairs | S | C | flicker | seconds | S ratio | flicker ratio |"
     content, alone, steadied = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
     assert content[0] == "content"
     assert float(steadied[4]) < float(alone[4])
+    for column, ratio in ((2, 6), (4, 7)):
+        assert content[ratio] == alone[ratio] == ""
+        assert float(steadied[ratio]) == pytest.approx(float(steadied[column]) / float(alone[column]), rel=0.01)
     assert (tmp_path / "out" / "sheet.png").exists()
