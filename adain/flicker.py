@@ -132,7 +132,8 @@ def evaluate_videos(
 
     S and C are those of `metrics.scores`, of every fourth frame; flicker is `metrics.warping_error` in thousandths,
     along the true motion in generated clips and elsewhere along the one that is found; seconds are of a frame, the
-    search for motion included. The content itself comes first.
+    search for motion included. The content itself comes first. Ratios are to the row of frame by frame: less flicker
+    tells something only where S is no worse.
 
     Args:
         methods: names, or files of weights.
@@ -170,6 +171,10 @@ def evaluate_videos(
                 sheet.append([(thumbnail(images.to_image(one)), title) for one in painted[1 : SHOWN + 1]])
     titles = dict.fromkeys(figure["method"] for figure in figures)
     table = [mean_row([figure for figure in figures if figure["method"] == title]) for title in titles]
+    for name in ("S", "flicker"):
+        ratios = (b[name] / a[name] for a, b in zip(table[1::2], table[2::2], strict=True))
+        for i, row in enumerate(table):
+            row[f"{name} ratio"] = next(ratios) if i and i % 2 == 0 else None
     write_sheet(sheet, Path(output))
     write_figures(figures, table, Path(output))
     return table

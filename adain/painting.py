@@ -84,7 +84,7 @@ def stylize(
             its name and the seed; a CSV file has columns content, style and, if wanted, alpha. By default all. What is
             there from an earlier run is not painted again.
         workers: processes that read the pictures of a folder.
-        steady: of a video, how much is carried over from frame to frame along the motion, 0 to 1, by default 0.6; 0
+        steady: of a video, how much is carried over from frame to frame along the motion, 0 to 1, by default 0.8; 0
             paints each frame on its own, and flickers.
         device: auto, cpu, cuda, mps, or any other that torch knows.
         precision: of the network's arithmetic; auto is bf16 where it is fast and within 1/255, else fp32.

@@ -81,7 +81,7 @@ def stylize_frames(
     style: inference.Style | Sequence[inference.Style] | None = None,
     method: str | Path | Method = "adain",
     *,
-    steady: float = 0.6,
+    steady: float = 0.8,
     style_size: inference.StyleSize = None,
     color: inference.Color = "style",
     mask: inference.Picture | Sequence[inference.Picture] | None = None,

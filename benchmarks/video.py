@@ -61,7 +61,7 @@ def main(content: str = "examples/content", style: str = "examples/style") -> No
                 print(labels, flush=True)
         print(markdown(rows))
         names = ("adain", "adain-lite", "adaconv")
-        print(markdown(flicker.evaluate_videos(names, content, style, Path(folder) / "judged")))
+        print(markdown(flicker.evaluate_videos(names, content, painting, Path(folder) / "judged")))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adain import cli
+from adain import cli, images, inference
 
 os.environ["HF_DATASETS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
 THREADS = max(1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))  # two in all, where there are two cores
@@ -48,6 +48,16 @@ def picture(path, size=(48, 40), seed=0):
     small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def lite():
+    return inference.prepare("adain-lite", "cpu", "fp32")
+
+
+@pytest.fixture(scope="session")
+def painting():
+    return images.load_picture(ROOT / "examples" / "style" / "starry_night.jpg", 64)
 
 
 @pytest.fixture
