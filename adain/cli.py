@@ -1,24 +1,21 @@
 """The `adain` command: flags read from the signatures in `adain.commands`, errors told in one line."""
 
-import ctypes
 import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from docstring_parser import parse
 from jsonargparse import ArgumentParser
 
+from adain import memory
 from adain.commands import COMMANDS
 from adain.painting import SETTINGS
 
 LISTS: dict[Any, type] = {list[str]: str, list[str] | None: str, list[float] | None: float}
 """Parameters whose flags take several values."""
-
-MALLOC = {-1: 2**30, -3: 2**28}
-"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of GNU's C library, in bytes."""
 
 
 class Parser(ArgumentParser):
@@ -113,7 +110,7 @@ def _hushed(quiet: bool) -> Iterator[None]:
 
 def guarded(call: Callable[[], int | None]) -> int:
     """The exit code of `call`: its own, 2 with the error in one line where input was wrong, or 130 after Ctrl-C."""
-    _keep_freed_memory()
+    memory.keep_freed()
     try:
         return call() or 0
     except (ValueError, OSError, RuntimeError) as error:
@@ -123,13 +120,6 @@ def guarded(call: Callable[[], int | None]) -> int:
         return 130  # as a shell has it: 128 and the signal's number
     print(f"adain: error: {message}", file=sys.stderr)
     return 2
-
-
-def _keep_freed_memory() -> None:
-    """Reuse what tensors free: GNU's C library would give it back, and wait for the system to zero what it takes."""
-    with suppress(OSError, AttributeError):  # another C library
-        for parameter, size in MALLOC.items():
-            ctypes.CDLL(None).mallopt(parameter, size)
 
 
 def one_line(error: Exception, mend: str) -> str:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from adain import images, ops, tiling, weights
+from adain import images, memory, ops, tiling, weights
 from adain.backbones import check_choice
 from adain.images import Photo
 from adain.methods import Method, StyleCode
@@ -330,7 +330,7 @@ def _tile(method: Method, pixels: Tensor, max_memory: float | None, reach: int =
         free = torch.cuda.mem_get_info(like.device)[0] if like.is_cuda else psutil.virtual_memory().available
         budget = free / 2 if like.is_cuda else min(free / 2, MODEST)
     else:
-        held = 0 if like.is_cuda else psutil.Process().memory_info().rss + pixels.nbytes
+        held = 0 if like.is_cuda else memory.held() + pixels.nbytes
         budget = max_memory * 2**30 - held
     if pixels[:, 0].numel() * each <= budget:
         return None
