@@ -2,7 +2,6 @@
 
 import mimetypes
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from adain.extras import needing
@@ -53,9 +52,10 @@ def _kind(name: str) -> str:
 
 
 def _moves(name: str) -> bool:
-    if Path(name).is_file():
-        with suppress(ValueError):  # nothing moves where the extra is missing
-            from adain.video import moves
-
-            return moves(name)
-    return False
+    if not Path(name).is_file():
+        return False
+    try:
+        from adain.video import moves
+    except ValueError:  # nothing moves where the extra is missing
+        return False
+    return moves(name)

@@ -171,10 +171,11 @@ def evaluate_videos(
                 sheet.append([(thumbnail(images.to_image(one)), title) for one in painted[1 : SHOWN + 1]])
     titles = dict.fromkeys(figure["method"] for figure in figures)
     table = [mean_row([figure for figure in figures if figure["method"] == title]) for title in titles]
-    for name in ("S", "flicker"):
-        ratios = (b[name] / a[name] for a, b in zip(table[1::2], table[2::2], strict=True))
-        for i, row in enumerate(table):
-            row[f"{name} ratio"] = next(ratios) if i and i % 2 == 0 else None
+    for row in table:
+        row.update({"S ratio": None, "flicker ratio": None})
+    for alone, steadied in zip(table[1::2], table[2::2], strict=True):
+        for name in ("S", "flicker"):
+            steadied[f"{name} ratio"] = steadied[name] / alone[name]
     write_sheet(sheet, Path(output))
     write_figures(figures, table, Path(output))
     return table

@@ -199,7 +199,8 @@ def test_an_optimisation_shows_its_progress_and_is_stopped(visit, files):
     page.click("#stop")
     page.get_by_text("Stopped; this is the best so far.").wait_for()
     page.wait_for_selector("#result img[src$='.png']")
-    stopped, _ = shown(page)
+    stopped, address = shown(page)
+    assert address.endswith(".png")
     assert values(stopped).shape == (64, 77, 3)
     steps = int(re.search(r"--gatys.steps (\d+)", command(page, "--method gatys"))[1])
     assert 0 < steps < 200
