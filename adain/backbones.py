@@ -12,6 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from adain.layers import Conv2d
+
 _INSTALLED = Path(__file__).parent / "checkpoints"
 CHECKPOINTS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "checkpoints"
 """Where the embedded weights lie: inside the installed package, or at the top of a clone."""
@@ -150,7 +152,7 @@ def _vgg(name: str, layers: tuple[str, ...], weights: str, padding: Padding, poo
     spec, modules, inputs = BACKBONES[name], dict[str, nn.Module](), 3
     for block, (width, depth) in enumerate(zip(VGG_WIDTHS, spec.depths, strict=True), 1):
         for i in range(1, depth + 1):
-            modules[f"conv{block}_{i}"] = nn.Conv2d(inputs, width, 3, padding=1, padding_mode=padding)
+            modules[f"conv{block}_{i}"] = Conv2d(inputs, width, 3, padding=1, padding_mode=padding)
             if spec.batch_norm:
                 modules[f"bn{block}_{i}"] = nn.BatchNorm2d(width)
             # In place, unless that would overwrite a layer which was asked for.

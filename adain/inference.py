@@ -19,6 +19,7 @@ from adain import images, memory, ops, tiling, weights
 from adain.backbones import check_choice
 from adain.images import Photo
 from adain.methods import Method, StyleCode
+from adain.precision import DTYPES, Precision, fast_half, warn_if_emulated
 from adain.tiling import Brush
 
 log = logging.getLogger(__name__)
@@ -32,9 +33,7 @@ Style = Picture | StyleCode
 StyleSize = int | Literal["content"] | None
 """Shorter side of a style in pixels: as it is (at most `LARGEST_STYLE`), a number, or the content's."""
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Color = Literal["style", "keep-luminance", "coral"]
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 COLORS = get_args(Color)
 LARGEST_STYLE = 1024  # pixels; beyond, strokes are larger than what the networks see at a time
 MODEST = 2**30  # bytes that painting on a CPU takes, unless asked to take more
@@ -49,8 +48,9 @@ def prepare(
     Args:
         method: a name (its embedded weights), a file of weights, or a method already built.
         device: any of torch's; `auto` is the first of cuda, mps and cpu that there is.
-        precision: of the network; statistics are float32 in all. `auto` is bf16 where the processor computes with it
-            and the method's pictures stay within 1/255 on average, else fp32, at which gatys then only ends.
+        precision: of the network; statistics are float32 in all. `auto` is bf16 where the hardware computes it
+            (`adain.precision.fast_half`) and the method's pictures stay within 1/255 on average, else fp32; gatys
+            then takes all but its last steps in bf16.
         settings: arguments of a method without weights, such as `adain.methods.Gatys`.
 
     Raises:
@@ -62,9 +62,11 @@ def prepare(
         raise ValueError(f"a method already built takes no {', '.join(settings)}; give them when it is built")
     target = _device(device)
     built = method if isinstance(method, Method) else weights.load(method, **settings)
-    built.drafts = precision == "auto" and _computes_bf16(target)
+    built.drafts = precision == "auto" and fast_half(target) == "bf16"
     if precision == "auto":
         precision = "bf16" if built.rounds and built.drafts else "fp32"
+    elif precision != "fp32":
+        warn_if_emulated(precision, target)
     return built.to(target, DTYPES[precision]).to(memory_format=torch.channels_last)
 
 
@@ -338,13 +340,6 @@ def _tile(method: Method, pixels: Tensor, max_memory: float | None, reach: int =
     if max_memory is not None and side < tiling.GRID:
         raise ValueError(f"{max_memory:g} GiB are not enough for tiles of any size; allow more, or a smaller size")
     return max(tiling.GRID, min(side, LARGEST_TILE))
-
-
-def _computes_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Elsewhere it is emulated, slower than float32. The question has no public name in torch yet.
-    return device.type == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
 def _device(name: str) -> torch.device:

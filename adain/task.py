@@ -23,6 +23,7 @@ from adain.data import Pictures, Sample
 from adain.losses import PerceptualLoss, total_variation
 from adain.methods import Trainable
 from adain.optim import Muon
+from adain.precision import Half, fast_half, warn_if_emulated
 from adain.watch import catch_interrupt
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,15 @@ TRAINER = {
     "enable_model_summary": False,
 }
 """Where Lightning's defaults do not suit."""
+
+MIXED: dict[Half | None, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", None: "32-true"}
+"""Lightning's names for training in the fastest type."""
+
+TrainerPrecision = Literal[
+    "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "64", "32", "16", "bf16", 64, 32, 16
+]
+HALVES: dict[Any, Half] = {"bf16-mixed": "bf16", "bf16-true": "bf16", "bf16": "bf16"}
+HALVES |= {"16-mixed": "fp16", "16-true": "fp16", "16": "fp16", 16: "fp16"}
 
 EXPECTED_WARNINGS = (
     "LightningCLI's args parameter",  # `adain train` hands over the rest of its line
@@ -243,6 +253,32 @@ class LastCheckpoint(Checkpoint):
             self.saved = trainer.global_step
 
 
+class AutoTrainer(Trainer):
+    """Lightning's `Trainer`, whose precision is by default the fastest type of the hardware.
+
+    Args:
+        precision: `auto` is bf16-mixed where the hardware computes bf16, 16-mixed with loss scaling on older CUDA
+            devices, and 32-true everywhere else (`adain.precision.fast_half`); or one of Lightning's.
+        accelerator: as Lightning takes it.
+        kwargs: everything else that Lightning takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        precision: Literal["auto"] | TrainerPrecision | None = "auto",
+        accelerator: str = "auto",
+        **kwargs: Any,
+    ):
+        on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        device = torch.device("cuda" if on_gpu else "mps" if accelerator == "mps" else "cpu")
+        if precision == "auto":
+            precision = MIXED[fast_half(device)]
+        elif half := HALVES.get(precision):
+            warn_if_emulated(half, device)
+        super().__init__(precision=precision, accelerator=accelerator, **kwargs)
+
+
 class TrainingCLI(LightningCLI):
     """LightningCLI whose checkpoints carry the run's configuration, and whose flags win over a checkpoint's."""
 
@@ -270,6 +306,6 @@ def main(args: list[str] | None = None) -> None:
         warnings.filterwarnings("ignore", expected)
     options: dict[str, Any] = {"seed_everything_default": 0, "save_config_kwargs": {"overwrite": True}}
     try:
-        TrainingCLI(StyleTransfer, Pictures, args=args, trainer_defaults=TRAINER, **options)
+        TrainingCLI(StyleTransfer, Pictures, args=args, trainer_class=AutoTrainer, trainer_defaults=TRAINER, **options)
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error

@@ -33,7 +33,7 @@ def test_vgg19_equals_torchvisions_on_the_same_weights(torchvision_vgg19):
         x = module(x.clone())
         expected[i] = x.clone()
     for layer, position in positions.items():
-        torch.testing.assert_close(features[layer], expected[position], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(features[layer], expected[position], atol=1e-4, rtol=1e-5)
 
 
 def test_a_torchvision_state_dict_in_a_file_loads_by_its_own_names(tmp_path):

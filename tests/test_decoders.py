@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from adain.backbones import BACKBONES, Backbone
-from adain.decoders import UpConv2d, mirror
+from adain.decoders import mirror
+from adain.layers import UpConv2d
 from tests.test_backbones import LAYERS
 
 

@@ -278,7 +278,7 @@ def test_bfloat16_is_chosen_where_it_stays_close(name, examples, monkeypatch):
     content, style = examples / "content" / "coffee.png", examples / "style" / "starry_night.jpg"
     pictures = []
     for fast in (False, True):
-        monkeypatch.setattr(inference, "_computes_bf16", lambda device, fast=fast: fast)
+        monkeypatch.setattr(inference, "fast_half", lambda device, fast=fast: "bf16" if fast else None)
         ready = adain.prepare(name, "cpu")
         assert ready.like().dtype == (torch.bfloat16 if fast else torch.float32)
         pictures.append(adain.stylize(content, style, ready, size=128, style_size=128))

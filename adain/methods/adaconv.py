@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from adain import ops
 from adain.backbones import Backbone
-from adain.decoders import UpConv2d, mirror
+from adain.decoders import mirror
+from adain.layers import UpConv2d
 from adain.losses import Features
 from adain.methods.base import Alpha, StyleCode, Trainable
 

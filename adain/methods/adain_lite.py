@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adain import ops
-from adain.decoders import UpConv2d
+from adain.layers import Conv2d, UpConv2d
 from adain.methods.base import Alpha, StyleCode, Trainable
 
 
@@ -98,7 +98,7 @@ class AdaINLite(Trainable):
         return self.out(x)
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1, kind: type[nn.Conv2d] = nn.Conv2d) -> nn.Conv2d:
+def _conv(inputs: int, outputs: int, stride: int = 1, kind: type[nn.Conv2d] = Conv2d) -> nn.Conv2d:
     conv = kind(inputs, outputs, 3, stride, 1, padding_mode="reflect")
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from adain import ops
-from adain.decoders import UpConv2d
+from adain.layers import Conv2d, UpConv2d
 from adain.methods.base import Alpha, StyleCode, Trainable
 
 
@@ -59,7 +59,7 @@ class Johnson(Trainable):
 
 
 def _layer(
-    inputs: int, outputs: int, size: int = 3, stride: int = 1, kind: type[nn.Conv2d] = nn.Conv2d
+    inputs: int, outputs: int, size: int = 3, stride: int = 1, kind: type[nn.Conv2d] = Conv2d
 ) -> list[nn.Module]:
     conv = kind(inputs, outputs, size, stride, size // 2, padding_mode="reflect", bias=False)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
