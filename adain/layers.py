@@ -42,9 +42,13 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C', H, W)."""
-        if self.suited and winograd.faster(x, self.out_channels):
+        if self._faster(x):
             return self._winograd(x)
         return super().forward(x)
+
+    def _faster(self, x: Tensor) -> bool:
+        trained = self.weight.requires_grad and torch.is_grad_enabled()
+        return self.suited and winograd.faster(x, self.upscale**2 * self.out_channels, trained)
 
     def _winograd(self, x: Tensor) -> Tensor:
         bias = self.bias
@@ -112,7 +116,7 @@ class UpConv2d(Conv2d):
         # Reflected beyond its border, an upsampled picture repeats its last pixel.
         mode = "constant" if self.padding_mode == "zeros" else "replicate"
         if self.upsampling == "bilinear":
-            if mode == "replicate" and self.suited and winograd.faster(x, 4 * self.out_channels):
+            if mode == "replicate" and self._faster(x):
                 return self._winograd(x)
             x = F.interpolate(x, scale_factor=2, mode="bilinear")
             return F.conv2d(F.pad(x, (1, 1, 1, 1), mode), self.weight, self.bias)

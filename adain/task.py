@@ -276,7 +276,7 @@ class AutoTrainer(Trainer):
             precision = MIXED[fast_half(device)]
         elif half := HALVES.get(precision):
             warn_if_emulated(half, device)
-        super().__init__(precision=precision, accelerator=accelerator, **kwargs)
+        super().__init__(precision=precision, accelerator=accelerator, **kwargs)  # type: ignore[arg-type]
 
 
 class TrainingCLI(LightningCLI):

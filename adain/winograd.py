@@ -69,9 +69,17 @@ class Limits:
     """Input and output channels, at least."""
     tiles: int
     """Tiles in the batch, at least."""
+    trained: bool = False
+    """Whether this is for kernels that are trained, whose gradient is what the direct convolution takes longest for."""
 
 
-MEASURED = {"AVX2": (Limits(channels=64, tiles=4096), Limits(channels=128, tiles=64))}
+MEASURED = {
+    "AVX2": (
+        Limits(channels=64, tiles=4096),
+        Limits(channels=128, tiles=64),
+        Limits(channels=64, tiles=256, trained=True),
+    )
+}
 """By `torch.backends.cpu.get_cpu_capability()`. Processors that are not listed use the direct convolution.
 
 A fixed table, not a measurement at run time, so that results do not depend on what else a machine is doing.
@@ -84,8 +92,10 @@ def enabled() -> bool:
     return os.environ.get("ADAIN_WINOGRAD", "1") != "0"
 
 
-def faster(x: Tensor, outputs: int) -> bool:
+def faster(x: Tensor, outputs: int, trained: bool = False) -> bool:
     """Whether a 3x3 convolution of `x` (B, C, H, W) to `outputs` channels is faster by this module than by PyTorch.
+
+    `trained` says that its kernel needs a gradient.
 
     Always False for other devices than the CPU, other types than float32, under autocast, and while a graph is
     exported or compiled.
@@ -99,7 +109,9 @@ def faster(x: Tensor, outputs: int) -> bool:
         return False  # mostly padding
     tiles = batch * -(-height // TILE) * -(-width // TILE)
     limits = MEASURED.get(torch.backends.cpu.get_cpu_capability(), ())
-    return any(min(inputs, outputs) >= limit.channels and tiles >= limit.tiles for limit in limits)
+    return any(
+        min(inputs, outputs) >= limit.channels and tiles >= limit.tiles and trained >= limit.trained for limit in limits
+    )
 
 
 def transform_kernel(weight: Tensor) -> Tensor:
@@ -245,9 +257,9 @@ def _transform_input(
     inside = lines[:, :, padding : padding + width].flatten(2)
     for image in range(rows.start // down, (rows.stop - 1) // down + 1):
         first, last = max(rows.start, image * down), min(rows.stop, (image + 1) * down)
-        source = _rows(x[image], TILE * (first - image * down) - padding, TILE * (last - first) + 2, border)
+        seen = _rows(x[image], TILE * (first - image * down) - padding, TILE * (last - first) + 2, border)
         step = width * channels
-        windows = source.as_strided((last - first, WINDOW, step), (TILE * step, step, 1))
+        windows = seen.as_strided((last - first, WINDOW, step), (TILE * step, step, 1))
         target = inside[first - rows.start : last - rows.start]
         torch.bmm(B_T.expand(last - first, WINDOW, WINDOW), windows, out=target)
     for column in (*range(padding), *range(padding + width, full)):
@@ -264,7 +276,7 @@ def _rows(image: Tensor, first: int, count: int, border: Border) -> Tensor:
     if first >= 0 and first + count <= len(image):
         return image[first : first + count]
     sources = [_source(row, len(image), border) for row in range(first, first + count)]
-    rows = image[[source or 0 for source in sources]]
+    rows = image.index_select(0, torch.tensor([source or 0 for source in sources]))
     for row, source in enumerate(sources):
         if source is None:
             rows[row] = 0
