@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class Pictures(LightningDataModule):
         crop: side of the random crop in pixels.
         flip: mirror half of the crops.
         batch_size: pairs in a batch, on each rank.
+        styles_per_content: pairs that share a content, and a style: batches come from `batch_size` divided by this
+            pictures of each kind, which the loss network encodes once.
         val_pairs: pairs held out of training: the same ones in every run with this seed, as centre crops.
         workers: processes that decode; 0 decodes in the training process.
         seed: of everything drawn here.
@@ -70,6 +72,7 @@ class Pictures(LightningDataModule):
         crop: int = 256,
         flip: bool = True,
         batch_size: int = 8,
+        styles_per_content: int = 1,
         val_pairs: int = 8,
         workers: int = 4,
         seed: int = 0,
@@ -77,6 +80,13 @@ class Pictures(LightningDataModule):
         super().__init__()
         if not 0 < crop <= size[0] <= size[1]:
             raise ValueError(f"crop {crop} and size {list(size)} do not fit: crop <= smallest size <= largest size")
+        if styles_per_content < 1 or batch_size % styles_per_content or styles_per_content**2 > batch_size:
+            raise ValueError(
+                f"Expected a batch_size that is a multiple of styles_per_content and at least its square, got "
+                f"{batch_size} and {styles_per_content}; choose another batch_size"
+            )
+        if style is None and styles_per_content > 1:
+            raise ValueError("Expected styles_per_content 1 without style pictures; leave it out")
         self.sources = [
             Source(name, split, column, streaming, shuffle_buffer, (seed, key))
             for key, name in enumerate((content, style))
@@ -85,6 +95,7 @@ class Pictures(LightningDataModule):
         self.training_crop = Crop(size, crop, flip)
         self.validation_crop = Crop((size[0], size[0]), crop)
         self.batch_size, self.val_pairs, self.workers = batch_size, val_pairs, workers
+        self.pictures, self.styles_per_content = batch_size // styles_per_content, styles_per_content
         self.position: Any = None  # of streams, after the last batch trained on
         self._resumed: list | None = None  # the same of every rank, from a checkpoint
 
@@ -101,15 +112,15 @@ class Pictures(LightningDataModule):
             raise ValueError(f"this checkpoint's run had {len(self._resumed)} ranks, not {world}; use as many")
         if all(isinstance(side, MapSide) for side in self.training):
             done = trainer.fit_loop.epoch_loop.batch_progress.total.processed
-            batches = EndlessBatches(self.batch_size, rank, world, done)
-            return _loader(MapPairs(self.training), self.workers, batch_sampler=batches)
+            batches = EndlessBatches(self.pictures, rank, world, done)
+            return _loader(MapPairs(self.training), self.workers, self.styles_per_content, batch_sampler=batches)
         self.position = self._resumed[rank] if self._resumed else None
         pairs = StreamPairs(self.training, rank, world, self.workers, self.position)
-        return _loader(pairs, min(self.workers, 1), batch_size=self.batch_size)
+        return _loader(pairs, min(self.workers, 1), self.styles_per_content, batch_size=self.pictures)
 
     def val_dataloader(self) -> DataLoader:
         """The pairs held out, in one batch."""
-        return _loader(MapPairs(self.validation), 0, batch_sampler=[range(self.val_pairs)] if self.val_pairs else [])
+        return _loader(MapPairs(self.validation), 0, 1, batch_sampler=[range(self.val_pairs)] if self.val_pairs else [])
 
     def state_dict(self) -> dict:
         """The position of every rank's streams, and what the count of batches means."""
@@ -117,13 +128,16 @@ class Pictures(LightningDataModule):
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             positions *= torch.distributed.get_world_size()
             torch.distributed.all_gather_object(positions, self.position)
-        return {"position": positions, "batch_size": self.batch_size}
+        return {"position": positions, "batch_size": self.pictures}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Continue from there; ValueError unless the batches are shared out as they were."""
         self._resumed, batch_size = state_dict["position"], state_dict["batch_size"]
-        if batch_size != self.batch_size:
-            raise ValueError(f"this checkpoint's run had batch_size {batch_size}, not {self.batch_size}; use the same")
+        if batch_size != self.pictures:
+            raise ValueError(
+                f"this checkpoint's run drew {batch_size} pictures of each kind for a batch, not {self.pictures}; "
+                "use its batch_size and styles_per_content"
+            )
 
 
 @dataclass(frozen=True)
@@ -364,14 +378,15 @@ def _sample(sides: Iterable[tuple[Tensor, int]]) -> Sample:
     return {**dict(zip(SIDES, crops, strict=False)), "skipped": sum(skipped)}
 
 
-def _collate(samples: list[Sample]) -> Sample:
-    batch = {side: torch.stack([sample[side] for sample in samples]) for side in SIDES if side in samples[0]}
+def _collate(samples: list[Sample], styles_per_content: int) -> Sample:
+    batch: Sample = {side: torch.stack([sample[side] for sample in samples]) for side in SIDES if side in samples[0]}
+    batch["styles_per_content"] = styles_per_content
     batch["skipped"] = sum(sample["skipped"] for sample in samples)
     if "position" in samples[-1]:
         batch["position"] = samples[-1]["position"]
     return batch
 
 
-def _loader(pairs: Dataset, workers: int, **options: Any) -> DataLoader:
-    pin = torch.cuda.is_available()
-    return DataLoader(pairs, num_workers=workers, collate_fn=_collate, pin_memory=pin, **options)
+def _loader(pairs: Dataset, workers: int, styles_per_content: int, **options: Any) -> DataLoader:
+    collate, pin = partial(_collate, styles_per_content=styles_per_content), torch.cuda.is_available()
+    return DataLoader(pairs, num_workers=workers, collate_fn=collate, pin_memory=pin, **options)

@@ -48,15 +48,18 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _matrix(self, parameter: Tensor, grad: Tensor, state: dict, group: dict) -> None:
-        mean = state.setdefault("mean", torch.zeros_like(grad))
+        if "mean" not in state:
+            state["mean"] = torch.zeros_like(grad)
+        mean = state["mean"]
         mean.lerp_(grad, 1 - group["momentum"])
         update = orthogonalise(grad.lerp(mean, group["momentum"]).flatten(1)).view(grad.shape)
         rows, columns = len(grad), grad[0].numel()
         parameter.sub_(update, alpha=group["lr"] * max(1, rows / columns) ** 0.5)
 
     def _vector(self, parameter: Tensor, grad: Tensor, state: dict, group: dict) -> None:
-        mean = state.setdefault("mean", torch.zeros_like(grad))
-        square = state.setdefault("square", torch.zeros_like(grad))
+        if "mean" not in state:
+            state["mean"], state["square"] = torch.zeros_like(grad), torch.zeros_like(grad)
+        mean, square = state["mean"], state["square"]
         steps = state["steps"] = state.get("steps", 0) + 1
         (beta1, beta2), rate = group["betas"], group["lr"] * group["ratio"]
         mean.lerp_(grad, 1 - beta1)
@@ -66,11 +69,20 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """About U V^T of a matrix U S V^T, singular values in [0.7, 1.2]: five steps of a quintic Newton-Schulz."""
+    """About U V^T of a matrix U S V^T, singular values in [0.7, 1.2]: five steps of a quintic Newton-Schulz iteration.
+
+    Each step multiplies X by a polynomial of X X^T. All of them commute, so that the iteration runs on the Gram matrix,
+    which is several times smaller than X, and X is multiplied once.
+    """
     x = matrix.float()
     x = x / (x.norm() + 1e-7)
     wide = x if len(x) <= x.shape[1] else x.T
+    gram = wide @ wide.T
+    product = torch.eye(len(gram), device=gram.device)
     for _ in range(5):
-        gram = wide @ wide.T
-        wide = 3.4445 * wide + (-4.775 * gram + 2.0315 * gram @ gram) @ wide
+        factor = torch.addmm(gram, gram, gram, beta=-4.775, alpha=2.0315)
+        factor.diagonal().add_(3.4445)
+        product = factor @ product
+        gram = factor @ gram @ factor
+    wide = product @ wide
     return (wide if len(x) <= x.shape[1] else wide.T).to(matrix.dtype)

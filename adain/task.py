@@ -70,6 +70,8 @@ class StyleTransfer(LightningModule):
             one that has some of its parts (AdaIN's decoder serves AdaConv).
         style: the one picture whose style a method without styles (Johnson) learns.
         style_size: its shorter side in pixels.
+        compile: compile the networks with `torch.compile`, which needs a C++ compiler, or Triton on a GPU. The first
+            steps take minutes then, and 3x3 convolutions on a CPU are PyTorch's own, not `adain.winograd`.
     """
 
     style: Tensor | None
@@ -86,6 +88,7 @@ class StyleTransfer(LightningModule):
         start: str | None = None,
         style: str | None = None,
         style_size: int = 256,
+        compile: bool = False,
     ):
         super().__init__()
         if not (method.styled or style):
@@ -106,6 +109,9 @@ class StyleTransfer(LightningModule):
         # Frozen weights are the same on every rank: DDP need not send them round at every step.
         kept = self.state_dict()
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers() if name not in kept]
+        if compile:
+            self.method.compile()
+            self.backbone.compile()
         self.recipe = ""
         self.skipped = 0  # broken pictures so far
 
@@ -113,6 +119,11 @@ class StyleTransfer(LightningModule):
         """The stylised batch and its loss terms, unweighted."""
         content, style = batch["content"], batch["style"] if self.style is None else self.style
         content_features, style_features = self._features(content, style)
+        contents, styles = crossed(len(content), batch.get("styles_per_content", 1), content.device)
+        if len(contents) > len(content):
+            content, style = content[contents], style[styles]
+            content_features = {layer: features[contents] for layer, features in content_features.items()}
+            style_features = {layer: features[styles] for layer, features in style_features.items()}
         stylized = self.method(content, style, content_features, style_features)
         terms = self.loss(self.backbone(stylized), content_features, style_features)
         if self.loss.tv_weight:
@@ -165,7 +176,8 @@ class StyleTransfer(LightningModule):
             if not torch.isfinite(outputs["loss"]):
                 raise ValueError(f"the loss is not finite at step {self.global_step}: lower lr, or clip gradients")
             ranks, batches = trainer.world_size, trainer.accumulate_grad_batches
-            now, pictures = time.perf_counter(), len(batch["content"]) * ranks * batches
+            pairs = len(batch["content"]) * batch.get("styles_per_content", 1)
+            now, pictures = time.perf_counter(), pairs * ranks * batches
             speed = pictures * (self.global_step - self.lap[1]) / (now - self.lap[0])
             self.log("train/pictures_per_second", speed, prog_bar=True)
             self.lap = now, self.global_step
@@ -198,6 +210,13 @@ class StyleTransfer(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what rebuilds the method, and how it was trained."""
         checkpoint["adain"] = weights.metadata(self.method, steps=str(self.global_step), recipe=self.recipe)
+
+
+def crossed(pictures: int, styles_per_content: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The indices of content and style in each pair of a batch: every content meets as many styles, and the reverse."""
+    order = torch.arange(pictures, device=device)
+    styles = torch.cat([order.roll(-shift) for shift in range(styles_per_content)])
+    return order.repeat(styles_per_content), styles
 
 
 class LastCheckpoint(Checkpoint):

@@ -286,7 +286,7 @@ def test_muon_learns_an_ill_conditioned_map():
 
 def test_a_run_cannot_go_on_with_batches_shared_out_otherwise(finished):
     data = Pictures(*map(str, finished[0]), size=(32, 32), crop=32, batch_size=4)
-    with pytest.raises(ValueError, match="had batch_size 2, not 4"):
+    with pytest.raises(ValueError, match="drew 2 pictures of each kind for a batch, not 4"):
         data.load_state_dict({"position": [None], "batch_size": 2})
     data.load_state_dict({"position": [None, None], "batch_size": 4})
     data.trainer = type("Trainer", (), {"global_rank": 0, "world_size": 1})()

@@ -7,6 +7,7 @@ from torch import Tensor
 from adain import ops
 from adain.backbones import POOL, Backbone, Padding, Pooling
 from adain.decoders import Norm, mirror
+from adain.layers import Upsampling
 from adain.methods.base import Alpha, StyleCode, Trainable
 
 
@@ -20,6 +21,7 @@ class AdaIN(Trainable):
         norm: in the decoder; the paper's Fig. 6 compares them.
         padding: in encoder and decoder.
         pooling: in the encoder.
+        upsampling: in the decoder; `bilinear` leaves less of a grid than the paper's `nearest`.
     """
 
     rounds = True
@@ -32,14 +34,17 @@ class AdaIN(Trainable):
         norm: Norm = "none",
         padding: Padding = "reflect",
         pooling: Pooling = "max",
+        upsampling: Upsampling = "nearest",
     ):
         super().__init__()
         self.layer, self.layers = layer, (layer,)
         settings = {"weights": weights, "padding": padding, "pooling": pooling}
         self.network = {"name": backbone, **settings}
         self.arguments = {"backbone": backbone, "layer": layer, "norm": norm, **settings}
+        if upsampling != "nearest":  # named only then, so that fingerprints of earlier weights stay the same
+            self.arguments["upsampling"] = upsampling
         self.encoder = Backbone(layers=self.layers, **self.network)
-        self.decoder = mirror(self.encoder, layer, norm, padding)
+        self.decoder = mirror(self.encoder, layer, norm, padding, upsampling)
         self.stride = 2 ** self.encoder.plan(layer).count(POOL)
         reach = None if norm == "instance" else self.encoder.reach(layer)
         self.reach = reach and 2 * reach  # the decoder sees as far as the encoder that it mirrors
