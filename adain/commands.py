@@ -93,7 +93,7 @@ def evaluate(
             names them; by default adain.
         alpha: strength of the style, 0 to 1.
         device: as of stylize.
-        perceptual: LPIPS, FID and ArtFID too; downloads their networks once.
+        perceptual: FID and ArtFID too; downloads their network once.
         tensorboard: the means and the sheet as events in the output folder too.
         flicker: judge videos, painted frame by frame and steadily: those in content, and from its pictures generated
             ones, whose motion is known.

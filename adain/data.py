@@ -120,7 +120,7 @@ class Pictures(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """The pairs held out, in one batch."""
-        return _loader(MapPairs(self.validation), 0, 1, batch_sampler=[range(self.val_pairs)] if self.val_pairs else [])
+        return _loader(MapPairs(self.validation), 0, batch_sampler=[range(self.val_pairs)] if self.val_pairs else [])
 
     def state_dict(self) -> dict:
         """The position of every rank's streams, and what the count of batches means."""
@@ -387,6 +387,6 @@ def _collate(samples: list[Sample], styles_per_content: int) -> Sample:
     return batch
 
 
-def _loader(pairs: Dataset, workers: int, styles_per_content: int, **options: Any) -> DataLoader:
+def _loader(pairs: Dataset, workers: int, styles_per_content: int = 1, **options: Any) -> DataLoader:
     collate, pin = partial(_collate, styles_per_content=styles_per_content), torch.cuda.is_available()
     return DataLoader(pairs, num_workers=workers, collate_fn=collate, pin_memory=pin, **options)

@@ -163,16 +163,17 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Judge cases on every pair of two folders; returns a row of means for each, the unchanged content first.
 
-    Everything is judged at a shorter side of `metrics.SIDE` pixels. Figures are those of `metrics.scores` and SSIM
-    (Wang et al. 2004) to the content; `perceptual` adds those of `metrics.Perceptual`. S, C and G have geometric means;
-    seconds, of a picture whose style is encoded, a median; the loss is an optimisation's lowest. `memory` adds MiB:
-    the peak of a process of its own that paints one pair, or of the accelerator in it.
+    Everything is judged at a shorter side of `metrics.SIDE` pixels. Figures are those of `metrics.scores`, SSIM (Wang
+    et al. 2004) and LPIPS to the content, and X, the grid of `metrics.lattice_energy`; `perceptual` adds FID and
+    ArtFID. S, C, G and X have geometric means; seconds, of a picture whose style is encoded, a median; the loss is an
+    optimisation's lowest. `memory` adds MiB: the peak of a process of its own that paints one pair, or of the
+    accelerator in it.
 
     Writes figures.csv and figures.json with a row for each pair, table.md and sheet.png, with `columns` results in a
     row, into `output`; the losses of optimisations as `adain.watch.write_losses` does; and with `tensorboard` the
     means and the sheet as events.
 
-    Raises as `adain.stylize` and `metrics.Perceptual` do, before anything is written.
+    Raises as `adain.stylize` and `metrics.InceptionDistance` do, before anything is written.
     """
     contents, styles = images.files(Path(content)), images.files(Path(style))
     _check(cases, Path(output), device)
@@ -213,7 +214,8 @@ class _Judge:
 
     def __init__(self, contents: Sequence[Path], styles: Sequence[Path], perceptual: bool, losses: bool):
         self.network, self.losses = metrics.judge(), losses
-        self.perceptual = metrics.Perceptual() if perceptual else None
+        self.lpips = metrics.LPIPS()
+        self.fid = metrics.InceptionDistance() if perceptual else None
         self.pictures = {path: images.load_picture(path, metrics.SIDE) for path in (*contents, *styles)}
         with torch.inference_mode():
             self.features = {path: self.network(picture) for path, picture in self.pictures.items()}
@@ -225,17 +227,19 @@ class _Judge:
         with torch.inference_mode():
             found = metrics.scores(self.network(picture), self.features[cell.content], self.features[cell.style])
         found["SSIM"] = metrics.ssim(picture, content)
-        if self.perceptual:
-            found["LPIPS"] = self.perceptual.add(cell.case.label, picture, content, style)
+        found["LPIPS"] = self.lpips(picture, content).item()
+        if self.fid:
+            self.fid.add(cell.case.label, picture, style)
         names = {"method": cell.case.label, "content": cell.content.name, "style": cell.style.name}
+        found["X"] = metrics.lattice_energy(picture)
         loss = {"loss": min((row["total"] for row in cell.losses), default=None)} if self.losses else {}
         return {**names, **found, **loss, "seconds": cell.seconds}
 
     def means(self, figures: list[dict[str, Any]]) -> dict[str, Any]:
         """The row of a method, from its figures of all pairs."""
         row = mean_row(figures)
-        if self.perceptual:
-            row["FID"] = self.perceptual.fid(row["method"])
+        if self.fid:
+            row["FID"] = self.fid.compute(row["method"])
             row["ArtFID"] = (1 + row["LPIPS"]) * (1 + row["FID"])
         return row
 
@@ -285,14 +289,16 @@ def _check(cases: Sequence[Case], output: Path, device: str) -> None:
 
 
 def mean_row(figures: list[dict[str, Any]]) -> dict[str, Any]:
-    """One method's figures of all pairs in one: geometric means of S, C and G, the median of seconds, other means."""
+    """One method's figures of all pairs: geometric means of S, C, G and X, the median of seconds, other means."""
     row: dict[str, Any] = {"method": figures[0]["method"], "pairs": len(figures)}
     for name in (name for name in figures[0] if name not in ("method", "content", "style")):
         values = [figure[name] for figure in figures]
-        if name in ("S", "C", "G"):
+        if None in values:
+            row[name] = None
+        elif name in ("S", "C", "G", "X"):
             row[name] = geometric_mean(values) if min(values) > 0 else 0.0
         else:
-            row[name] = None if None in values else median(values) if name == "seconds" else mean(values)
+            row[name] = median(values) if name == "seconds" else mean(values)
     return row
 
 

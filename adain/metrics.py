@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from adain import ops
-from adain.backbones import Backbone
+from adain.backbones import CHECKPOINTS, Backbone, read_file
 from adain.extras import needing
 from adain.losses import Features, content_loss, gram_loss, style_loss
 
@@ -90,13 +90,90 @@ def warping_error(previous: Tensor, current: Tensor, flow: Tensor, visible: Tens
     return (current - warped).square().mean(1, keepdim=True)[visible].mean().item()
 
 
-class Perceptual:
-    """LPIPS, FID and ArtFID by torchmetrics, of any number of methods side by side.
+class LPIPS(nn.Module):
+    """Learned perceptual distance of two pictures, v0.1 with AlexNet (Zhang et al., CVPR 2018); lower is closer.
 
-    LPIPS (Zhang et al. 2018, AlexNet) is the distance of a result from its content; FID (Heusel et al. 2017) that of
-    all results from all styles; ArtFID (Wright & Ommer 2022) is (1 + LPIPS) (1 + FID), here with FID's own Inception
-    network. FID is biased upwards by small samples: compare only runs on the same pairs. From then on this process
-    loads no file with code in it, whichever library asks.
+    The weights are embedded. Squared differences of features, normalized over the channels, are weighted by channel,
+    averaged over space and summed over the five layers.
+    """
+
+    EPS = 1e-10
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            [
+                nn.Conv2d(3, 64, 11, stride=4, padding=2),
+                nn.Sequential(nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5, padding=2)),
+                nn.Sequential(nn.MaxPool2d(3, 2), nn.Conv2d(192, 384, 3, padding=1)),
+                nn.Conv2d(384, 256, 3, padding=1),
+                nn.Conv2d(256, 256, 3, padding=1),
+            ]
+        )
+        state = read_file(CHECKPOINTS / "lpips.safetensors")[0]
+        self.channel_weights = [state[f"lin{i}.weight"] for i in range(1, 6)]
+        convolutions = (part for part in self.modules() if isinstance(part, nn.Conv2d))
+        for i, convolution in enumerate(convolutions, 1):
+            weights = {name: state[f"conv{i}.{name}"].float() for name in ("weight", "bias")}
+            convolution.load_state_dict(weights)
+        self.mean = torch.tensor([-0.030, -0.088, -0.188]).view(3, 1, 1)
+        self.std = torch.tensor([0.458, 0.448, 0.450]).view(3, 1, 1)
+
+    @torch.no_grad()
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """The distances (B,) of two batches (B, 3, H, W), RGB in [0, 1], 64 pixels a side or more."""
+        a, b = ((picture * 2 - 1 - self.mean) / self.std for picture in (a, b))
+        total = a.new_zeros(len(a))
+        for stage, weight in zip(self.stages, self.channel_weights, strict=True):
+            a, b = F.relu(stage(a)), F.relu(stage(b))
+            difference = (self._normalized(a) - self._normalized(b)).square()
+            total += (difference * weight).sum(1).mean((1, 2))
+        return total
+
+    def _normalized(self, features: Tensor) -> Tensor:
+        return features / (features.norm(dim=1, keepdim=True) + self.EPS)
+
+
+BLOCK = 128
+"""Pixels a side of the blocks whose spectrum `lattice_energy` averages."""
+
+
+def lattice_energy(picture: Tensor) -> float | None:
+    """How much stronger a picture (1, 3, H, W) is at the frequencies of a decoder's upsampling than beside them.
+
+    Upsampling by 2 three times leaves a grid with periods of 2, 4 and 8 pixels. The power spectrum is averaged over
+    Hann-windowed blocks, half of which overlap, and over the colors. At each frequency (i/8, j/8) but 0, the largest
+    power of the 3 x 3 around it is divided by the median of the 9 x 9 around it without the inner 5 x 5. The result is
+    the geometric mean; lower is better, and photos and paintings are at 1.5 to 1.7. None if the picture is smaller
+    than a block.
+    """
+    if min(picture.shape[2:]) < BLOCK:
+        return None
+    window = torch.hann_window(BLOCK, periodic=False, dtype=torch.float64)
+    blocks = picture[0].double().unfold(1, BLOCK, BLOCK // 2).unfold(2, BLOCK, BLOCK // 2)
+    blocks = (blocks - blocks.mean((3, 4), keepdim=True)) * window[:, None] * window
+    power = torch.fft.fft2(blocks).abs().square().sum((0, 1, 2))
+    offsets = torch.arange(-4, 5)
+    distance = torch.maximum(offsets[:, None].abs(), offsets.abs())
+    logarithms = []
+    for i in range(8):
+        for j in range(5):  # the spectrum of a real picture is symmetric
+            if i == j == 0:
+                continue
+            rows, columns = ((k * BLOCK // 8 + offsets) % BLOCK for k in (i, j))
+            around = power[rows[:, None], columns]
+            peak, neighbors = around[distance <= 1].max(), around[distance > 2].quantile(0.5)
+            logarithms.append(torch.log(peak / neighbors + 1e-9))
+    return torch.stack(logarithms).mean().exp().item()
+
+
+class InceptionDistance:
+    """FID by torchmetrics, of any number of methods side by side, for `adain evaluate --perceptual`.
+
+    FID (Heusel et al. 2017) is the distance of all results from all styles; lower is better. ArtFID (Wright & Ommer
+    2022) is (1 + LPIPS) (1 + FID), here with FID's own Inception network. FID is biased upwards by small samples:
+    compare only runs on the same pairs. From then on this process loads no file with code in it, whichever library
+    asks.
 
     Raises:
         ValueError: torch-fidelity is not installed.
@@ -108,28 +185,23 @@ class Perceptual:
         with needing("metrics", "FID"):
             import torch_fidelity  # noqa: F401
         from torchmetrics.image.fid import FrechetInceptionDistance
-        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
         try:
-            self.distance = LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
             self.inception = FrechetInceptionDistance(normalize=True)
         except (OSError, RuntimeError) as error:
             folder = Path(torch.hub.get_dir()) / "checkpoints"
             raise OSError(
-                f"cannot download the networks of LPIPS and FID ({error}); put their files into {folder}, or do without"
+                f"cannot download FID's network ({error}); put its file into {folder}, or leave out --perceptual"
             ) from error
         self.found: dict[str, Any] = {}
 
-    def add(self, method: str, picture: Tensor, content: Tensor, style: Tensor) -> float:
-        """Count one result in, all (1, 3, H, W) in [0, 1]; returns its LPIPS."""
+    def add(self, method: str, picture: Tensor, style: Tensor) -> None:
+        """Count one result in, both (1, 3, H, W) in [0, 1]."""
         if method not in self.found:
             self.found[method] = deepcopy(self.inception)
-        inception = self.found[method]
-        inception.update(style, real=True)
-        inception.update(picture, real=False)
-        with torch.inference_mode():
-            return self.distance(picture, content).item()
+        self.found[method].update(style, real=True)
+        self.found[method].update(picture, real=False)
 
-    def fid(self, method: str) -> float:
+    def compute(self, method: str) -> float:
         """Of everything added for this method."""
         return self.found[method].compute().item()

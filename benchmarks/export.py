@@ -23,7 +23,7 @@ from adain.backbones import Backbone
 from adain.export import Precision, export
 from adain.grid import markdown
 from adain.methods import Method
-from benchmarks.speed import both_times
+from benchmarks.timing import machine, take_turns
 
 FOLDERS = "examples/content", "examples/style"
 MODELS: list[tuple[str, Precision]] = [("adain-lite", "fp32"), ("adain-lite", "fp16"), ("adain-lite", "int8")]
@@ -91,8 +91,8 @@ def seconds(ours: Paint, theirs: Paint, rounds: int) -> dict[str, float]:
     found = {}
     for side in TIMED:
         pair = torch.rand(2, 1, 3, side, side).unbind()
-        times = both_times(lambda p=pair: ours(*p), lambda p=pair: theirs(*p), rounds, "cpu")
-        found |= dict(zip((f"{side} px", f"PyTorch, {side} px"), times, strict=True))
+        calls = {f"{side} px": lambda p=pair: ours(*p), f"PyTorch, {side} px": lambda p=pair: theirs(*p)}
+        found |= {name: times.median for name, times in take_turns(calls, rounds).items()}
     return found
 
 
@@ -116,5 +116,5 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.manual_seed(0)
-    print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, {torch.get_num_threads()} threads")
+    print(f"{machine()}, onnxruntime {onnxruntime.__version__}")
     main(options.rounds)

@@ -4,28 +4,41 @@ Each picture is painted by `infer.py` in a process of its own, reading, writing 
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import torch
 from PIL import Image
+
+from benchmarks.timing import machine
 
 ROOT = Path(__file__).parents[1]
 CONTENT, STYLE = ROOT / "examples" / "content" / "chelsea.png", ROOT / "examples" / "style" / "starry_night.jpg"
 
 
+PEAK = """
+import re, runpy, sys
+from pathlib import Path
+
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as stop:
+    assert not stop.code, stop.code
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1))
+"""
+"""Runs a script and prints its peak in KiB. The peak of getrusage would be the parent's, inherited until exec."""
+
+
 def measured(words: list[str]) -> tuple[float, float]:
-    """Seconds and peak MiB of a command; it must succeed."""
+    """Seconds and peak MiB of a script in a process of its own; it must succeed."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *words], cwd=ROOT)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    process = subprocess.run([sys.executable, "-c", PEAK, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if process.returncode:
         raise SystemExit(f"{' '.join(words)} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 2**10
+    return time.perf_counter() - start, int(process.stdout.split()[-1]) / 2**10
 
 
 def main() -> None:
@@ -34,7 +47,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["1024", "2048", "4096", "7680x4320"], help="sides, or WxH")
     parser.add_argument("--methods", nargs="+", default=["adain", "adain-lite"])
     options, flags = parser.parse_known_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; flags {' '.join(flags) or 'none'}")
+    print(f"{machine()}; flags {' '.join(flags) or 'none'}")
     print("| method | size | seconds | MiB | seconds a megapixel |\n| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for size in options.sizes:

@@ -14,7 +14,7 @@ from PIL import Image
 import adain
 from adain import images, metrics
 from adain.grid import result_names
-from benchmarks.speed import median, row
+from benchmarks.timing import median, row
 
 SIDE = 384
 

@@ -1,12 +1,14 @@
-"""Gatys beside the textbook: `python -m benchmarks.optimisation [--size 512] [--steps 500]`.
+"""Gatys beside the textbook: `python -m benchmarks.optimisation [--size 512] [--steps 500] [--pairs 3] [--repeats 2]`.
 
-The textbook is plain modules, float32, NCHW, torch's own L-BFGS, from the content, at one size. It runs its steps; then
-ours runs, coarse to fine from the content and from the feed-forward result, until it has reached the loss that the
-textbook ended with. One run, one machine, the same loss.
+The textbook is plain modules, float32, NCHW, torch's own L-BFGS, from the content, at one size. It runs its steps, and
+its time is that at which it reached its lowest loss. Then ours runs, coarse to fine from the content and from the
+feed-forward result, until it has reached the same loss. One run, one machine, several pairs of the examples.
 """
 
 import argparse
+import itertools
 import math
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import adain
+from adain import images, memory
 from adain.images import load_picture
 from adain.methods.gatys import Gatys, Progress, Stop
-from benchmarks.speed import row
 from benchmarks.textbook import PARTS, convolutions, layers
+from benchmarks.timing import machine
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -57,8 +60,9 @@ class Textbook(nn.Module):
         grams = [self.gram(f) for i, f in enumerate(self.features(style)) if i != 4]
         return lambda x: self.loss(x, target, grams)
 
-    def run(self, content: Tensor, style: Tensor, steps: int) -> float:
-        judge = self.judge(content, style)
+    def run(self, content: Tensor, style: Tensor, steps: int) -> tuple[float, float]:
+        """The lowest loss, and the seconds after which it was reached."""
+        judge, start = self.judge(content, style), time.perf_counter()
         x, losses = content.clone().requires_grad_(), []
         optimizer = torch.optim.LBFGS([x], max_iter=steps, max_eval=steps, tolerance_grad=0, tolerance_change=0)
 
@@ -66,7 +70,7 @@ class Textbook(nn.Module):
             optimizer.zero_grad()
             loss = judge(x)
             loss.backward()
-            losses.append(loss.item())
+            losses.append((loss.item(), time.perf_counter() - start))
             return loss
 
         optimizer.step(closure)
@@ -94,23 +98,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
-    content = load_picture(EXAMPLES / "content" / "chelsea.png", options.size)[..., : options.size].contiguous()
-    style = load_picture(EXAMPLES / "style" / "starry_night.jpg", options.size)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.size} px, {options.steps} steps")
+    memory.keep_freed()
+    contents, styles = (images.files(EXAMPLES / side) for side in ("content", "style"))
+    pairs = list(itertools.islice(zip(itertools.cycle(contents), itertools.cycle(styles), strict=False), options.pairs))
+    print(f"{machine()}; {options.size} px, {options.steps} steps")
     book = Textbook()
     for a, b in zip(convolutions(book), convolutions(Gatys().backbone), strict=True):
         a.weight.data.copy_(b.weight)
         a.bias.data.copy_(b.bias)
-    start = time.perf_counter()
-    target = book.run(content, style, options.steps)
-    theirs = time.perf_counter() - start
-    judge = book.judge(content, style)
-    for init in ("content", "adain"):
-        start = time.perf_counter()
-        reached = ours(lambda x: judge(x).item(), content, style, target, options.steps, init)
-        name = f"from {init}: seconds to loss {reached:.3f}"
-        row(name + ("" if reached <= target else f", short of {target:.3f}"), time.perf_counter() - start, theirs)
+    print("| pair | start | loss of the textbook | of ours | its seconds | ours | times as fast |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    ratios: dict[str, list[float]] = {"content": [], "adain": []}
+    for content_path, style_path in pairs * options.repeats:
+        content = load_picture(content_path, options.size)[..., : options.size, : options.size].contiguous()
+        style = load_picture(style_path, options.size)
+        target, theirs = book.run(content, style, options.steps)
+        judge = book.judge(content, style)
+        for init, found in ratios.items():
+            start = time.perf_counter()
+            reached = ours(lambda x, judge=judge: judge(x).item(), content, style, target, options.steps, init)
+            seconds = time.perf_counter() - start
+            found.append(theirs / seconds if reached <= target else 0.0)
+            name = f"{content_path.stem}, {style_path.stem} | {init} | {target:.3f} | {reached:.3f}"
+            print(f"| {name} | {theirs:.1f} | {seconds:.1f} | {found[-1] or 'loss not reached'} |", flush=True)
+    for init, found in ratios.items():
+        print(f"from {init}: median {statistics.median(found):.2f}, from {min(found):.2f} to {max(found):.2f}")
 
 
 if __name__ == "__main__":

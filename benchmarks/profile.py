@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import adain
-from benchmarks.speed import median
+from benchmarks.timing import machine, median
 
 CONVOLUTIONS = ("convolution", "mkldnn", "onednn", "cudnn")
 ROUNDS = 7
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.size} px, style kept")
+    print(f"{machine()}; {options.size} px, style cached")
     print("| method | type | seconds | convolution | GFLOP/s | of the peak |\n| --- | --- | --- | --- | --- | --- |")
     for name in options.methods:
         ready = adain.prepare(name, "cpu", options.precision)

@@ -1,64 +1,101 @@
-"""Training and stylising beside the textbook: `make bench`, or `python -m benchmarks.speed [--device cuda]`.
+"""Training and stylizing beside plain implementations: `make bench`, or `python -m benchmarks.speed`.
 
-Both take turns in one run on one machine; the ratio is of medians. Before anything is timed, both must agree.
+All take turns in one run on one machine; ratios are medians over the rounds. Before anything is timed, all must agree.
+The baselines also run in the way that PyTorch's own tuning guide advises: channels last, and autocast where the
+hardware computes bf16. Compare like with like: a row names its type, and the style is encoded on both sides or cached
+on both.
 """
 
 import argparse
-import platform
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 import adain
+from adain import memory
 from adain.losses import PerceptualLoss
 from adain.methods import AdaIN
+from adain.precision import fast_half
 from adain.weights import load
-from benchmarks.textbook import Textbook
+from benchmarks.textbook import Naoto, Textbook
+from benchmarks.timing import Times, machine, take_turns
+
+ROOT = Path(__file__).parents[1]
 
 
-def both_times(ours: Callable, theirs: Callable, rounds: int, device: str) -> tuple[float, float]:
-    """Median seconds of each, after one round to warm up, in turns."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for i in range(rounds + 1):
-        for call, seconds in zip((ours, theirs), times, strict=True):
-            start = time.perf_counter()
-            call()
-            if device != "cpu":
-                torch.cuda.synchronize()
-            if i:
-                seconds.append(time.perf_counter() - start)
-    return statistics.median(times[0]), statistics.median(times[1])
+def tuned(device: str) -> tuple[str, Callable[[], Any]]:
+    """The name of the type, and the context, in which a careful user runs the textbook."""
+    if fast_half(torch.device(device)) == "bf16":
+        return "bf16", lambda: torch.autocast(device.partition(":")[0], torch.bfloat16)
+    return "fp32", nullcontext
 
 
-def median(call: Callable, rounds: int = 15) -> float:
-    """Seconds, after one call to warm up."""
-    seconds = []
-    for i in range(rounds + 1):
-        start = time.perf_counter()
-        call()
-        if i:
-            seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+def table(title: str, times: dict[str, Times], baseline: str) -> None:
+    """Print the rows; the ratio is that of the baseline's time to theirs."""
+    print(f"\n| {title} | seconds | from, to | times as fast as the {baseline} |\n| --- | --- | --- | --- |")
+    for name, seconds in times.items():
+        print(
+            f"| {name} | {seconds.median:.3f} | {seconds.spread} | {seconds.ratio(times[baseline]):.2f} |", flush=True
+        )
+
+
+def stylizing(device: str, rounds: int, side: int, precisions: list[adain.inference.Precision]) -> None:
+    """Tensors in, tensors out, with the style encoded each time, and with a cached style, on all sides."""
+    like = load("adain")
+    plain = Textbook().to(device).fill(like.encoder, like.decoder)
+    others: dict[str, tuple[Textbook, Callable]] = {"textbook fp32": (plain, nullcontext)}
+    name, context = tuned(device)
+    channels_last = Textbook().to(device, memory_format=torch.channels_last).fill(like.encoder, like.decoder)
+    others[f"textbook {name}, channels last"] = channels_last, context
+    others["naoto0804's way, fp32"] = Naoto().to(device).fill(like.encoder, like.decoder), nullcontext
+    content, style = (torch.rand(1, 3, side, side, device=device) for _ in range(2))
+    encoded, cached = dict[str, Callable](), dict[str, Callable]()
+    for precision in precisions:
+        ready = adain.prepare(load("adain"), device, precision)
+        code = adain.encode_style(ready, style)
+        label = f"adain {str(ready.like().dtype).removeprefix('torch.')}"
+        encoded[label] = lambda ready=ready: adain.stylize(content, style, ready)
+        cached[label] = lambda ready=ready, code=code: adain.stylize(content, code, ready)
+    for label, (net, context) in others.items():
+        given = net.encode_style(style)
+        encoded[label] = lambda n=net, c=context: guarded(lambda: n.stylize(content, style), c)
+        cached[label] = lambda n=net, c=context, g=given: guarded(lambda: n.decode(content, g), c)
+    expected = encoded["textbook fp32"]()
+    for label, call in {**encoded, **cached}.items():
+        difference = (call() - expected).abs().mean().item() * 255
+        assert difference < 1, f"{label} must compute the same, but differs by {difference:.2f}/255 on average"
+    table(f"stylizing, {side} px, both pictures encoded", take_turns(encoded, rounds, device), "textbook fp32")
+    table(f"stylizing, {side} px, style cached", take_turns(cached, rounds, device), "textbook fp32")
+
+
+@torch.no_grad()
+def guarded(call: Callable[[], Tensor], context: Callable[[], Any]) -> Tensor:
+    """Without gradients, in the context."""
+    with context():
+        return call()
 
 
 def training(device: str, rounds: int, crop: int, batch: int) -> None:
-    """One step of the project's LightningModule in mixed precision, beside one of the textbook."""
-    from adain.task import StyleTransfer  # Lightning, which stylising does not load
+    """One step of the project's LightningModule, at the default precision and in float32, beside the textbook's."""
+    from adain.task import StyleTransfer  # Lightning, which stylizing does not load
 
     task = StyleTransfer(AdaIN(), PerceptualLoss()).to(device)
     plain = Textbook().to(device).fill(task.method.encoder, task.method.decoder)
+    last = Textbook().to(device, memory_format=torch.channels_last).fill(task.method.encoder, task.method.decoder)
     content, style = (torch.rand(batch, 3, crop, crop, device=device) for _ in range(2))
 
-    def step(loss: Callable[[], torch.Tensor], net: torch.nn.Module) -> Callable[[], torch.Tensor]:
+    def step(loss: Callable[[], Tensor], net: nn.Module, context: Callable[[], Any]) -> Callable[[], Tensor]:
         optimizer = torch.optim.Adam(net.parameters(), 1e-4)
 
-        def call() -> torch.Tensor:
-            value = loss()
+        def call() -> Tensor:
+            with context():
+                value = loss()
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
@@ -66,76 +103,63 @@ def training(device: str, rounds: int, crop: int, batch: int) -> None:
 
         return call
 
-    def mixed() -> torch.Tensor:
-        with torch.autocast(device, torch.bfloat16):
-            return task.loss.total(task({"content": content, "style": style})[1])
+    name, context = tuned(device)
 
-    ours, theirs = step(mixed, task.method), step(lambda: plain(content, style), plain.decoder)
-    torch.testing.assert_close(ours(), theirs(), rtol=0.03, atol=0)
-    a, b = both_times(ours, theirs, rounds, device)
-    row(f"training, {batch} x {crop} px, bf16 | float32", a / batch, b / batch)
+    def ours() -> Tensor:
+        return task.loss.total(task({"content": content, "style": style})[1])
 
-
-def stylising(device: str, rounds: int, side: int) -> None:
-    """Tensors in, tensors out, at the default precision: encoding both pictures, and with the style's code kept."""
-    ready = adain.prepare(load("adain"), device)
-    plain = Textbook().to(device).fill(ready.encoder, ready.decoder)
-    content, style = (torch.rand(1, 3, side, side, device=device) for _ in range(2))
-    code = adain.encode_style(ready, style)
-
-    @torch.no_grad()
-    def theirs() -> torch.Tensor:
-        return plain.stylize(content, style)
-
-    difference = (adain.stylize(content, style, ready) - theirs().clamp(0, 1)).abs().mean()
-    assert difference < 1 / 255, f"both must paint the same, but differ by {difference * 255:.2f}/255 on average"
-    for name, given in (("", style), (", style kept", code)):
-        row(
-            f"stylising, {side} px{name}",
-            *both_times(lambda g=given: adain.stylize(content, g, ready), theirs, rounds, device),
-        )
+    calls = {"adain float32": step(ours, task.method, nullcontext)}
+    if name == "bf16":
+        calls = {"adain bf16": step(ours, task.method, context), **calls}
+    calls["textbook fp32"] = step(lambda: plain(content, style), plain.decoder, nullcontext)
+    calls[f"textbook {name}, channels last"] = step(lambda: last(content, style), last.decoder, context)
+    expected = plain(content, style).detach()
+    torch.testing.assert_close(ours().detach(), expected, rtol=0.03, atol=0)
+    table(f"training step, {batch} x {crop} px", take_turns(calls, rounds, device), "textbook fp32")
 
 
 def small(device: str, rounds: int, side: int) -> None:
     """adain-lite beside adain, both at the default precision."""
     content, style = (torch.rand(1, 3, side, side, device=device) for _ in range(2))
-    ready = [adain.prepare(name, device) for name in ("adain-lite", "adain")]
-    codes = [adain.encode_style(method, style) for method in ready]
-    for name, given in (("", [style, style]), (", style kept", codes)):
-        calls = [lambda m=m, g=g: adain.stylize(content, g, m) for m, g in zip(ready, given, strict=True)]
-        row(f"adain-lite | adain, {side} px{name}", *both_times(*calls, rounds, device))
+    calls = dict[str, Callable]()
+    for name in ("adain-lite", "adain"):
+        ready = adain.prepare(name, device)
+        code = adain.encode_style(ready, style)
+        calls[name] = lambda ready=ready: adain.stylize(content, style, ready)
+        calls[f"{name}, style cached"] = lambda ready=ready, code=code: adain.stylize(content, code, ready)
+    table(f"methods, {side} px", take_turns(calls, rounds, device), "adain")
 
 
 def start_up(rounds: int) -> None:
     """Whole processes: the help and one small picture, beside importing torch and torchvision."""
-    root = Path(__file__).parents[1]
     pictures = ["--content", "examples/content/chelsea.png", "--style", "examples/style/starry_night.jpg"]
-    paint = ["infer.py", *pictures, "--size", "256", "--style-size", "256", "--quiet", "--output", "out/bench.png"]
+    stylize = ["infer.py", *pictures, "--size", "256", "--style-size", "256", "--quiet", "--output", "out/bench.png"]
 
     def process(*arguments: str) -> Callable:
-        return lambda: subprocess.run([sys.executable, *arguments], cwd=root, check=True, stdout=subprocess.DEVNULL)
+        return lambda: subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
-    imports = process("-c", "import torch, torchvision")
-    for name, command in (("infer.py --help", ["infer.py", "--help"]), ("infer.py, 256 px", paint)):
-        row(f"{name} | import torch, torchvision", *both_times(process(*command), imports, rounds, "cpu"))
-
-
-def row(name: str, ours: float, theirs: float) -> None:
-    print(f"{name:46} {ours:9.4f} {theirs:9.4f} {theirs / ours:7.2f}", flush=True)
+    imports = "import torch, torchvision"
+    calls = {"infer.py --help": process("infer.py", "--help"), "infer.py, 256 px": process(*stylize)}
+    table("start", take_turns({**calls, imports: process("-c", imports)}, rounds), imports)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--precision", nargs="+", default=["auto", "fp32"], help="of ours; the same type counts once")
+    parser.add_argument("--sizes", nargs="*", type=int, default=[256, 512, 1024], help="to stylize at")
+    parser.add_argument("--crops", nargs="*", type=int, default=[128, 256], help="to train at")
+    parser.add_argument("--batch", type=int, default=4)
     options = parser.parse_args()
     torch.manual_seed(0)
-    name = torch.cuda.get_device_name() if options.device != "cpu" else f"{torch.get_num_threads()} threads"
-    print(f"torch {torch.__version__}, {options.device}, {name}, {platform.machine()}")
-    print(f"{'seconds a picture, or a start':46} {'ours':>9} {'theirs':>9} {'ratio':>7}")
-    start_up(options.rounds)
-    for side in (256, 512, 1024):
-        stylising(options.device, options.rounds, side)
-    small(options.device, options.rounds, 512)
-    for crop in (128, 256):
-        training(options.device, options.rounds, crop, batch=8)
+    memory.keep_freed()  # as the command line does, for all sides
+    print(machine(options.device))
+    if options.sizes:
+        start_up(options.rounds)
+    for side in options.sizes:
+        stylizing(options.device, options.rounds, side, options.precision)
+    if options.sizes:
+        small(options.device, options.rounds, 512)
+    for crop in options.crops:
+        training(options.device, options.rounds, crop, options.batch)

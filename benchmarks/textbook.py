@@ -1,7 +1,7 @@
-"""The yardstick: AdaIN written plainly, as a careful reader of the paper would. It stays as it is; see speed.py.
+"""The baselines: AdaIN written plainly, as a careful reader of the paper would, and as in naoto0804/pytorch-AdaIN.
 
-float32, NCHW, a padding module before every convolution, one encoder pass for each picture that needs one, nothing
-reused. It takes the weights of this repository, so that both compute the same.
+float32, NCHW, a padding module before every convolution, one encoder pass for each picture that needs one. They take
+the weights of this repository, so that all compute the same. They stay as they are; see speed.py.
 """
 
 import torch
@@ -32,18 +32,17 @@ def mean_std(features: Tensor) -> tuple[Tensor, Tensor]:
     return flat.mean(2)[..., None, None], (flat.var(2, correction=0) + 1e-5).sqrt()[..., None, None]
 
 
-def adain(content: Tensor, style: Tensor) -> Tensor:
+def adain(content: Tensor, style_mean: Tensor, style_std: Tensor) -> Tensor:
     mean, std = mean_std(content)
-    style_mean, style_std = mean_std(style)
     return (content - mean) / std * style_std + style_mean
 
 
 def convolutions(net: nn.Module) -> list[nn.Conv2d]:
-    return [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    return [module for module in net.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
 
 
 class Textbook(nn.Module):
-    """AdaIN for training (`forward`) and for stylising (`stylize`)."""
+    """AdaIN for training (`forward`) and for stylizing (`stylize`, or `encode_style` once and `decode`)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +68,7 @@ class Textbook(nn.Module):
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         style_features = self.encode(style)
-        t = adain(self.encode(content)[-1], style_features[-1])
+        t = adain(self.encode(content)[-1], *mean_std(style_features[-1]))
         output = self.encode(self.decoder(t))
         loss = F.mse_loss(output[-1], t)
         for a, b in zip(output, style_features, strict=True):
@@ -77,7 +76,47 @@ class Textbook(nn.Module):
                 loss = loss + 10 * F.mse_loss(x, y)
         return loss
 
-    def stylize(self, content: Tensor, style: Tensor, alpha: float = 1.0) -> Tensor:
+    def encode_style(self, style: Tensor) -> tuple[Tensor, Tensor]:
+        return mean_std(self.encode(style)[-1])
+
+    def decode(self, content: Tensor, style: tuple[Tensor, Tensor], alpha: float = 1.0) -> Tensor:
         features = self.encode(content)[-1]
-        t = adain(features, self.encode(style)[-1])
+        t = adain(features, *style)
         return self.decoder(alpha * t + (1 - alpha) * features).clamp(0, 1)
+
+    def stylize(self, content: Tensor, style: Tensor, alpha: float = 1.0) -> Tensor:
+        return self.decode(content, self.encode_style(style), alpha)
+
+
+class Naoto(Textbook):
+    """The way of naoto0804/pytorch-AdaIN: the normalization is a 1x1 convolution, the variance is unbiased."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalize = nn.Conv2d(3, 3, 1).requires_grad_(False)
+        self.normalize.weight.data.copy_(torch.eye(3).view(3, 3, 1, 1))
+        self.normalize.bias.data.copy_(-self.mean.flatten())
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        x, features = self.normalize(images), []
+        for part in self.parts:
+            x = part(x)
+            features.append(x)
+        return features
+
+    def encode_style(self, style: Tensor) -> tuple[Tensor, Tensor]:
+        return self.statistics(self.encode(style)[-1])
+
+    @staticmethod
+    def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+        n, c = features.shape[:2]
+        std = (features.view(n, c, -1).var(dim=2) + 1e-5).sqrt().view(n, c, 1, 1)
+        return features.view(n, c, -1).mean(dim=2).view(n, c, 1, 1), std
+
+    def decode(self, content: Tensor, style: tuple[Tensor, Tensor], alpha: float = 1.0) -> Tensor:
+        features = self.encode(content)[-1]
+        size = features.size()
+        mean, std = self.statistics(features)
+        normalized = (features - mean.expand(size)) / std.expand(size)
+        t = normalized * style[1].expand(size) + style[0].expand(size)
+        return self.decoder(t * alpha + features * (1 - alpha)).clamp(0, 1)

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, DatasetDict, Image, load_from_disk
+from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader
 
 from adain import images
 from adain.data import Crop, EndlessBatches, MapPairs, MapSide, Pictures, StreamPairs, _loader
+from adain.task import crossed
 
 SMALL = {"size": (32, 40), "crop": 24, "batch_size": 4, "val_pairs": 4, "workers": 0}
 
@@ -214,3 +216,20 @@ def test_wrong_sources(folders, parquet, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no pictures"):
         opened((tmp_path / "empty", folders[1]))
+
+
+def test_every_content_of_a_batch_meets_several_styles(folders):
+    data = opened(folders, batch_size=6, styles_per_content=2)
+    data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    batch = next(iter(data.train_dataloader()))
+    assert len(batch["content"]) == len(batch["style"]) == 3
+    contents, styles = crossed(3, batch["styles_per_content"], torch.device("cpu"))
+    pairs = set(zip(contents.tolist(), styles.tolist(), strict=True))
+    assert len(pairs) == 6, "no pair comes twice"
+    assert contents.bincount().tolist() == styles.bincount().tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("batch_size", "styles"), [(8, 3), (6, 3), (8, 0)])
+def test_batches_that_cannot_be_crossed(batch_size, styles, folders):
+    with pytest.raises(ValueError, match="multiple of styles_per_content"):
+        Pictures(*map(str, folders), batch_size=batch_size, styles_per_content=styles)

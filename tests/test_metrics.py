@@ -88,12 +88,10 @@ def test_evaluate_takes_results_painted_before(make_picture, tmp_path, monkeypat
 
 @pytest.fixture
 def random_networks(monkeypatch):
-    """AlexNet and Inception without their downloads."""
-    alexnet = models.alexnet().state_dict()
+    """Inception without its download."""
     from torch_fidelity import feature_extractor_inceptionv3 as fidelity
 
     monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
-    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", lambda *_, **__: alexnet)
     monkeypatch.setattr(fidelity, "load_state_dict_from_url", lambda *_, **__: {})
     monkeypatch.setattr(fidelity.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
 
@@ -121,14 +119,42 @@ def test_equal_pictures_cannot_be_judged(features):
         metrics.scores(features[0], features[1], features[1])
 
 
-def test_perceptual_networks_that_cannot_be_had_are_said(monkeypatch, tmp_path):
+def test_a_network_that_cannot_be_downloaded_is_reported(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))
-    with pytest.raises(OSError, match=r"LPIPS and FID \(no route\); put their files into .*checkpoints"):
-        metrics.Perceptual()
+    with pytest.raises(OSError, match=r"FID's network \(no route\); put its file into .*checkpoints"):
+        metrics.InceptionDistance()
 
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(ValueError, match=r"FID needs torch_fidelity: pip install 'adain\[metrics\]'"):
-        metrics.Perceptual()
+        metrics.InceptionDistance()
+
+
+def test_lpips_weights_layers_as_torchmetrics_does(monkeypatch):
+    """The embedded weights in another implementation of the same distance."""
+    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
+
+    ours = metrics.LPIPS()
+    alexnet = models.alexnet(weights=None)
+    convolutions = [part for part in alexnet.features if isinstance(part, torch.nn.Conv2d)]
+    own = [part for part in ours.modules() if isinstance(part, torch.nn.Conv2d)]
+    for theirs, embedded in zip(convolutions, own, strict=True):
+        theirs.load_state_dict(embedded.state_dict())
+    a, b = torch.rand(2, 3, 64, 96), torch.rand(2, 3, 64, 96)
+    monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", lambda *_, **__: alexnet.state_dict())
+    expected = learned_perceptual_image_patch_similarity(a, b, net_type="alex", normalize=True, reduction="mean")
+    torch.testing.assert_close(ours(a, b).mean(), expected, atol=1e-4, rtol=1e-4)
+    assert torch.equal(ours(a, a), torch.zeros(2))
+
+
+def test_lattice_energy_finds_a_grid_and_nothing_else():
+    noise = torch.rand(1, 3, 256, 200)
+    plain = metrics.lattice_energy(noise)
+    rows = torch.arange(256).view(1, 1, -1, 1)
+    for period in (2, 4, 8):
+        grid = noise + 0.2 * torch.cos(2 * torch.pi * rows / period)
+        assert metrics.lattice_energy(grid) > 1.1 * plain, period
+    assert metrics.lattice_energy(noise + 0.2 * torch.cos(2 * torch.pi * rows / 5.3)) < 1.05 * plain
+    assert metrics.lattice_energy(noise[..., :100]) is None

@@ -324,3 +324,27 @@ def test_the_given_rate_replaces_the_checkpoints(finished, tmp_path):
     flags = "--ckpt_path", str(finished[1]), "--trainer.max_steps", "5", "--model.lr", "1e-7"
     resumed = state(train(finished[0], tmp_path, *flags))
     assert resumed["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-7
+
+
+def test_crossed_pairs_are_the_pairs_written_out():
+    task = StyleTransfer(METHODS["adain"](), PerceptualLoss(relative=True, reconstruction_weight=1.0))
+    content, style = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    few = {"content": content, "style": style, "styles_per_content": 2}
+    pairs = {"content": content[[0, 1, 0, 1]], "style": style[[0, 1, 1, 0]]}
+    results = []
+    for batch in (few, pairs):
+        terms = task(batch)[1]
+        task.zero_grad()
+        task.loss.total(terms).backward()
+        results.append((terms, [parameter.grad.clone() for parameter in task.method.parameters()]))
+    torch.testing.assert_close(results[0], results[1], atol=1e-4, rtol=1e-3)
+
+
+def test_muon_orthogonalises_as_the_iteration_on_the_matrix_itself():
+    for shape in ((8, 40), (40, 8), (16, 16)):
+        matrix = torch.randn(shape)
+        x = matrix / matrix.norm()
+        for _ in range(5):
+            gram = x @ x.T
+            x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+        torch.testing.assert_close(orthogonalise(matrix), x, atol=1e-4, rtol=0)
