@@ -225,7 +225,9 @@ class _Judge:
         height, width = content.shape[2:]
         picture = images.to_tensor(images.to_image(cell.picture).resize((width, height), Image.Resampling.LANCZOS))
         with torch.inference_mode():
-            found = metrics.scores(self.network(picture), self.features[cell.content], self.features[cell.style])
+            found: dict[str, Any] = metrics.scores(
+                self.network(picture), self.features[cell.content], self.features[cell.style]
+            )
         found["SSIM"] = metrics.ssim(picture, content)
         found["LPIPS"] = self.lpips(picture, content).item()
         if self.fid:
