@@ -21,7 +21,7 @@ import adain
 from adain import memory
 from adain.losses import PerceptualLoss
 from adain.methods import AdaIN
-from adain.precision import fast_half
+from adain.precision import Precision, fast_half
 from adain.weights import load
 from benchmarks.textbook import Naoto, Textbook
 from benchmarks.timing import Times, machine, take_turns
@@ -45,7 +45,7 @@ def table(title: str, times: dict[str, Times], baseline: str) -> None:
         )
 
 
-def stylizing(device: str, rounds: int, side: int, precisions: list[adain.inference.Precision]) -> None:
+def stylizing(device: str, rounds: int, side: int, precisions: list[Precision]) -> None:
     """Tensors in, tensors out, with the style encoded each time, and with a cached style, on all sides."""
     like = load("adain")
     plain = Textbook().to(device).fill(like.encoder, like.decoder)
@@ -70,8 +70,17 @@ def stylizing(device: str, rounds: int, side: int, precisions: list[adain.infere
     for label, call in {**encoded, **cached}.items():
         difference = (call() - expected).abs().mean().item() * 255
         assert difference < 1, f"{label} must compute the same, but differs by {difference:.2f}/255 on average"
-    table(f"stylizing, {side} px, both pictures encoded", take_turns(encoded, rounds, device), "textbook fp32")
-    table(f"stylizing, {side} px, style cached", take_turns(cached, rounds, device), "textbook fp32")
+    calls = {**encoded, **{f"{label}, style cached": call for label, call in cached.items()}}
+    times = take_turns(calls, rounds, device)
+    again, given = times["textbook fp32"], times["textbook fp32, style cached"]
+    print(
+        f"\n| stylizing, {side} px | seconds | style cached | faster | both cached | cached, textbook encodes again |"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
+    for label in encoded:
+        one, two = times[label], times[f"{label}, style cached"]
+        seconds = " | ".join(f"{each.median:.3f} ({each.spread})" for each in (one, two))
+        print(f"| {label} | {seconds} | {one.ratio(again):.2f} | {two.ratio(given):.2f} | {two.ratio(again):.2f} |")
 
 
 @torch.no_grad()
