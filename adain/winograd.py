@@ -82,8 +82,8 @@ MEASURED = {
 """By `torch.backends.cpu.get_cpu_capability()`. Processors that are not listed use the direct convolution.
 
 A fixed table, not a measurement at run time, so that results do not depend on what else a machine is doing.
-`python -m benchmarks.winograd` prints the times behind it. With 64 channels the transforms take as long as the products:
-only the gradient to the kernel, for which PyTorch takes longest, makes up for them.
+`python -m benchmarks.winograd` prints the times behind it. With 64 channels the transforms take as long as the
+products; only for the gradient to the kernel is that still faster than PyTorch.
 """
 
 

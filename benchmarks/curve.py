@@ -1,4 +1,7 @@
-"""Draw a run's losses: `python -m benchmarks.curve RUN [RUN ...] OUTPUT.png`, runs of one training in their order."""
+"""Draw losses: `python -m benchmarks.curve RUN [RUN ...] OUTPUT.png`, the runs of one training in their order.
+
+With `--time`, each run is a training of its own, named after its folder, over the minutes since its first steps.
+"""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +14,24 @@ import matplotlib.pyplot as plt
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 LOSSES = ("content", "style", "reconstruction")
+
+
+def draw_over_time(runs: Sequence[str | Path], output: str | Path) -> None:
+    """A panel for each loss on the held-out pairs, a color for each run."""
+    figure, axes = plt.subplots(1, len(LOSSES), figsize=(10, 3), constrained_layout=True)
+    for run in runs:
+        board = EventAccumulator(str(run), size_guidance={"scalars": 0})
+        board.Reload()
+        start = board.Scalars("train/loss")[0].wall_time
+        for axis, loss in zip(axes, LOSSES, strict=True):
+            events = board.Scalars(f"val/{loss}")
+            minutes = [(event.wall_time - start) / 60 for event in events]
+            label = Path(run).parents[1].name
+            axis.plot(minutes, [event.value for event in events], marker=".", label=label)
+    for axis, loss in zip(axes, LOSSES, strict=True):
+        axis.set(title=f"{loss} loss", xlabel="minutes", yscale="log")
+    axes[0].legend(fontsize="small")
+    figure.savefig(output, dpi=90)
 
 
 def draw(trainings: Mapping[str, Sequence[str | Path]], output: str | Path) -> None:
@@ -40,4 +61,8 @@ def draw(trainings: Mapping[str, Sequence[str | Path]], output: str | Path) -> N
 
 
 if __name__ == "__main__":
-    draw({"": sys.argv[1:-1]}, sys.argv[-1])
+    *runs, output = sys.argv[1:]
+    if runs[0] == "--time":
+        draw_over_time(runs[1:], output)
+    else:
+        draw({"": runs}, output)

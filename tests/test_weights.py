@@ -102,3 +102,15 @@ def test_settings_are_for_methods_without_weights():
     assert weights.load("gatys", steps=7).steps == 7
     with pytest.raises(ValueError, match="adain has weights, which settle its arguments; it takes no steps"):
         weights.load("adain", steps=7)
+
+
+def test_the_upsampling_is_rebuilt_and_leaves_earlier_style_codes_valid(tmp_path):
+    nearest, bilinear = (METHODS["adain"](layer="relu2_1", upsampling=kind) for kind in ("nearest", "bilinear"))
+    bilinear.load_state_dict(nearest.state_dict())
+    assert "upsampling" not in nearest.arguments, "arguments are part of the fingerprint in every style code"
+    assert weights.fingerprint(nearest) != weights.fingerprint(bilinear)
+    features = torch.rand(1, 128, 8, 8)
+    loaded = weights.load(write(bilinear, tmp_path / "bilinear.safetensors"))
+    torch.testing.assert_close(loaded.decoder[:-1](features), bilinear.decoder[:-1](features), atol=0.02, rtol=0)
+    hidden = [method.decoder[:-1](features) for method in (nearest, bilinear)]  # the last layer starts near zero
+    assert (hidden[0] - hidden[1]).abs().mean() > 0.01
