@@ -119,10 +119,9 @@ class UpConv2d(Conv2d):
             if mode == "replicate" and self._faster(x):
                 return self._winograd(x)
             x = F.interpolate(x, scale_factor=2, mode="bilinear")
-            return F.conv2d(F.pad(x, (1, 1, 1, 1), mode), self.weight, self.bias)
+            return F.conv2d(_padded(x, mode), self.weight, self.bias)
         kernel = (self.weight.flatten(2) @ self.transposed_taps).unflatten(2, (4, 4))
-        x = F.pad(x, (1, 1, 1, 1), mode)
-        return F.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=3)
+        return F.conv_transpose2d(_padded(x, mode), kernel.transpose(0, 1), self.bias, stride=2, padding=3)
 
     def phase_weight(self) -> Tensor:
         """(4 C', C, 3, 3), the phases row by row."""
@@ -132,3 +131,12 @@ class UpConv2d(Conv2d):
 
     def _border(self) -> winograd.Border:
         return "replicate"
+
+
+def _padded(x: Tensor, mode: str) -> Tensor:
+    """One more pixel on every side."""
+    if mode == "replicate" and torch.compiler.is_compiling():
+        # torch.compile mistakes the strides of the gradient of replication padding.
+        x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
+        return torch.cat([x[..., :1], x, x[..., -1:]], 3)
+    return F.pad(x, (1, 1, 1, 1), mode)

@@ -348,3 +348,12 @@ def test_muon_orthogonalises_as_the_iteration_on_the_matrix_itself():
             gram = x @ x.T
             x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
         torch.testing.assert_close(orthogonalise(matrix), x, atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+def test_compiled_training_is_the_same(finished, tmp_path):
+    short = "--trainer.max_steps", "2"
+    plain = state(train(finished[0], tmp_path / "plain", *short))
+    compiled = state(train(finished[0], tmp_path / "compiled", *short, "--model.compile", "true"))
+    for name, tensor in plain["state_dict"].items():
+        torch.testing.assert_close(compiled["state_dict"][name], tensor, atol=1e-4, rtol=0)
