@@ -57,8 +57,8 @@ def main() -> None:
         def one_by_one() -> None:
             code = adain.encode_style(ready, STYLE, options.size)
             for path in paths:
-                picture = adain.stylize(images.load(path), code, ready)
-                images.save(picture, loop / f"{path.stem}__{STYLE.stem}.png")
+                photo = adain.stylize(images.load(path), code, ready)
+                images.save(photo.pixels, loop / f"{path.stem}__{STYLE.stem}.png", like=photo)
 
         times = take_turns({"a loop over the pictures": one_by_one, "one run for the folder": one_run}, options.rounds)
         for path in sorted(loop.iterdir()):

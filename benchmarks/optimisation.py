@@ -123,7 +123,8 @@ def main() -> None:
             seconds = time.perf_counter() - start
             found.append(theirs / seconds if reached <= target else 0.0)
             name = f"{content_path.stem}, {style_path.stem} | {init} | {target:.3f} | {reached:.3f}"
-            print(f"| {name} | {theirs:.1f} | {seconds:.1f} | {found[-1] or 'loss not reached'} |", flush=True)
+            ratio = f"{found[-1]:.2f}" if found[-1] else "loss not reached"
+            print(f"| {name} | {theirs:.1f} | {seconds:.1f} | {ratio} |", flush=True)
     for init, found in ratios.items():
         print(f"from {init}: median {statistics.median(found):.2f}, from {min(found):.2f} to {max(found):.2f}")
 
