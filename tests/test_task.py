@@ -28,6 +28,7 @@ CONFIG = {
         "log_every_n_steps": 1,
         "val_check_interval": 2,
         "accelerator": "cpu",
+        "precision": "32-true",  # on every processor, so that bounds are those of float32
         "enable_model_summary": False,
     },
     "last": {"every_n_steps": 1},
