@@ -94,7 +94,7 @@ class Pictures(LightningDataModule):
         ]
         self.training_crop = Crop(size, crop, flip)
         self.validation_crop = Crop((size[0], size[0]), crop)
-        self.batch_size, self.val_pairs, self.workers = batch_size, val_pairs, workers
+        self.val_pairs, self.workers = val_pairs, workers
         self.pictures, self.styles_per_content = batch_size // styles_per_content, styles_per_content
         self.position: Any = None  # of streams, after the last batch trained on
         self._resumed: list | None = None  # the same of every rank, from a checkpoint

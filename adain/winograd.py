@@ -162,7 +162,7 @@ def convolve(
 def weight_gradient(x: Tensor, gradient: Tensor, border: Border) -> Tensor:
     """The gradient (O, C, 3, 3) to the kernel, from `x` (B, H, W, C) and the gradient to the output (B, H, W, O).
 
-    The transpose of the forward algorithm: G^T [(sum over tiles of (B^T d B) (A y A^T)] G.
+    The transpose of the forward algorithm: G^T [sum over tiles of (B^T d B) (A y A^T)] G.
     """
     batch, height, width, inputs = x.shape
     outputs = gradient.shape[3]
@@ -295,7 +295,7 @@ def _source(position: int, size: int, border: Border) -> int | None:
 
 
 def _expand_windows(x: Sequence[Tensor], result: Tensor) -> None:
-    """B^T along the columns of each window, whose six columns are `x`; ten passes instead of a product with B^T."""
+    """B^T along the columns of each window, whose six columns are `x`, in elementwise passes."""
     x0, x1, x2, x3, x4, x5 = x
     y0, y1, y2, y3, y4, y5 = result
     even = torch.sub(x4, x2, alpha=4, out=y0)
