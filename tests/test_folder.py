@@ -123,6 +123,18 @@ def test_styles_come_to_no_larger_side_than_a_single_picture_s(paint, tree, lite
     assert abs(pixels(tree[2] / "a__x.png") - np.asarray(images.to_image(alone)).astype(int)).max() <= 1
 
 
+def test_each_row_of_a_table_has_its_own_alpha_in_a_batch(paint, tree, lite, calls):
+    rows = {"a": 0.1, "cats/c": 0.9, "dogs/b": 0.5}  # all of one size, so that they could share a batch
+    table = [f"{name}.png,x.png,{alpha}" for name, alpha in rows.items()]
+    table += [f"{name}.png,y.png,0.3" for name in rows]
+    assert paint(pairs=write_csv(tree[0].parent / "t.csv", "content,style,alpha", *table)) == []
+    assert max(calls) == 3, "the rows of one alpha are a batch"
+    for name, alpha in rows.items():
+        alone = inference.stylize(tree[0] / f"{name}.png", tree[1] / "x.png", lite, alpha=alpha)
+        found = pixels(tree[2] / f"{name}__x.png")
+        assert abs(found - np.asarray(images.to_image(alone)).astype(int)).max() <= 1, name
+
+
 def test_random_pairs_are_the_same_for_any_workers_and_ranks(paint, tree, monkeypatch):
     for i in range(8):
         picture(tree[0] / f"more/{i}.png", (24, 24), i)

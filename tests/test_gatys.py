@@ -39,19 +39,22 @@ def test_gram_and_total_variation_by_hand():
 
 @pytest.mark.parametrize("form", ["normalized", "original"])
 def test_the_losses_are_the_equations(form):
-    method = Gatys(form=form, content_weight=2, style_weight=3, tv_weight=5).double()
+    weights = {"content_weight": 2, "style_weight": 3, "tv_weight": 5}
+    layers = {"content_layers": ["relu4_2", "relu3_1"], "content_layer_weights": [0.5, 2]}
+    method = Gatys(form=form, style_layer_weights=[1, 2, 4, 0.5, 0.25], **layers, **weights).double()
     content, style, picture = (one.double() for one in pictures(32, 48, 32))
     code = method.encode_style(style)
     grams = {layer: code[f"{layer}/0"] for layer in method.style_layers}
     found = method.losses(picture, method.backbone(content), grams)
     f, p, s = (method.backbone(one) for one in (picture, content, style))
-    content_term = (f["relu4_2"] - p["relu4_2"]).square()
-    content_term = content_term.sum() / 2 if form == "original" else content_term.mean()
-    style_term = 0.0
-    for layer in method.style_layers:
+    content_term = style_term = 0.0
+    for layer, weight in {"relu4_2": 0.5, "relu3_1": 2}.items():
+        error = (f[layer] - p[layer]).square()
+        content_term += weight * (error.sum() / 2 if form == "original" else error.mean())
+    for layer, weight in {"relu1_1": 1, "relu2_1": 2, "relu3_1": 4, "relu4_1": 0.5, "relu5_1": 0.25}.items():
         g, a = (torch.einsum("bchw,bdhw->cd", x[layer], x[layer]) / x[layer][0, 0].numel() for x in (f, s))
         channels = f[layer].shape[1]
-        style_term += (g - a).square().sum() / ((4 if form == "original" else 1) * channels**2)
+        style_term += weight * (g - a).square().sum() / ((4 if form == "original" else 1) * channels**2)
     expected = [2 * content_term, 3 * style_term, 5 * total_variation(picture)[0]]
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-9, atol=0)
 

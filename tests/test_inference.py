@@ -60,6 +60,18 @@ def test_style_size_changes_the_strokes(ready, examples):
     )
 
 
+def test_a_large_style_is_reduced_to_the_largest_size(monkeypatch):
+    monkeypatch.setattr(inference, "LARGEST_STYLE", 32)
+    ready, large = adain.prepare("adain-lite", "cpu", "fp32"), torch.rand(1, 3, 96, 64)
+    capped, whole = adain.encode_style(ready, large), adain.encode_style(ready, large, 64)
+    for name, expected in adain.encode_style(ready, large, 32).items():
+        torch.testing.assert_close(capped[name], expected)
+        assert (capped[name] - whole[name]).norm() > 0.01 * whole[name].norm(), "a size that is asked for is not capped"
+    small = torch.rand(1, 3, 20, 30)
+    for name, expected in adain.encode_style(ready, small, 20).items():
+        torch.testing.assert_close(adain.encode_style(ready, small)[name], expected)
+
+
 @pytest.mark.parametrize("ready", MIXING, indirect=True)
 def test_a_style_brought_to_the_size_of_the_content(ready, make_picture):
     content, style = make_picture("c.png", (50, 36), 1), make_picture("s.png", (90, 70), 2)
@@ -189,6 +201,20 @@ def test_gatys_compares_each_region_with_its_own_style(make_picture):
     assert warmth[:28].mean() > 0.01 > -0.01 > warmth[36:].mean()
     half = adain.stylize(grey, styles[:1], ready, mask=[left])
     assert torch.equal(half[..., 32:], grey[..., 32:])
+
+
+def test_gatys_gives_each_region_its_own_strength(make_picture):
+    content, style = (images.load_picture(make_picture(size=(64, 64), seed=seed)) for seed in (1, 2))
+    left = torch.zeros(1, 64, 64)
+    left[..., :32] = 1
+    ready = adain.prepare("gatys", "cpu", "fp32", steps=3, style_layers=["relu1_1"], precondition=0.0)
+    changes = {}
+    for alpha in ((0, 0), (0, 1), (1, 0)):
+        painted = adain.stylize(content, [style, style], ready, mask=[left, 1 - left], alpha=alpha)
+        changes[alpha] = [part.abs().mean().item() for part in (painted - content).split(32, dim=3)]
+    assert max(changes[0, 0]) < 1e-4, "both targets are the content's own statistics"
+    assert changes[0, 1][1] > 5 * changes[0, 1][0]
+    assert changes[1, 0][0] > 5 * changes[1, 0][1]
 
 
 def test_guided_masks_keep_to_their_place_and_picture():

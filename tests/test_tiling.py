@@ -109,6 +109,19 @@ def test_masks_leave_the_rest_untouched_and_share_where_they_overlap(lite):
     torch.testing.assert_close(soft[..., :32], content.lerp(whole[0], 0.2)[..., :32])
 
 
+def test_a_feathered_edge_is_the_error_function(lite):
+    content, style, feather = picture(32, 96), picture(32, 32, 1), 6
+    mask = half(32, 96)[0].float() / 255
+    whole = adain.stylize(content, style, lite)
+    soft = adain.stylize(content, style, lite, mask=mask, feather=feather)
+    distance = torch.arange(96) + 0.5 - 48  # of each column's center from the edge
+    share = 0.5 * torch.erfc(distance / (feather * 2**0.5))  # a step blurred by a Gaussian
+    # Pillow approximates the Gaussian by three box filters: 0.01 off at most.
+    torch.testing.assert_close(soft, content.lerp(whole, share), atol=0.015, rtol=0)
+    hard = adain.stylize(content, style, lite, mask=mask)
+    assert (hard - soft)[..., 40:56].abs().mean() > 0.02, "or a hard edge would pass"
+
+
 def test_masks_through_tiles(lite):
     content, style = picture(72, 100), picture(32, 32, 1)
     mask = torch.zeros(1, 36, 50)
