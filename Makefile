@@ -30,8 +30,8 @@ demo: $(RUN) ## paint the example photos in the example styles
 test: $(DEV) ## run the tests
 	$(BIN)/python -m pytest -n 2
 
-test-slow: $(DEV) ## run the slow tests too
-	$(BIN)/python -m pytest -m 'not gpu and not browser'
+test-slow: $(DEV) ## run the slow tests, and those that need a GPU where there is one
+	$(BIN)/python -m pytest -n 2 -m '(slow or gpu) and not browser'
 
 $(VENV)/npm: docs/page/index.html | $(BIN)/python
 	npm install --prefix $@ --no-audit --no-fund $$(grep -o 'onnxruntime-web@[0-9.]*' $<)

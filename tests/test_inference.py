@@ -37,11 +37,12 @@ def test_tiny_styles(ready, size):
     assert adain.stylize(torch.rand(1, 3, 24, 24), torch.rand(1, 3, *size), ready).isfinite().all()
 
 
-def test_padding_does_not_reach_into_the_picture(ready):
-    content, style = torch.rand(1, 3, 64, 64), torch.rand(3, 32, 32)
-    whole = paint(content, style, ready)
-    extended = torch.cat([content, content.flip(3)[..., 1:6]], dim=3)  # as reflection would
-    assert (paint(extended, style, ready)[..., :24] - whole[..., :24]).abs().mean() < 0.08
+def test_sides_are_padded_by_reflection_to_the_stride_and_cut_again(ready):
+    content, style = torch.rand(1, 3, 37, 42), torch.rand(3, 32, 32)
+    down, right = (-side % ready.stride for side in content.shape[2:])
+    padded = torch.nn.functional.pad(content, (0, right, 0, down), mode="reflect")
+    expected = paint(padded, style, ready)[..., :37, :42]
+    torch.testing.assert_close(paint(content, style, ready), expected, atol=1e-5, rtol=0)
 
 
 def test_size_sets_the_shorter_side(ready, make_picture):
@@ -113,7 +114,7 @@ def test_half_precision_stays_close(make_picture, ready):
     name = next(name for name, kind in METHODS.items() if type(ready) is kind)
     rounded = paint(path, path, adain.prepare(name, "cpu", "bf16", **QUICK.get(name, {})))
     assert rounded.dtype == torch.float32
-    assert (rounded - expected).abs().mean() < 0.02
+    assert 0 < (rounded - expected).abs().mean() < 1.5 / 255
 
 
 def test_the_result_can_be_worked_on(ready):

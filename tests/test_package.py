@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -41,7 +42,9 @@ def test_the_readme_names_targets_and_files_that_exist():
 def test_pre_commit_and_ci_call_the_makefile():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     assert [hook["entry"] for hook in hooks] == ["make lint"]
-    assert "make" in (ROOT / ".ci" / "run").read_text()
+    called = re.findall(r'^make VENV="\$venv" (\S+)$', (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert called == ["lint", "test", "test-slow", "test-browser"]
+    assert set(called) <= set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def test_all_that_git_tracks_stays_small():
