@@ -1,5 +1,6 @@
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,18 @@ def tree(tmp_path):
     for i, name in enumerate("xyz"):
         picture(tmp_path / "style" / f"{name}.png", (40, 36 + i), 9 + i)
     return tmp_path / "content", tmp_path / "style", tmp_path / "out"
+
+
+def wait_for(condition, process, seconds=240):
+    """What `condition` returns once it holds; an AssertionError if the process ends before that, or hangs."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        late = time.monotonic() > deadline
+        if late:
+            process.kill()
+        assert process.poll() is None and not late, process.communicate()
+        time.sleep(0.05)
+    return found
 
 
 def write_csv(path, *rows):

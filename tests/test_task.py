@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from adain.losses import PerceptualLoss
 from adain.methods import METHODS
 from adain.optim import Muon, orthogonalise
 from adain.task import StyleTransfer
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait_for
 
 CONFIG = {
     "model": {"method": {"class_path": "AdaIN", "init_args": {"layer": "relu2_1"}}, "loss": {}},
@@ -64,9 +63,7 @@ def state(checkpoint):
 
 def killed(process, root):
     """The checkpoint that a run leaves which is killed as soon as it has written one."""
-    while not list(root.rglob("last.ckpt")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    wait_for(lambda: list(root.rglob("last.ckpt")), process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     return next(root.rglob("last.ckpt"))
@@ -116,9 +113,7 @@ def test_a_run_killed_and_resumed_ends_with_the_same_weights(finished, tmp_path)
 def test_a_stopped_run_leaves_its_last_step_and_goes_on_exactly(finished, tmp_path):
     seldom = "--last.every_n_steps", "100000", "--trainer.val_check_interval", "100000"
     process = start(finished[0], tmp_path / "a", "--trainer.max_steps", "100000", *seldom)
-    while not any(path.stat().st_size > 5000 for path in tmp_path.rglob("events.*")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    wait_for(lambda: any(path.stat().st_size > 5000 for path in tmp_path.rglob("events.*")), process)
     assert not list(tmp_path.rglob("last.ckpt")), "it is the interruption that writes it"
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
@@ -134,9 +129,7 @@ def test_a_stopped_run_leaves_its_last_step_and_goes_on_exactly(finished, tmp_pa
 def test_two_processes_stop_together(finished, tmp_path):
     flags = "--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.log_every_n_steps", "3"
     process = start(finished[0], tmp_path, "--trainer.max_steps", "100000", *flags)
-    while not list(tmp_path.rglob("last.ckpt")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    wait_for(lambda: list(tmp_path.rglob("last.ckpt")), process)
     process.send_signal(signal.SIGINT)  # to the first of them only
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, output + errors

@@ -72,33 +72,72 @@ def test_without_gradio(monkeypatch, capsys):
     assert "pip install 'adain[web]'" in capsys.readouterr().err
 
 
+@pytest.fixture
+def hangup():
+    """SIGHUP as a terminal leaves it, even where these tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """Serve the page, and call `visit` in a thread as soon as it is there; the exit code."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    start = web.uvicorn.Server.startup
+    for variable in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "GRADIO_RUN_HISTORY"):
+        monkeypatch.setenv(variable, "")  # so that it is put back
+
+    def call(visit):
+        async def started(server, sockets=None):
+            await start(server, sockets)
+            threading.Thread(target=visit).start()
+
+        monkeypatch.setattr(web.uvicorn.Server, "startup", started)
+        return serve("--port", "0", "--method", "adain-lite")
+
+    return call
+
+
+def opened(capsys):
+    """The page's answer, where `adain serve` says it is."""
+    address = re.search(r"^adain: (\S+) until Ctrl-C$", capsys.readouterr().out, re.MULTILINE)[1]
+    return urllib.request.urlopen(address, timeout=60)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_it_serves_until_a_signal_and_leaves_nothing(name, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_it_serves_until_a_signal_and_leaves_nothing(name, tmp_path, capsys, served, hangup):
     seen = []
 
     def visit():
         try:
-            address = re.search(r"^adain: (\S+) until Ctrl-C$", capsys.readouterr().out, re.MULTILINE)[1]
             folder = Path(os.environ["GRADIO_TEMP_DIR"])
-            with urllib.request.urlopen(address) as answer:
+            with opened(capsys) as answer:
                 seen.extend([answer.headers["Content-Security-Policy"], folder.parent, any(folder.iterdir())])
         finally:
             os.kill(os.getpid(), getattr(signal, name))
 
-    start = web.uvicorn.Server.startup
-
-    async def started(server, sockets=None):
-        await start(server, sockets)
-        threading.Thread(target=visit).start()
-
-    monkeypatch.setattr(web.uvicorn.Server, "startup", started)
-    for variable in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "GRADIO_RUN_HISTORY"):
-        monkeypatch.setenv(variable, "")  # so that it is put back
-    assert serve("--port", "0", "--method", "adain-lite") == 0
+    assert served(visit) == 0
     assert seen == [web.POLICY, tmp_path, True]
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_under_nohup_a_closed_terminal_does_not_end_it(capsys, served, hangup):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    seen = []
+
+    def visit():
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+            with opened(capsys) as answer:
+                seen.extend([answer.status, signal.getsignal(signal.SIGHUP)])
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert served(visit) == 0
+    assert seen == [200, signal.SIG_IGN]
 
 
 def test_other_hosts_large_files_and_files_of_the_computer_are_refused(client, tmp_path, make_picture):
