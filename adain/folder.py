@@ -15,7 +15,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -101,7 +100,8 @@ def paint_folder(
     manifest = Manifest(folder / (f"manifest-{rank}.jsonl" if world > 1 else "manifest.jsonl"), about, seed)
     missing = manifest.missing(jobs)
     if world == 1:  # others might be writing theirs
-        _remove_stale({folder / job.output.parent for job in jobs})
+        for place in {folder / job.output.parent for job in jobs}:
+            images.remove_stale(place)
 
     failures = Failures()
     read = partial(_read, size=size, max_pixels=max_pixels, truncated=truncated)
@@ -137,14 +137,6 @@ def _write(painted: Iterable[tuple[Job, Photo, float]], manifest: "Manifest", th
                 writing.popleft().result()
         for future in writing:
             future.result()
-
-
-def _remove_stale(folders: Iterable[Path]) -> None:
-    """Remove what processes that are no more have left half written, as `adain.images.replacing` names it."""
-    for path in [path for folder in folders for path in folder.glob(".*-*-*")]:
-        process = path.stem.split("-")[-2]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
-            path.unlink(missing_ok=True)
 
 
 class Manifest:

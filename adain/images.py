@@ -2,6 +2,8 @@
 
 import logging
 import os
+import platform
+import re
 import struct
 import sys
 import threading
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import psutil
 import pyvips
 import torch
 import torch.nn.functional as F
@@ -384,9 +387,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Same folder, so that the rename is atomic; same suffix, from which writers tell the format.
-    temporary = path.with_name(f".adain-{os.getpid()}-{threading.get_ident()}{path.suffix}")
+    temporary = path.with_name(f".adain-{_host()}-{os.getpid()}-{threading.get_ident()}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path) -> None:
+    """Delete the temporary files of `replacing` in `folder` that dead processes of this host left behind."""
+    ours = re.compile(rf"\.adain-{_host()}-(\d+)-\d+(\.\w+)?")
+    for path in folder.glob(".adain-*"):
+        found = ours.fullmatch(path.name)
+        if found and not psutil.pid_exists(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _host() -> str:
+    """The name of this machine, without dashes; several may share the folder that is written to."""
+    return re.sub(r"\W", "_", platform.node())

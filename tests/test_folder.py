@@ -295,8 +295,9 @@ def write(self, job, photo, seconds):
         images.save(photo.pixels, self.path.parent / job.output)
         with self.path.open("a") as file:
             file.write('{"output": "half a li')
-        (self.path.parent / f".half-{os.getpid()}-1.png").write_bytes(b"half a picture")
-        os.kill(os.getpid(), signal.SIGKILL)
+        with images.replacing(self.path.parent / "half.png") as temporary:
+            temporary.write_bytes(b"half a picture")
+            os.kill(os.getpid(), signal.SIGKILL)
     done.append(job)
     whole(self, job, photo, seconds)
 
@@ -310,8 +311,11 @@ def test_a_run_that_was_killed_is_resumed(tree, tmp_path, calls):
     killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, tree)], cwd=ROOT, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert 6 <= len(results(tree[2])) <= 8
+    own = tree[2] / ".backup-999999-01.png"
+    own.write_bytes(b"a user's own hidden file")
     assert paint_folder(*tree, batch_size=2, **options) == []
     assert sum(calls) == 12 - 5, "what had its line is not painted again"
+    own.unlink()  # which fails if the run deleted it
     assert paint_folder(*tree[:2], tmp_path / "whole", batch_size=2, **options) == []
     assert_alike(tree[2], results(tmp_path / "whole"))
     calls.clear()

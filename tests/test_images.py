@@ -1,4 +1,8 @@
+import os
+import platform
+
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -119,6 +123,23 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_only_temporary_files_of_dead_processes_of_this_host_are_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(platform, "node", lambda: "host-1.lan")
+    monkeypatch.setattr(psutil, "pid_exists", lambda process: process == 7)
+    names = {}
+    for process in (7, 999999):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        with images.replacing(tmp_path / "a.png") as temporary:
+            temporary.write_bytes(b"half a picture")
+            names[process] = temporary.name
+    elsewhere = names[999999].replace("host", "ghost")
+    users = [".backup-2023-01.png", ".my-999999-notes", ".adain-999999-1.png", ".adain-notes-999999-1-old.png", "a.png"]
+    for name in (*names.values(), elsewhere, *users):
+        (tmp_path / name).write_bytes(b"something")
+    images.remove_stale(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {names[7], elsewhere, *users}
 
 
 def test_files_are_found_in_nested_folders(folders):
