@@ -48,6 +48,7 @@ def grid(
     output: str,
     method: str = "adain",
     alpha: float = 1.0,
+    alpha_blend: Literal["residual", "features"] = "residual",
     size: int | None = None,
     style_size: int | None = None,
     settings: Settings | None = None,
@@ -59,14 +60,16 @@ def grid(
         style: folder of styles.
         output: folder to write to; the sheet is sheet.png in it.
         method: a method's name, or a file of weights.
-        alpha: strength of the style, 0 to 1.
+        alpha: strength of the style, from 0 (the photo) to 1.
+        alpha_blend: how alpha below 1 blends, as of stylize.
         size: shorter side of the results in pixels; by default each content's.
         style_size: shorter side that the styles are brought to, in pixels.
         settings: of methods without weights.
     """
     from adain.grid import Case, write_grid
 
-    case = Case(method, method, (settings or {}).get(method, {}), alpha, size, style_size)
+    own = (settings or {}).get(method, {})
+    case = Case(method, method, own, alpha, size, style_size, alpha_blend=alpha_blend)
     print(write_grid(case, content, style, output))
     return 0
 
@@ -77,6 +80,7 @@ def evaluate(
     output: str,
     method: list[str] | None = None,
     alpha: float = 1.0,
+    alpha_blend: Literal["residual", "features"] = "residual",
     device: str = "auto",
     perceptual: bool = False,
     tensorboard: bool = False,
@@ -91,7 +95,8 @@ def evaluate(
         output: folder to write the figures, the table and the contact sheet to.
         method: names of methods, files of weights, or folders of results that were painted before, named as grid
             names them; by default adain.
-        alpha: strength of the style, 0 to 1.
+        alpha: strength of the style, from 0 (the photo) to 1.
+        alpha_blend: how alpha below 1 blends, as of stylize.
         device: as of stylize.
         perceptual: FID and ArtFID too; downloads their network once.
         tensorboard: the means and the sheet as events in the output folder too.
@@ -108,9 +113,12 @@ def evaluate(
             raise ValueError("--flicker goes with neither --perceptual nor --tensorboard, nor with a method's settings")
         from adain.flicker import evaluate_videos
 
-        print(markdown(evaluate_videos(method or ["adain"], content, style, output, alpha, device)), end="")
+        table = evaluate_videos(method or ["adain"], content, style, output, alpha, alpha_blend, device)
+        print(markdown(table), end="")
         return 0
-    cases = [Case(name, name, own.get(name, {}), alpha, SIDE, SIDE) for name in method or ["adain"]]
+    cases = [
+        Case(name, name, own.get(name, {}), alpha, SIDE, SIDE, alpha_blend=alpha_blend) for name in method or ["adain"]
+    ]
     print(markdown(evaluate(cases, content, style, output, device, perceptual, tensorboard)), end="")
     return 0
 
@@ -123,6 +131,7 @@ def sweep(
     cases: dict[str, dict[str, Any]] | None = None,
     method: str = "gatys",
     alpha: float = 1.0,
+    alpha_blend: Literal["residual", "features"] = "residual",
     size: int = 256,
     style_size: int | Literal["content"] = 256,
     device: str = "auto",
@@ -137,8 +146,10 @@ def sweep(
         output: folder to write to.
         vary: values by flag, {optimizer: [lbfgs, adam]}; several flags make a grid, the last one across.
         cases: or flags by label, {quick: {steps: 50, optimizer: adam}}.
-        method: whose flags they are; method, alpha, size, style_size, precision, color, photorealistic can vary too.
-        alpha: strength of the style, 0 to 1.
+        method: whose flags they are; method, alpha, alpha_blend, size, style_size, precision, color and photorealistic
+            can vary too.
+        alpha: strength of the style, from 0 (the photo) to 1.
+        alpha_blend: how alpha below 1 blends, as of stylize.
         size: shorter side of contents and results in pixels.
         style_size: of the styles.
         device: as of stylize.
@@ -147,7 +158,7 @@ def sweep(
     """
     from adain.grid import Case, evaluate, markdown, variations
 
-    base = Case("", method, {}, alpha, size, style_size, precision)
+    base = Case("", method, {}, alpha, size, style_size, precision, alpha_blend=alpha_blend)
     chosen = [_checked(case) for case in variations(base, vary or {}, cases or {}, settings or {})]
     across = len(list(vary.values())[-1]) if vary else None
     print(markdown(evaluate(chosen, content, style, output, device, memory=False, columns=across)), end="")
@@ -216,6 +227,7 @@ def export(
     style: Literal["picture", "code"] = "picture",
     precision: Literal["fp32", "fp16", "int8"] = "fp32",
     calibration: list[str] | None = None,
+    alpha_blend: Literal["residual", "features"] = "residual",
 ) -> int:
     """Write a method as an ONNX file, which paints without PyTorch: pictures of any size, styles and alpha in.
 
@@ -227,10 +239,11 @@ def export(
         style: whether it takes the style as a picture, or as the tensors of a style code (see encode-style).
         precision: of weights and arithmetic; statistics are float32 in all.
         calibration: for int8, a folder of contents and one of styles, from which it learns the ranges of values.
+        alpha_blend: how alpha below 1 blends, as of stylize; built into the file.
     """
     from adain.export import export
 
-    largest, mean = export(output, checkpoint or method, style, precision, calibration)
+    largest, mean = export(output, checkpoint or method, style, precision, calibration, alpha_blend)
     size = Path(output).stat().st_size / 1e6
     print(f"{output}: {size:.1f} MB; values in [0, 1] are within {largest:.1g} of PyTorch's, {mean:.1g} on average")
     return 0

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 import adain
-from adain import images, inference, weights
+from adain import images, inference, ops, weights
 from adain.backbones import check_choice
 from adain.extras import needing
-from adain.methods import METHODS, Method, StyleCode
+from adain.methods import METHODS, EncodedContent, EncoderDecoder, Method, StyleCode
 from adain.metrics import SIDE
 
 with needing("export", "exporting"):
@@ -54,6 +54,7 @@ def export(
     style: StyleInput = "picture",
     precision: Precision = "fp32",
     calibration: Sequence[str | Path] | None = None,
+    alpha_blend: inference.AlphaBlend = "residual",
 ) -> tuple[float, float]:
     """Write the ONNX file; returns how far one picture's values are from PyTorch's in float32, at most and on average.
 
@@ -68,6 +69,7 @@ def export(
         style: whether the graph takes the style as a picture, or as the code that `adain.encode_style` returns.
         precision: of the graph's weights and arithmetic; statistics are float32 in all.
         calibration: for int8, folders of contents and of styles, from which it learns the ranges of values.
+        alpha_blend: as `adain.stylize` takes it; built into the graph.
 
     Raises:
         ValueError: a method that makes no graph, or a wrong choice.
@@ -75,6 +77,7 @@ def export(
     """
     check_choice("style input", style, get_args(StyleInput))
     check_choice("precision", precision, get_args(Precision))
+    check_choice("alpha_blend", alpha_blend, inference.ALPHA_BLENDS)
     if Path(output).suffix != ".onnx":
         raise ValueError(f"the output is an .onnx file, not {output}")
     if len(calibration or ()) != (2 if precision == "int8" else 0):
@@ -85,20 +88,22 @@ def export(
     plain = weights.load(method)
     if style == "code" and not plain.styled:
         raise ValueError(f"{type(plain).__name__} paints in the one style it was trained on and takes no code")
+    if alpha_blend != "residual" and not plain.styled:
+        raise ValueError(f"{type(plain).__name__} has no alpha to blend by; leave out alpha_blend")
     pictures = [[images.load_picture(path, SIDE) for path in images.files(Path(one))] for one in calibration or ()]
     working = inference.prepare(deepcopy(plain), "cpu", "fp16" if precision == "fp16" else "fp32")
     try:
-        model = _trace(working, plain, style)
+        model = _trace(working, plain, style, alpha_blend)
     except torch.onnx.OnnxExporterError as error:
         name, reason = type(plain).__name__, " ".join(str(error.__cause__ or error).split())
         raise ValueError(f"torch.onnx cannot follow {name} with these weights ({reason:.200})") from error
     if precision == "int8":
         model = _quantized(model, (_feed(plain, one, other, 1.0, style) for one, other in product(*pictures)))
-    _describe(model, plain, method, precision)
+    _describe(model, plain, method, precision, alpha_blend)
     onnx.checker.check_model(model, full_check=True)
     data = model.SerializeToString()
     sample = (pictures[0][0], pictures[1][0]) if calibration else (_noise(1, 75, 90), _noise(1, 60, 64))
-    largest, mean = _differences(data, plain, *sample, style)
+    largest, mean = _differences(data, plain, *sample, style, alpha_blend)
     if not largest <= (TOLERANCE if precision == "fp32" else 1):  # nor NaN
         raise ValueError(f"the graph in {precision} is not this network but {largest:g} off; nothing is written")
     with images.replacing(output) as temporary:
@@ -112,11 +117,13 @@ class Graph(nn.Module):
     Args:
         method: ready to stylise.
         code: names of the style code's tensors, if these are the inputs; empty for pictures.
+        residual: add back what the network cannot rebuild of the content, as `adain.stylize` does by default.
     """
 
-    def __init__(self, method: Method, code: tuple[str, ...] = ()):
+    def __init__(self, method: Method, code: tuple[str, ...] = (), residual: bool = True):
         super().__init__()
         self.method, self.code = method, code
+        self.residual = residual and isinstance(method, EncoderDecoder)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The content (B, 3, H, W) and, for methods that take a style, the style or its code's tensors, and alpha."""
@@ -131,8 +138,31 @@ class Graph(nn.Module):
             named = dict(zip(self.code, styles, strict=True)) if self.code else {}
             code = named or self.method.encode_style(_grown(styles[0], stride, reflect=False).to(dtype))
             code = {name: _shared(part, batch) for name, part in code.items()}
-        painted = self.method.stylize(_grown(content, stride, reflect=True).to(dtype), code, strength)
-        return painted[..., :height, :width].float().clamp(0, 1)
+        encoded = self.method.encode_content(_grown(content, stride, reflect=True).to(dtype))
+        if isinstance(strength, Tensor) and self.residual:
+            return self._restored(content, encoded, code, strength)
+        return self._decoded(encoded, code, strength)[..., :height, :width]
+
+    def _decoded(self, encoded: EncodedContent, code: StyleCode, strength: Tensor | float) -> Tensor:
+        return self.method.decode(encoded, code, strength).float().clamp(0, 1)
+
+    def _restored(self, content: Tensor, encoded: EncodedContent, code: StyleCode, strength: Tensor) -> Tensor:
+        """Decoded, and what is lost of the content added back where alpha is below 1.
+
+        Those of the batch are decoded twice, in one batch: the second time at alpha 0. So int8 rounds both alike, and
+        at alpha 1 nothing is decoded twice.
+        """
+        batch, _, height, width = content.shape
+        below = (strength < 1).nonzero()[:, 0]
+        rows = torch.cat([torch.arange(batch), below])
+        code = {name: part.index_select(0, rows) for name, part in code.items()}
+        weight = 1 - strength.index_select(0, below)
+        strengths = torch.cat([strength, torch.zeros_like(weight)])
+        decoded = self._decoded(encoded.rows(rows), code, strengths)[..., :height, :width]
+        stylized, rebuilt = decoded[:batch], decoded[batch:]
+        pair = stylized.index_select(0, below), rebuilt
+        restored = ops.add_residual(*pair, content.index_select(0, below), weight.view(-1, 1, 1, 1))
+        return stylized.index_copy(0, below, restored).clamp(0, 1)
 
 
 def _shared(given: Tensor, batch: int) -> Tensor:
@@ -170,7 +200,7 @@ def _noise(batch: int, height: int, width: int) -> Tensor:
     return nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)
 
 
-def _trace(method: Method, plain: Method, kind: StyleInput) -> onnx.ModelProto:
+def _trace(method: Method, plain: Method, kind: StyleInput, alpha_blend: inference.AlphaBlend) -> onnx.ModelProto:
     """The graph of `method`, for any batch and sizes; `plain` is the same in float32, to make an example with."""
     # Large and all different, so that no layer's side happens to be 1, or another's, which would become a rule.
     style = _noise(2, *((840, 600) if kind == "picture" else (64, 48)))
@@ -179,7 +209,7 @@ def _trace(method: Method, plain: Method, kind: StyleInput) -> onnx.ModelProto:
     free = [dict.fromkeys((0, 2, 3) if name in PICTURES else (0,), torch.export.Dim.DYNAMIC) for name in names]
     with torch.no_grad(), _hushed():
         program = torch.onnx.export(
-            Graph(method, tuple(names[1:-1]) if kind == "code" else ()).eval(),
+            Graph(method, tuple(names[1:-1]) if kind == "code" else (), alpha_blend == "residual").eval(),
             tuple(torch.from_numpy(part) for part in example.values()),
             dynamo=True,
             dynamic_shapes=(tuple(free),),
@@ -226,7 +256,13 @@ def _quantized(model: onnx.ModelProto, feeds: Iterator[Feed]) -> onnx.ModelProto
         return onnx.load(path)
 
 
-def _describe(model: onnx.ModelProto, method: Method, source: str | Path, precision: Precision) -> None:
+def _describe(
+    model: onnx.ModelProto,
+    method: Method,
+    source: str | Path,
+    precision: Precision,
+    alpha_blend: inference.AlphaBlend,
+) -> None:
     """Say what the file holds, and nothing of how and where it was traced."""
     known = str(source) in METHODS
     path = weights.embedded(str(source)) if known else Path(source)
@@ -235,6 +271,7 @@ def _describe(model: onnx.ModelProto, method: Method, source: str | Path, precis
         **weights.metadata(method),
         "weights": weights.fingerprint(method),
         "precision": precision,
+        "alpha_blend": alpha_blend if method.styled else "",
         "adain": adain.__version__,
         "recipe": weights.read(path)[1].get("recipe", ""),
         "licence": " ".join(card.read_text(encoding="utf-8").partition("## Licence")[2].split()) if known else "",
@@ -254,11 +291,18 @@ def _describe(model: onnx.ModelProto, method: Method, source: str | Path, precis
                 size.dim_param = own + ("batch", "channels", "height", "width")[axis]
 
 
-def _differences(data: bytes, method: Method, content: Tensor, style: Tensor, kind: StyleInput) -> tuple[float, float]:
+def _differences(
+    data: bytes,
+    method: Method,
+    content: Tensor,
+    style: Tensor,
+    kind: StyleInput,
+    alpha_blend: inference.AlphaBlend,
+) -> tuple[float, float]:
     """From PyTorch's picture in float32, of values in [0, 1]: the largest, and the mean."""
     alpha = 0.7
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     found = session.run(None, _feed(method, content, style, alpha, kind))[0]
-    painting = {"style": style, "alpha": alpha} if method.styled else {}
+    painting = {"style": style, "alpha": alpha, "alpha_blend": alpha_blend} if method.styled else {}
     apart = np.abs(found - inference.stylize(content, method=method, **painting).numpy())
     return float(apart.max()), float(apart.mean())

@@ -125,6 +125,7 @@ def evaluate_videos(
     style: str | Path,
     output: str | Path,
     alpha: float = 1.0,
+    alpha_blend: inference.AlphaBlend = "residual",
     device: str = "auto",
     count: int = 24,
 ) -> list[dict[str, Any]]:
@@ -142,6 +143,7 @@ def evaluate_videos(
         style: a picture, or a folder.
         output: folder for figures.csv, figures.json, table.md and sheet.png, in which frames are in rows.
         alpha: as `adain.stylize` takes it.
+        alpha_blend: as `adain.stylize` takes it.
         device: as `adain.prepare` takes it.
         count: frames of each clip.
 
@@ -162,7 +164,8 @@ def evaluate_videos(
             start = time.perf_counter()
             pixels = [frame.pixels for frame in frames]
             look = {"style": path, "style_size": metrics.SIDE} if method and method.styled else {}
-            options: dict[str, Any] = {"method": method, "steady": amount, "alpha": alpha, **look}
+            strength = {"alpha": alpha, "alpha_blend": alpha_blend}
+            options: dict[str, Any] = {"method": method, "steady": amount, **strength, **look}
             painted = list(video.stylize_frames(pixels, **options)) if method else pixels
             seconds = (time.perf_counter() - start) / len(frames) if method else None
             title = f"{label}, steady {amount:g}" if method else label

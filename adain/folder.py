@@ -43,6 +43,7 @@ def paint_folder(
     method: str | Path | Method = "adain",
     *,
     alpha: float = 1.0,
+    alpha_blend: inference.AlphaBlend = "residual",
     size: int | None = None,
     style_size: inference.StyleSize = None,
     color: inference.Color = "style",
@@ -78,6 +79,7 @@ def paint_folder(
     if batch_size < 1 or workers < 0:
         raise ValueError(f"batch_size is at least 1 and workers 0, not {batch_size} and {workers}")
     check_choice("color", color, inference.COLORS)
+    check_choice("alpha_blend", alpha_blend, inference.ALPHA_BLENDS)
     images.check_suffix(f"name{suffix}")
     for pixels in (size, None if style_size == "content" else style_size):
         images.check_size(pixels)
@@ -93,7 +95,7 @@ def paint_folder(
     folder = Path(output).resolve()
     sides = [Side(Path(side), folder) for side in (content, style) if side is not None]
     jobs = plan(sides, folder, pairs, ready, alpha, seed, suffix)[rank::world]
-    look = {"style_size": style_size, "color": color, "photorealistic": photorealistic}
+    look = {"style_size": style_size, "color": color, "photorealistic": photorealistic, "alpha_blend": alpha_blend}
     about = {"method": type(ready).__name__, "weights": weights.fingerprint(ready), "size": size, **look}
     # As asked, since what `auto` comes to differs by less than is seen, and a run may go on on another machine.
     about["precision"] = str(ready.like().dtype) if ready is method else precision
@@ -171,7 +173,10 @@ class Manifest:
         stats = {name: path.stat() for name, path in files.items() if path and path.exists()}
         stamps = {f"{name}_stamp": [stat.st_size, int(stat.st_mtime)] for name, stat in stats.items()}
         places = dict(zip(files, job.places, strict=False))
-        return {**places, "output": job.output.as_posix(), "alpha": job.alpha, **self.about, **stamps}
+        found = {**places, "output": job.output.as_posix(), "alpha": job.alpha, **self.about, **stamps}
+        if job.alpha == 1:  # where nothing is blended; earlier versions, which did not note it, painted the same
+            found.pop("alpha_blend", None)
+        return found
 
     def _holds(self, job: Job) -> bool:
         wanted, path = self.wanted[job], self.path.parent / job.output

@@ -43,6 +43,7 @@ class Case:
     precision: inference.Precision = "auto"
     color: inference.Color = "style"
     photorealistic: bool = False
+    alpha_blend: inference.AlphaBlend = "residual"
 
 
 SHARED = {field.name for field in fields(Case)} - {"label", "settings"}  # what varies whatever the method
@@ -83,7 +84,7 @@ def paint(
         given: Sequence[Any] = styles if ready.styled else [None] * len(styles)
         if ready.styled and style_size != "content" and case.color != "coral":
             given, style_size = [inference.encode_style(ready, path, style_size) for path in styles], None
-        look: dict[str, Any] = {"alpha": case.alpha, "color": case.color, "photorealistic": case.photorealistic}
+        look = {name: getattr(case, name) for name in ("alpha", "alpha_blend", "color", "photorealistic")}
         for content in contents:
             source = images.load_picture(content, case.size)
             for style, code in zip(styles, given, strict=True):
@@ -284,6 +285,7 @@ def _check(cases: Sequence[Case], output: Path, device: str) -> None:
         raise FileExistsError(f"{output} is a file; name a folder to write to")
     for case in cases:
         check_choice("color", case.color, inference.COLORS)
+        check_choice("alpha_blend", case.alpha_blend, inference.ALPHA_BLENDS)
         if not 0 <= case.alpha <= 1:
             raise ValueError(f"{case.label}: alpha lies between 0 and 1, not at {case.alpha}")
         if not _painted(case):

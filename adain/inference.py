@@ -18,7 +18,7 @@ from torch import Tensor
 from adain import images, memory, ops, tiling, weights
 from adain.backbones import check_choice
 from adain.images import Photo
-from adain.methods import Method, StyleCode
+from adain.methods import EncoderDecoder, Method, StyleCode
 from adain.precision import DTYPES, Precision, fast_half, warn_if_emulated
 from adain.tiling import Brush
 
@@ -35,6 +35,9 @@ StyleSize = int | Literal["content"] | None
 
 Color = Literal["style", "keep-luminance", "coral"]
 COLORS = get_args(Color)
+
+AlphaBlend = Literal["residual", "features"]
+ALPHA_BLENDS = get_args(AlphaBlend)
 LARGEST_STYLE = 1024  # pixels; beyond, strokes are larger than what the networks see at a time
 MODEST = 2**30  # bytes that painting on a CPU takes, unless asked to take more
 LARGEST_TILE = 768  # pixels; larger ones save little, and the memory is better left to others
@@ -132,6 +135,7 @@ def stylize(
     method: str | Path | Method = "adain",
     *,
     alpha: float | Sequence[float] = 1.0,
+    alpha_blend: AlphaBlend = "residual",
     size: int | None = None,
     style_size: StyleSize = None,
     style_weight: Sequence[float] | None = None,
@@ -153,7 +157,11 @@ def stylize(
         style: one, several to mix, or one for each mask; none for a method that has one of its own.
         method: a name, a file of weights, or, to load it only once, what `prepare` returned, which then also
             settles `device` and `precision`.
-        alpha: strength, from 0 (the content as the network rebuilds it) to 1; one, or one for each style.
+        alpha: strength, from 0 (the content) to 1; one, or one for each style. Styles that are mixed have one alpha,
+            the mean weighted by their shares; with masks each region has its own, which the feather blends.
+        alpha_blend: `residual` is T(alpha) + (1 - alpha) (content - T(0)), where T blends in feature space: at alpha 0
+            the content itself, at 1 T(1). `features` is T(alpha) alone (Huang & Belongie 2017, eq. 14), at alpha 0
+            what the network rebuilds of the content. It does not apply to gatys, which optimizes the picture itself.
         size: shorter side of the content, and so of the result, in pixels; by default as it is.
         style_size: the same for the styles; `content` brings them to the content's.
         style_weight: share of each of several styles that are mixed.
@@ -179,6 +187,7 @@ def stylize(
     alphas = [float(one) for one in alpha] if isinstance(alpha, Sequence) else [alpha]
     if not all(0 <= one <= 1 for one in alphas):
         raise ValueError(f"alpha lies between 0 (content) and 1 (style), not at {alpha}")
+    check_choice("alpha_blend", alpha_blend, ALPHA_BLENDS)
     check_choice("color", color, COLORS)
     if feather < 0 or (feather and mask is None):
         raise ValueError(f"feather softens masks by pixels: not {feather:g} without a mask, nor below 0")
@@ -187,7 +196,9 @@ def stylize(
     ready = method if isinstance(method, Method) and not settings else prepare(method, device, precision, **settings)
     if not ready.styled:
         alone = {"style": style, "style_size": style_size, "style_weight": style_weight, "mask": mask}
-        _refuse(ready, **alone, alpha=None if alphas == [1] else alpha, color=None if color != "coral" else color)
+        strength = {"alpha": alpha} if alphas != [1] else {}
+        blend = {"alpha_blend": alpha_blend} if alpha_blend != "residual" else {}
+        _refuse(ready, **alone, **strength, **blend, color=None if color != "coral" else color)
     if isinstance(content, Photo) and size is not None:
         raise ValueError("a photo has its size already; give it to adain.images.load")
     pixels = content.pixels if isinstance(content, Photo) else _tensor(content, size)
@@ -195,6 +206,8 @@ def stylize(
     encode = encoder(ready, pixels, style_size, color)
     masks = None if mask is None else [_mask(one, pixels, feather) for one in listed(mask)]
     brushes = _brushes(ready, listed(style), alphas, style_weight, masks, encode)
+    if alpha_blend == "residual" and isinstance(ready, EncoderDecoder):
+        brushes = [replace(brush, residual=1 - brush.alpha) for brush in brushes]
     radius = max(2, min(side // 64, 32)) if photorealistic else 0
 
     def finish(painted: Tensor, original: Tensor) -> Tensor:

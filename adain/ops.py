@@ -201,6 +201,15 @@ def blend(a: Tensor, b: Tensor, alpha: float | Tensor) -> Tensor:
     return a.lerp(b, alpha.to(a.dtype).view(-1, *[1] * (a.dim() - 1)) if isinstance(alpha, Tensor) else alpha)
 
 
+def add_residual(stylized: Tensor, rebuilt: Tensor, content: Tensor, weight: float | Tensor) -> Tensor:
+    """Add back what a network loses of the content: stylized + weight (content - rebuilt).
+
+    `rebuilt` is the network's result at alpha 0; all three are (B, 3, H, W), and the result is not clamped. `weight` in
+    [0, 1] is a number or broadcasts. With weight 1 - alpha the result at alpha 0 is `content` exactly, bit for bit.
+    """
+    return (stylized - rebuilt) + torch.lerp(rebuilt, content, weight)
+
+
 def widened(x: Tensor) -> Tensor:
     """`x` in float32 at least."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

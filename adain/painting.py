@@ -31,6 +31,7 @@ def stylize(
     method: str = "adain",
     checkpoint: str | None = None,
     alpha: list[float] | None = None,
+    alpha_blend: Literal["residual", "features"] = "residual",
     size: int | None = None,
     style_size: int | Literal["content"] | None = None,
     style_weight: list[float] | None = None,
@@ -65,7 +66,10 @@ def stylize(
         method: the kind of network, with its embedded weights; or gatys, whose own settings --method gatys --help
             tells.
         checkpoint: a file of weights to use instead of the method's embedded ones.
-        alpha: strength of the style, 0 to 1, by default 1; one, or one for each style.
+        alpha: strength of the style, from 0 (the photo) to 1, by default 1; one, or one for each style.
+        alpha_blend: how alpha below 1 blends. residual blends features and adds back, in proportion to 1 - alpha, what
+            the network cannot rebuild of the photo, so that alpha 0 is the photo; features is equation 14 of the AdaIN
+            paper, whose alpha 0 is the network's reconstruction. Not for johnson; gatys ignores it.
         size: shorter side of the result in pixels; by default the content's.
         style_size: shorter side that the style is brought to, in pixels, or content for the content's; larger
             makes coarser strokes; by default its own, at most 1024.
@@ -99,6 +103,7 @@ def stylize(
     weights, own = checkpoint or method, dict((settings or {}).get(method, {}))
     reading = _given(size=size, max_pixels=max_pixels, truncated=truncated)
     look = _given(style_size=style_size, color=color, photorealistic=photorealistic, tile=tile, max_memory=max_memory)
+    look["alpha_blend"] = alpha_blend
     parts = _given(style_weight=style_weight, mask=mask, feather=feather or None)
     records, video = _given(log=log or None, snapshot_every=snapshot_every or None), _given(steady=steady)
     if len(content) == 1 and Path(content[0]).is_dir():

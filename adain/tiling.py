@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from adain import ops
 from adain.images import WHITE, numbers
-from adain.methods import Method, StyleCode
+from adain.methods import EncodedContent, EncoderDecoder, Method, StyleCode
 
 GRID = 8  # pixels, or the stride: tiles start on multiples, so that a pixel of any layer falls wholly into one tile
 
@@ -20,17 +21,22 @@ Statistic = tuple[Tensor, Tensor]
 Finish = Callable[[Tensor, Tensor], Tensor]
 """What is done to painted colours, given the content's: both (B, 3, H, W) in [0, 1]."""
 
+Look = Callable[[Tensor, "Tile", ops.Measure], object]
+"""Computes a part of what is painted of what a tile sees, of which only the statistics count."""
+
 
 @dataclass(frozen=True)
 class Brush:
     """One style's part in a picture.
 
-    `mask` (1, 1, H, W), uint8, of the picture's size, is where it paints; None for everywhere.
+    `mask` (1, 1, H, W), uint8, of the picture's size, is where it paints; None for everywhere. `residual`, from 0 to
+    1, is the weight with which `ops.add_residual` adds back what the network cannot rebuild of the content.
     """
 
     code: StyleCode
     alpha: float = 1.0
     mask: Tensor | None = None
+    residual: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,39 +87,73 @@ def paint(
     tiles = list(_tiles(height, width, tile, (method.reach or 0) + reach, max(GRID, method.stride)))
     result = torch.empty_like(pixels)  # outside of inference mode, so that it can be worked on
     with torch.inference_mode():
-        known = [_gather(method, pixels, tiles, brush, measure) if tile else None for brush in brushes]
+        known = _gather_all(method, pixels, tiles, brushes, measure) if tile else None
         for one in tiles:
             content = _seen(pixels, one, method)
-            measures = [measure if found is None else _replay(found, one) for found in known]
-            painted, covered = _painted(method, content, one, brushes, measures)
-            if finish:
-                painted = finish(painted, content)
-            if covered is not None:
-                painted = content.lerp(painted, covered)
+            measures = [_replay(found, one) for found in known] if known else [measure] * (len(brushes) + 2)
+            layers = _layers(method, content, one, brushes, measures)
+            painted = finish(layers.painted, content) if finish else layers.painted
+            if layers.rebuilt is not None:
+                rebuilt = finish(layers.rebuilt, content) if finish else layers.rebuilt
+                painted = ops.add_residual(painted, rebuilt, content, layers.residual)
+            if layers.covered is not None:
+                painted = content.lerp(painted, layers.covered)
             place = result[..., one.own[0], one.own[1]]
             place.copy_(_rounded(one.cut(painted)[..., : place.shape[2], : place.shape[3]], pixels.dtype))
     return result
 
 
-def _painted(
+@dataclass(frozen=True)
+class Layers:
+    """What the network makes of what a tile sees: pictures (B, 3, H, W) in [0, 1], float32, and their weights."""
+
+    painted: Tensor
+    """By the brushes, which share where their masks overlap."""
+    rebuilt: Tensor | None
+    """The content as the network rebuilds it; None where nothing is added back."""
+    residual: Tensor
+    """The weight of what is added back: one number, or (1, 1, H, W) if there are masks."""
+    covered: Tensor | None
+    """(1, 1, H, W): how far the masks cover the content; None without masks."""
+
+
+def _layers(
     method: Method, content: Tensor, tile: Tile, brushes: Sequence[Brush], measures: Sequence[ops.Measure]
-) -> tuple[Tensor, Tensor | None]:
-    """What the brushes paint on what a tile sees, in float32; and how far it covers the content, if there are masks."""
+) -> Layers:
+    """The layers of `content`, which is encoded once; `measures` are in the order of `_gather_all`."""
+    encoding, *painting, rebuilding = measures
+    encoded = method.encode_content(content.to(method.like().dtype), encoding, _blend(brushes))
 
     def stroke(brush: Brush, measure: ops.Measure) -> Tensor:
-        return method.stylize(content.to(method.like().dtype), brush.code, brush.alpha, measure).float().clamp(0, 1)
+        return method.decode(encoded, brush.code, brush.alpha, measure).float().clamp(0, 1)
 
     if brushes[0].mask is None:
-        return stroke(brushes[0], measures[0]), None
+        covered, residual = None, content.new_tensor(brushes[0].residual)
+        painted = stroke(brushes[0], painting[0])
+    else:
+        shares, covered = _shares(brushes, content, tile)
+        painted, residual = torch.zeros_like(content), torch.zeros_like(covered)
+        for brush, share, measure in zip(brushes, shares, painting, strict=True):
+            if share.any():
+                painted += share * stroke(brush, measure)
+                residual += share * brush.residual
+    rebuilt = None
+    if isinstance(method, EncoderDecoder) and residual.any():
+        rebuilt = method.rebuild(encoded, rebuilding).float().clamp(0, 1)
+    return Layers(painted, rebuilt, residual, covered)
+
+
+def _shares(brushes: Sequence[Brush], content: Tensor, tile: Tile) -> tuple[list[Tensor], Tensor]:
+    """Each brush's share of what is painted, and how far all of them cover the content, (1, 1, H, W), in [0, 1]."""
     masks = [brush.mask[..., tile.seen[0], tile.seen[1]] for brush in brushes if brush.mask is not None]
     down, right = (a - b for a, b in zip(content.shape[2:], masks[0].shape[2:], strict=True))
-    shares = [F.pad(mask.to(content) / 255, (0, right, 0, down)) for mask in masks]
-    total = torch.stack(shares).sum(0)
-    painted = torch.zeros_like(content)
-    for brush, share, measure in zip(brushes, shares, measures, strict=True):
-        if share.any():
-            painted += share / total.clamp(min=1e-6) * stroke(brush, measure)
-    return painted, total.clamp(max=1)
+    amounts = [F.pad(mask.to(content) / 255, (0, right, 0, down)) for mask in masks]
+    total = torch.stack(amounts).sum(0)
+    return [amount / total.clamp(min=1e-6) for amount in amounts], total.clamp(max=1)
+
+
+def _blend(brushes: Sequence[Brush]) -> bool:
+    return any(brush.alpha < 1 for brush in brushes)
 
 
 def _tiles(height: int, width: int, tile: int | None, reach: int, grid: int = GRID) -> Iterator[Tile]:
@@ -149,17 +189,34 @@ class _Measured(Exception):  # noqa: N818 - no error
         self.statistic, self.features = statistic, features
 
 
-def _gather(
-    method: Method, pixels: Tensor, tiles: Sequence[Tile], brush: Brush, measure: ops.Measure
-) -> list[Statistic]:
-    """What `method` will measure of the whole picture, in its order."""
+def _gather_all(
+    method: Method, pixels: Tensor, tiles: Sequence[Tile], brushes: Sequence[Brush], measure: ops.Measure
+) -> list[list[Statistic]]:
+    """What `method` will measure of the whole picture: while encoding it, then for each brush, then rebuilding it."""
+    blend = _blend(brushes)
+    gather = partial(_gather, method, pixels, tiles, measure)
+    encoding = gather(lambda content, _, own: method.encode_content(content, own, blend)) if blend else []
+
+    def encoded(content: Tensor, tile: Tile) -> EncodedContent:
+        return method.encode_content(content, _replay(encoding, tile), blend)
+
+    def painting(brush: Brush) -> list[Statistic]:
+        return gather(lambda content, tile, own: method.decode(encoded(content, tile), brush.code, brush.alpha, own))
+
+    found = [encoding, *(painting(brush) for brush in brushes), []]
+    if isinstance(method, EncoderDecoder) and any(brush.residual for brush in brushes):
+        found[-1] = gather(lambda content, tile, own: method.rebuild(encoded(content, tile), own))
+    return found
+
+
+def _gather(method: Method, pixels: Tensor, tiles: Sequence[Tile], measure: ops.Measure, look: Look) -> list[Statistic]:
+    """What `look` measures of the whole picture, in its order."""
     known: list[Statistic] = []
     while True:
         moments = Moments()
         for tile in tiles:
             try:
-                content = _seen(pixels, tile, method).to(method.like().dtype)
-                method.stylize(content, brush.code, brush.alpha, _replay(known, tile))
+                look(_seen(pixels, tile, method).to(method.like().dtype), tile, _replay(known, tile))
             except _Measured as found:
                 moments.add(found.statistic, found.features)
             else:

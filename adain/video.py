@@ -132,8 +132,11 @@ def stylize_frames(
             average.rewind()
             if motion is not None and before is not None:
                 carried = motion.carry(before, result, steady)
-                # What no mask covers is the frame's own, and stays so.
-                result = carried if mask is None else torch.where((result == frame).all(1)[:, None], result, carried)
+                # What no mask covers, or alpha 0 leaves, is the frame's own, and stays so.
+                if mask is not None:
+                    result = torch.where((result == frame).all(1)[:, None], result, carried)
+                elif not torch.equal(result, frame):
+                    result = carried
             yield result
             before = result
 

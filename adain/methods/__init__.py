@@ -3,6 +3,8 @@
 from adain.methods.adaconv import AdaConv
 from adain.methods.adain import AdaIN
 from adain.methods.adain_lite import AdaINLite
+from adain.methods.base import EncodedContent as EncodedContent
+from adain.methods.base import EncoderDecoder as EncoderDecoder
 from adain.methods.base import Method as Method
 from adain.methods.base import StyleCode as StyleCode
 from adain.methods.base import Trainable as Trainable

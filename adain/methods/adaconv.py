@@ -12,7 +12,7 @@ from adain.backbones import Backbone
 from adain.decoders import mirror
 from adain.layers import UpConv2d
 from adain.losses import Features
-from adain.methods.base import Alpha, StyleCode, Trainable
+from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable
 
 LAYER = "relu4_1"
 POOLED = 4  # pixels a side of what the style encoder's last layer sees; the paper's, for styles of 256 px
@@ -47,7 +47,7 @@ class Predictor(nn.Module):
         return ops.compose(depthwise.unflatten(1, self.shape), pointwise.unflatten(1, self.shape)), self.bias(pooled)
 
 
-class AdaConv(Trainable):
+class AdaConv(EncoderDecoder, Trainable):
     """AdaIN's encoder and mirrored decoder, which at each of its scales convolves with kernels read from the style.
 
     The style's relu4_1 goes through three convolutions, pooling and one linear layer to a descriptor, from which a
@@ -125,14 +125,22 @@ class AdaConv(Trainable):
             code["kernel/0"] = code["kernel/0"] + ops.centred(std, self.groups[0], SIDE)
         return code
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
-        """The content's features decoded with the style's kernels; below alpha 1 blended with the content's own."""
+    def encode_content(self, content: Tensor, measure: ops.Measure = ops.whole, blend: bool = True) -> EncodedContent:
+        """The content's relu4_1, and for blending the kernels predicted from it."""
         features = self.encoder(content)[LAYER]
-        if isinstance(alpha, Tensor) or alpha < 1:
-            code = {name: ops.blend(own, code[name], alpha) for name, own in self.predict(features).items()}
-        return self._decode(features, code, measure)
+        return EncodedContent(features, self.predict(features) if blend else {})
 
-    def _decode(self, x: Tensor, code: StyleCode, measure: ops.Measure = ops.whole) -> Tensor:
+    def decode(
+        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole
+    ) -> Tensor:
+        """The content's features decoded with the style's kernels; below alpha 1 blended with the content's own."""
+        return self._convolve(content.features, content.blended(code, alpha), measure)
+
+    def rebuild(self, content: EncodedContent, measure: ops.Measure = ops.whole) -> Tensor:
+        """The content's features decoded with its own kernels."""
+        return self._convolve(content.features, content.code, measure)
+
+    def _convolve(self, x: Tensor, code: StyleCode, measure: ops.Measure = ops.whole) -> Tensor:
         for i, scale in enumerate(self.scales):
             x = ops.adaconv(x, code[f"kernel/{i}"], code[f"bias/{i}"], self.residual and i > 0, measure)
             for part in scale:
@@ -141,4 +149,4 @@ class AdaConv(Trainable):
 
     def forward(self, content: Tensor, style: Tensor, content_features: Features, style_features: Features) -> Tensor:
         """As `stylize` at full strength, both features as given."""
-        return self._decode(content_features[LAYER], self.predict(style_features[LAYER]))
+        return self._convolve(content_features[LAYER], self.predict(style_features[LAYER]))

@@ -8,10 +8,10 @@ from adain import ops
 from adain.backbones import POOL, Backbone, Padding, Pooling
 from adain.decoders import Norm, mirror
 from adain.layers import Upsampling
-from adain.methods.base import Alpha, StyleCode, Trainable
+from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable
 
 
-class AdaIN(Trainable):
+class AdaIN(EncoderDecoder, Trainable):
     """Frozen encoder, adaptive instance normalisation, learned decoder: T(c, s) = g(AdaIN(f(c), f(s))).
 
     Args:
@@ -54,11 +54,20 @@ class AdaIN(Trainable):
         mean, std = ops.mean_std(self.encoder(style)[self.layer])
         return {"mean": mean, "std": std}
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def encode_content(self, content: Tensor, measure: ops.Measure = ops.whole, blend: bool = True) -> EncodedContent:
+        """f(c)."""
+        return EncodedContent(self.encoder(content)[self.layer])
+
+    def decode(
+        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole
+    ) -> Tensor:
         """g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))) (eq. 14)."""
-        features = self.encoder(content)[self.layer]
-        target = ops.adain(features, code["mean"], code["std"], measure)
-        return self.decoder(ops.blend(features, target, alpha))
+        target = ops.adain(content.features, code["mean"], code["std"], measure)
+        return self.decoder(ops.blend(content.features, target, alpha))
+
+    def rebuild(self, content: EncodedContent, measure: ops.Measure = ops.whole) -> Tensor:
+        """g(f(c))."""
+        return self.decoder(content.features)
 
     def forward(
         self,

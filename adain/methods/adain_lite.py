@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from adain import ops
 from adain.layers import Conv2d, UpConv2d
-from adain.methods.base import Alpha, StyleCode, Trainable
+from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable
 
 
 class Block(nn.Module):
@@ -25,7 +25,7 @@ class Block(nn.Module):
         return x + ops.adain(self.conv2(y), mean2, std2, measure)
 
 
-class AdaINLite(Trainable):
+class AdaINLite(EncoderDecoder, Trainable):
     """A slim hourglass with adaptive instance normalisation in its trunk, steered by a slim style encoder.
 
     Content: three convolutions to a quarter of the size, residual blocks in which every convolution is normalised
@@ -83,14 +83,26 @@ class AdaINLite(Trainable):
             found += measure(ops.mean_std, x)
         return {"code": self.squeeze(torch.cat(found, 1).flatten(1).to(x.dtype))}
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def encode_content(self, content: Tensor, measure: ops.Measure = ops.whole, blend: bool = True) -> EncodedContent:
+        """Features at a quarter of the content's size, and for blending the content's own code."""
+        code = self.encode_style(content, measure) if blend else {}
+        return EncodedContent(self.down(content * 2 - 1), code)
+
+    def decode(
+        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole
+    ) -> Tensor:
         """The decoded content, its statistics from the code; below alpha 1 blended with the content's own."""
-        vector = code["code"].to(content.dtype)  # a saved one is float32
-        if isinstance(alpha, Tensor) or alpha < 1:
-            vector = ops.blend(self.encode_style(content, measure)["code"], vector, alpha)
+        return self._steer(content.features, content.blended(code, alpha), measure)
+
+    def rebuild(self, content: EncodedContent, measure: ops.Measure = ops.whole) -> Tensor:
+        """The content steered by its own code."""
+        return self._steer(content.features, content.code, measure)
+
+    def _steer(self, features: Tensor, code: StyleCode, measure: ops.Measure) -> Tensor:
+        vector = code["code"].to(features.dtype)  # a saved one is float32
         spread = self.spread(F.relu(vector))[..., None, None].split(self.sizes, 1)
         shifts, scales = list(spread[0::2]), [1 + scale for scale in spread[1::2]]
-        x = F.relu(ops.adain(self.down(content * 2 - 1), shifts.pop(0), scales.pop(0), measure))
+        x = F.relu(ops.adain(features, shifts.pop(0), scales.pop(0), measure))
         for i, block in enumerate(self.blocks):
             x = block(x, [shifts[2 * i], scales[2 * i], shifts[2 * i + 1], scales[2 * i + 1]], measure)
         for conv, shift, scale in zip((self.up2, self.up1), shifts[-2:], scales[-2:], strict=True):

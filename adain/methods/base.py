@@ -3,6 +3,7 @@
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +17,27 @@ Alpha = float | Tensor
 
 StyleCode = dict[str, Tensor]
 """What a method keeps of a style: tensors (B, ...) by name, small enough to save, and meaningful to average."""
+
+
+@dataclass(frozen=True)
+class EncodedContent:
+    """What a method computes of a content once, whatever the style and its strength."""
+
+    features: Tensor
+    """(B, C, H, W): of the encoder, or the content itself."""
+    code: StyleCode = field(default_factory=dict)
+    """The content's own style code, for methods whose alpha blends codes."""
+
+    def blended(self, code: StyleCode, alpha: Alpha) -> StyleCode:
+        """(1 - alpha) the content's own code + alpha `code`."""
+        if not below_one(alpha):
+            return code
+        return {name: ops.blend(own, code[name].to(own.dtype), alpha) for name, own in self.code.items()}
+
+    def rows(self, index: Tensor) -> "EncodedContent":
+        """Those of the batch that `index` (N,) lists, which may repeat."""
+        code = {name: part.index_select(0, index) for name, part in self.code.items()}
+        return EncodedContent(self.features.index_select(0, index), code)
 
 
 class Method(nn.Module, ABC):
@@ -62,6 +84,20 @@ class Method(nn.Module, ABC):
         Whatever is averaged over the whole content must come from `measure`, if there are tiles to be.
         """
 
+    def encode_content(self, content: Tensor, measure: ops.Measure = ops.whole, blend: bool = True) -> EncodedContent:
+        """What `decode` takes of a content (B, 3, H, W); by default the content itself.
+
+        Without `blend`, `decode` may be called at alpha 1 only: the content's own code is left out, and nothing is
+        measured.
+        """
+        return EncodedContent(content)
+
+    def decode(
+        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole
+    ) -> Tensor:
+        """As `stylize`, of an encoded content."""
+        return self.stylize(content.features, code, alpha, measure)
+
     def tiles(self, alpha: float) -> bool:
         """Whether it can paint in tiles at this strength."""
         return self.reach is not None
@@ -73,6 +109,37 @@ class Method(nn.Module, ABC):
     def like(self) -> Tensor:
         """A tensor of the type, and on the device, that pictures must have."""
         return next(itertools.chain(self.parameters(), self.buffers()))
+
+
+def below_one(alpha: Alpha) -> bool:
+    """Whether `alpha` is below 1; True for a tensor, whose values are not known while a graph is exported."""
+    return isinstance(alpha, Tensor) or alpha < 1
+
+
+class EncoderDecoder(Method):
+    """A feed-forward method whose alpha blends in feature space (Huang & Belongie 2017, eq. 14).
+
+    At alpha 0 it returns what the network can rebuild of the content, not the content. `adain.stylize` adds the rest,
+    which `ops.add_residual` defines.
+    """
+
+    @abstractmethod
+    def encode_content(self, content: Tensor, measure: ops.Measure = ops.whole, blend: bool = True) -> EncodedContent:
+        """As of `Method`."""
+
+    @abstractmethod
+    def decode(
+        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole
+    ) -> Tensor:
+        """As of `Method`."""
+
+    @abstractmethod
+    def rebuild(self, content: EncodedContent, measure: ops.Measure = ops.whole) -> Tensor:
+        """What `decode` returns at alpha 0, bit for bit, whatever the style."""
+
+    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+        """`content` encoded, blended with the style in feature space, and decoded."""
+        return self.decode(self.encode_content(content, measure, below_one(alpha)), code, alpha, measure)
 
 
 class Trainable(Method):

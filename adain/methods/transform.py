@@ -6,10 +6,10 @@ from torch import Tensor
 
 from adain import ops
 from adain.methods.adain import AdaIN
-from adain.methods.base import Alpha, Method, StyleCode
+from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode
 
 
-class FeatureTransform(Method):
+class FeatureTransform(EncoderDecoder):
     """Encode, transform, decode. A method is a transform of the content's features; nothing is trained for it.
 
     Args:
@@ -39,8 +39,18 @@ class FeatureTransform(Method):
         """Of the style's features."""
         return self.code(self.encoder(style)[self.layer])
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def encode_content(self, content: Tensor, measure: ops.Measure = ops.whole, blend: bool = True) -> EncodedContent:
+        """The content's features."""
+        return EncodedContent(self.encoder(content)[self.layer])
+
+    def decode(
+        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole
+    ) -> Tensor:
         """The transformed features decoded; below alpha 1 blended with the content's own."""
-        features = self.encoder(content)[self.layer]
+        features = content.features
         transformed = self.transform(features, code, measure).to(features.dtype)
         return self.decoder(ops.blend(features, transformed, alpha))
+
+    def rebuild(self, content: EncodedContent, measure: ops.Measure = ops.whole) -> Tensor:
+        """The content's features decoded."""
+        return self.decoder(content.features)
