@@ -163,7 +163,7 @@ def test_a_method_with_a_style_of_its_own_takes_no_other():
 def test_strengths_of_a_mixture_are_shares_of_it(make_picture):
     ready, content = adain.prepare("adain", "cpu", "fp32"), torch.rand(1, 3, 32, 32)
     paths = [make_picture(f"{seed}.png", seed=seed) for seed in (1, 2)]
-    mixed = adain.stylize(content, paths, ready, alpha=[0.8, 0.2], style_weight=[1, 3])
+    mixed = adain.stylize(content, paths, ready, alpha=[0.8, 0.2], style_weight=[1, 3], alpha_blend="features")
     features = ready.encoder(content)["relu4_1"]
     parts = [ops.adain(features, *adain.encode_style(ready, path).values()) for path in paths]
     expected = 0.25 * features.lerp(parts[0], 0.8) + 0.75 * features.lerp(parts[1], 0.2)

@@ -154,14 +154,14 @@ def test_the_tile_follows_from_the_memory(lite, monkeypatch):
 def test_an_accelerator_out_of_memory_goes_on_in_tiles(lite, monkeypatch, caplog):
     content, style = picture(96, 96), picture(32, 32, 1)
     expected = adain.stylize(content, style, lite)
-    stylize = AdaINLite.stylize
+    encode = AdaINLite.encode_content
 
     def limited(self, batch, *args):
         if batch[0, 0].numel() > 96 * 90:
             raise torch.OutOfMemoryError("no more")
-        return stylize(self, batch, *args)
+        return encode(self, batch, *args)
 
-    monkeypatch.setattr(AdaINLite, "stylize", limited)
+    monkeypatch.setattr(AdaINLite, "encode_content", limited)
     monkeypatch.setattr(lite, "reach", 16)
     assert adain.stylize(content, style, lite).shape == expected.shape
     assert "going on with tiles of" in caplog.text
