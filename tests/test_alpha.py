@@ -1,5 +1,7 @@
 """Alpha below 1: from the photo, over blended features, to the style."""
 
+import itertools
+
 import pytest
 import torch
 from PIL import Image
@@ -89,7 +91,7 @@ def test_the_distance_from_the_photo_rises_with_alpha(ready, examples):
     code = adain.encode_style(ready, examples / "style" / "starry_night.jpg", 96)
     found = distances([adain.stylize(content, code, ready, alpha=i / 8) for i in range(9)], content)
     assert found[0] == 0
-    assert all(b > a + 0.004 for a, b in zip(found[:-1], found[1:], strict=True)), found
+    assert all(b > a + 0.004 for a, b in itertools.pairwise(found)), found
 
 
 def test_the_photo_is_encoded_once(ready, monkeypatch):

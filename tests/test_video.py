@@ -11,7 +11,7 @@ import torch
 from av.video.reformatter import Colorspace
 from PIL import Image
 
-from adain import cli, clips, commands, flicker, inference, ops, video
+from adain import cli, clips, commands, flicker, ops, video
 from adain.methods import Johnson
 from tests.conftest import ROOT
 
