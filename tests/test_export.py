@@ -1,4 +1,6 @@
+import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -75,6 +77,38 @@ def test_the_graph_paints_what_the_method_paints_at_any_size(exported, name):
             torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
 
 
+def test_alpha_zero_is_the_photo_to_the_last_bit(exported):
+    content, style = picture(3, 40, 52), picture(1, 33, 64)
+    found = paint(exported(QUICK), content, style, [0.0, 0.6, 0.0])
+    assert torch.equal(found[::2], content[::2])
+    wanted = adain.stylize(content[1:2], style, QUICK, precision="fp32", alpha=0.6)
+    torch.testing.assert_close(found[1:2], wanted, atol=1e-3, rtol=0)
+
+
+def test_nothing_is_rebuilt_at_full_strength(exported, tmp_path):
+    options = onnxruntime.SessionOptions()
+    options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "profile")
+    session = onnxruntime.InferenceSession(exported(QUICK)._model_path, options, providers=["CPUExecutionProvider"])
+    for alpha in (1.0, 0.5):
+        paint(session, picture(2, 24, 32), picture(1, 24, 24), alpha)
+    events = json.loads(Path(session.end_profiling()).read_text())
+    runs = [event["args"] for event in events if "Conv" in event.get("args", {}).get("op_name", "")]
+    batches = [next(iter(run["output_type_shape"][0].values()))[0] for run in runs if "output_type_shape" in run]
+    assert set(batches) == {1, 2, 4}, "the style, both contents, and both of them twice"
+    assert 4 not in batches[: len(batches) // 2]
+
+
+def test_the_papers_blend_by_request(tiny, tmp_path):
+    ready, content, style = adain.prepare(tiny, "cpu", "fp32"), picture(1, 50, 70), picture(1, 60, 41)
+    export(tmp_path / "plain.onnx", tiny, alpha_blend="features")
+    session = onnxruntime.InferenceSession(tmp_path / "plain.onnx", providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map["alpha_blend"] == "features"
+    for alpha in (0.0, 0.4):
+        wanted = adain.stylize(content, style, ready, alpha=alpha, alpha_blend="features")
+        torch.testing.assert_close(paint(session, content, style, alpha), wanted, atol=1e-3, rtol=0)
+        assert (wanted - adain.stylize(content, style, ready, alpha=alpha)).abs().mean() > 0.01
+
+
 def test_down_to_a_single_pixel(exported):
     content, style = torch.rand(1, 3, 1, 1), torch.rand(1, 3, 1, 40)
     wanted = adain.stylize(content, style, "adain-lite", precision="fp32")
@@ -117,12 +151,14 @@ def test_smaller_files_paint_nearly_the_same(exported, examples, precision, shar
     style = adain.load_picture(examples / "style" / "ihc.png", 100)
     results = [paint(session, content, style) for session in (whole, small)]
     assert 0 < (results[0] - results[1]).abs().mean() < limit
+    assert torch.equal(paint(small, content, style, 0.0), content), "both passes are rounded alike"
 
 
 def test_the_file_says_what_it_holds(exported):
     session = exported("adain-lite")
     about = session.get_modelmeta().custom_metadata_map
     assert about["method"] == "adain-lite"
+    assert about["alpha_blend"] == "residual"
     assert about["adain"] == adain.__version__
     assert "may be used for research and private work" in about["licence"]
     assert "lr:" in about["recipe"]
@@ -148,6 +184,8 @@ def test_methods_without_a_graph_say_why_and_which_have_one(name, tmp_path):
         ({"--precision": "int4"}, "int4"),
         ({"--format": "tflite"}, "tflite"),
         ({"--method": "johnson", "--style": "code"}, "takes no code"),
+        ({"--method": "johnson", "--alpha-blend": "features"}, "leave out alpha_blend"),
+        ({"--alpha-blend": "linear"}, "linear"),
         ({"--checkpoint": "missing.safetensors"}, "neither a file of weights nor a method"),
     ],
     ids=lambda value: "".join(value) if isinstance(value, dict) else "",

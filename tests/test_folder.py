@@ -100,6 +100,7 @@ def test_results_are_those_of_stylize_whatever_the_batch(paint, tree, lite, call
     "options",
     [
         {"alpha": 0.4, "size": 24},
+        {"alpha": 0.4, "alpha_blend": "features"},
         {"style_size": "content"},
         {"color": "coral", "style_size": 24},
         {"color": "keep-luminance", "photorealistic": True},
@@ -252,6 +253,20 @@ def test_other_settings_paint_again(paint, tree, calls, options):
     paint(pairs=table)
     assert results(tree[2]) == first, "an older line does not hold for a newer file"
     assert len(calls) == 3
+
+
+def test_another_alpha_blend_paints_again_but_not_at_full_strength(paint, tree, calls):
+    table = write_csv(tree[0].parent / "t.csv", "content,style,alpha", "a.png,x.png,0", "a.png,y.png,1")
+    paint(pairs=table)
+    assert (pixels(tree[2] / "a__x.png") == pixels(tree[0] / "a.png")).all()
+    assert ["alpha_blend" in line for line in lines(tree[2])] == [True, False]
+    calls.clear()
+    paint(pairs=table, alpha_blend="features")
+    assert calls == [1]
+    assert lines(tree[2])[-1]["alpha_blend"] == "features"
+    assert (pixels(tree[2] / "a__x.png") != pixels(tree[0] / "a.png")).any()
+    with pytest.raises(ValueError, match="unknown alpha_blend none"):
+        paint(pairs=table, alpha_blend="none")
 
 
 def test_other_weights_paint_again(paint, tree, calls, lite):

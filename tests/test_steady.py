@@ -115,18 +115,20 @@ def test_statistics_are_averaged_by_their_turn_and_forgotten():
     assert average(ask[1], torch.empty(0))[0].item() == 1
 
 
-def test_tiles_and_the_whole_have_the_same_averages(lite, painting):
+@pytest.mark.parametrize("alpha", [1, 0.5])
+def test_tiles_and_the_whole_have_the_same_averages(lite, painting, alpha):
     frames = [torch.rand(1, 3, 64, 96) for _ in range(2)]
     code = inference.encode_style(lite, painting)
     results = []
     for tile in (None, 32):
         average = steady.Average(0.5)
         for frame in frames:
-            painted = inference.stylize(frame, code, lite, tile=tile, measure=average)
+            painted = inference.stylize(frame, code, lite, alpha=alpha, tile=tile, measure=average)
             average.rewind()
         results.append(painted)
     torch.testing.assert_close(*results, atol=2e-3, rtol=0)
-    assert (results[0] - inference.stylize(frames[1], code, lite)).abs().max() > 0.01, "or nothing was averaged"
+    alone = inference.stylize(frames[1], code, lite, alpha=alpha)
+    assert (results[0] - alone).abs().max() > 0.01, "or nothing was averaged"
 
 
 def test_at_zero_each_frame_is_painted_on_its_own(lite, painting, moving):
@@ -134,6 +136,15 @@ def test_at_zero_each_frame_is_painted_on_its_own(lite, painting, moving):
     painted = list(video.stylize_frames(frames, painting, lite, steady=0, alpha=0.7))
     for frame, result in zip(frames, painted, strict=True):
         assert torch.equal(result, inference.stylize(frame, painting, lite, alpha=0.7))
+
+
+@pytest.mark.parametrize("tile", [None, 64])
+def test_alpha_zero_leaves_every_frame_as_it_is(lite, painting, moving, tile):
+    frames = [frame.pixels for frame in moving[:4]]
+    for frame, result in zip(frames, video.stylize_frames(frames, painting, lite, alpha=0, tile=tile), strict=True):
+        assert torch.equal(result, frame)
+    lost = video.stylize_frames(frames, painting, lite, alpha=0, alpha_blend="features", tile=tile)
+    assert all((a - b).abs().mean() > 0.02 for a, b in zip(frames, lost, strict=True))
 
 
 def test_a_scene_begins_as_if_nothing_had_been_before(lite, painting, moving):

@@ -47,6 +47,7 @@ def on_the_command_line(order, folder, monkeypatch):
     ("names", "changes"),
     [
         (("photo.png", "a.jpg"), {"alpha": 0.35}),
+        (("photo.png", "a.jpg"), {"alpha": 0.0, "method": "adain"}),
         (("photo.png", "a.jpg", "b.jpg"), {"mix": 0.9, "alpha": 0.7}),
         (("photo.png", "a.jpg", "b.jpg"), {"mix": 0.3, "color": "coral"}),
         (("photo.png", "a.jpg"), {"color": "keep-luminance", "method": "adain"}),
@@ -61,6 +62,11 @@ def test_the_command_line_paints_the_same_file(studio, order, tmp_path, monkeypa
     painted = studio.paint(wanted)
     assert painted.path.name == wanted.name() == painted.order.name()
     assert on_the_command_line(wanted, tmp_path, monkeypatch).read_bytes() == painted.path.read_bytes()
+
+
+def test_at_strength_zero_the_page_shows_the_photo(studio, order):
+    wanted = order(alpha=0.0)
+    assert torch.equal(load(studio.paint(wanted).path).pixels, load(wanted.content.path, SIDE).pixels)
 
 
 def test_deep_pictures_and_their_transparency_are_kept(studio, order, tmp_path):
