@@ -136,10 +136,6 @@ class AdaConv(EncoderDecoder, Trainable):
         """The content's features decoded with the style's kernels; below alpha 1 blended with the content's own."""
         return self._convolve(content.features, content.blended(code, alpha), measure)
 
-    def rebuild(self, content: EncodedContent, measure: ops.Measure = ops.whole) -> Tensor:
-        """The content's features decoded with its own kernels."""
-        return self._convolve(content.features, content.code, measure)
-
     def _convolve(self, x: Tensor, code: StyleCode, measure: ops.Measure = ops.whole) -> Tensor:
         for i, scale in enumerate(self.scales):
             x = ops.adaconv(x, code[f"kernel/{i}"], code[f"bias/{i}"], self.residual and i > 0, measure)

@@ -92,17 +92,10 @@ class AdaINLite(EncoderDecoder, Trainable):
         self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole
     ) -> Tensor:
         """The decoded content, its statistics from the code; below alpha 1 blended with the content's own."""
-        return self._steer(content.features, content.blended(code, alpha), measure)
-
-    def rebuild(self, content: EncodedContent, measure: ops.Measure = ops.whole) -> Tensor:
-        """The content steered by its own code."""
-        return self._steer(content.features, content.code, measure)
-
-    def _steer(self, features: Tensor, code: StyleCode, measure: ops.Measure) -> Tensor:
-        vector = code["code"].to(features.dtype)  # a saved one is float32
+        vector = content.blended(code, alpha)["code"].to(content.features.dtype)  # a saved one is float32
         spread = self.spread(F.relu(vector))[..., None, None].split(self.sizes, 1)
         shifts, scales = list(spread[0::2]), [1 + scale for scale in spread[1::2]]
-        x = F.relu(ops.adain(features, shifts.pop(0), scales.pop(0), measure))
+        x = F.relu(ops.adain(content.features, shifts.pop(0), scales.pop(0), measure))
         for i, block in enumerate(self.blocks):
             x = block(x, [shifts[2 * i], scales[2 * i], shifts[2 * i + 1], scales[2 * i + 1]], measure)
         for conv, shift, scale in zip((self.up2, self.up1), shifts[-2:], scales[-2:], strict=True):

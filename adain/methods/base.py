@@ -133,9 +133,9 @@ class EncoderDecoder(Method):
     ) -> Tensor:
         """As of `Method`."""
 
-    @abstractmethod
     def rebuild(self, content: EncodedContent, measure: ops.Measure = ops.whole) -> Tensor:
-        """What `decode` returns at alpha 0, bit for bit, whatever the style."""
+        """What `decode` returns at alpha 0, bit for bit, whatever the style; by default with the content's own code."""
+        return self.decode(content, content.code, measure=measure)
 
     def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
         """`content` encoded, blended with the style in feature space, and decoded."""
