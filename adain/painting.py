@@ -102,8 +102,8 @@ def stylize(
         raise ValueError(f"{method} has no weights to take from {checkpoint}; leave --checkpoint or --method out")
     weights, own = checkpoint or method, dict((settings or {}).get(method, {}))
     reading = _given(size=size, max_pixels=max_pixels, truncated=truncated)
-    look = _given(style_size=style_size, color=color, photorealistic=photorealistic, tile=tile, max_memory=max_memory)
-    look["alpha_blend"] = alpha_blend
+    look = _given(style_size=style_size, color=color, photorealistic=photorealistic, alpha_blend=alpha_blend)
+    look |= _given(tile=tile, max_memory=max_memory)
     parts = _given(style_weight=style_weight, mask=mask, feather=feather or None)
     records, video = _given(log=log or None, snapshot_every=snapshot_every or None), _given(steady=steady)
     if len(content) == 1 and Path(content[0]).is_dir():
