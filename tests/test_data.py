@@ -233,3 +233,21 @@ def test_every_content_of_a_batch_meets_several_styles(folders):
 def test_batches_that_cannot_be_crossed(batch_size, styles, folders):
     with pytest.raises(ValueError, match="multiple of styles_per_content"):
         Pictures(*map(str, folders), batch_size=batch_size, styles_per_content=styles)
+
+
+def test_content_and_style_are_drawn_independently(folders):
+    data = opened((folders[0], folders[0]), flip=False, val_pairs=0, size=(24, 24), crop=24)
+    contents, styles = (first(side, 14) for side in data.training)
+    assert not same(contents, styles), "a picture is not always stylized as itself"
+    orders = [[round(crop.mean().item(), 4) for crop in crops] for crops in (contents, styles)]
+    assert orders[0] != orders[1]
+
+
+def test_sizes_are_drawn_from_the_whole_range():
+    image = images.to_image(torch.linspace(0, 1, 200).expand(3, 200, 200))
+    crop = Crop((24, 48), 24)
+    slopes = [np.ptp(crop(image, np.random.default_rng(i))[0, 0].numpy()) for i in range(60)]
+    sizes = [23 / slope for slope in slopes]  # the gradient rises by 1 over the resized picture
+    assert 23 < min(sizes) < 27
+    assert 45 < max(sizes) < 50
+    assert 30 < np.mean(sizes) < 42

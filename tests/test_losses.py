@@ -82,3 +82,21 @@ def test_the_total_is_the_weighted_sum():
 def test_layers_are_asked_for_once():
     assert PerceptualLoss(content_layer="relu4_2").layers == ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2")
     assert PerceptualLoss().layers == ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+
+
+def test_the_total_counts_every_term_with_its_own_weight():
+    loss = PerceptualLoss(content_weight=2, style_weight=3, reconstruction_weight=5, tv_weight=7)
+    terms = {name: torch.tensor(1.0) for name in ("content", "style", "reconstruction", "tv")}
+    assert loss.total(terms) == 2 + 3 + 5 + 7
+    for name, weight in (("content", 2), ("style", 3), ("reconstruction", 5), ("tv", 7)):
+        assert loss.total({**terms, name: torch.tensor(11.0)}) == 17 + 10 * weight, name
+
+
+def test_gram_terms_are_distances_from_the_styles_gram_matrices(features):
+    loss = PerceptualLoss(style_statistics="gram")
+    assert loss(features[0], features[1], features[0])["style"] == 0
+    terms = loss(*features)
+    for layer in loss.style_layers:
+        stylized, style = ops.gram(features[0][layer]), ops.gram(features[2][layer])
+        expected = (stylized - style).square().sum((1, 2)).mean()
+        assert terms[f"style/{layer}"] == pytest.approx(expected.item(), rel=1e-4)

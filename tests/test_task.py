@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from datasets import Dataset, Image
+from pytorch_lightning import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adain import images, weights
@@ -249,10 +250,57 @@ def test_a_method_is_trained_on_the_network_it_encodes_with():
     assert all(parameter.grad is not None for parameter in method.parameters())
 
 
-def test_the_rate_follows_its_schedule():
-    module = StyleTransfer(METHODS["adain"](layer="relu1_1"), PerceptualLoss("relu1_1", ("relu1_1",)), warmup_steps=4)
-    assert module._rate(0) == 1 / 4
-    assert module._rate(20000) == pytest.approx(1 / 2), "1 / (1 + 5e-5 x 20000)"
+def rates(steps, **settings):
+    """The learning rates of the first steps, as the optimizer has them, of a run of so many steps."""
+    module = StyleTransfer(
+        METHODS["adain"](layer="relu1_1"), PerceptualLoss("relu1_1", ("relu1_1",)), lr=1.0, **settings
+    )
+    module.trainer = Trainer(max_steps=steps, max_epochs=-1, logger=False, accelerator="cpu")
+    settings = module.configure_optimizers()
+    optimizer, scheduler = settings["optimizer"], settings["lr_scheduler"]["scheduler"]
+    found = []
+    for _ in range(steps + 1):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_the_inverse_schedule_divides_by_the_decay():
+    assert rates(3, lr_decay=0.5) == pytest.approx([1, 1 / 1.5, 1 / 2, 1 / 2.5])
+
+
+def test_the_cosine_schedule_ends_at_zero():
+    assert rates(4, schedule="cosine") == pytest.approx([1, (1 + 0.5**0.5) / 2, 1 / 2, (1 - 0.5**0.5) / 2, 0])
+
+
+def test_the_rate_rises_over_the_warmup_steps():
+    assert rates(5, lr_decay=0, warmup_steps=4) == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1, 1, 1])
+    cosine = rates(4, schedule="cosine", warmup_steps=2)
+    assert cosine[:2] == pytest.approx([1 / 2, (1 + 0.5**0.5) / 2])
+
+
+def module_and_batch(pairs=8, **weights):
+    module = StyleTransfer(METHODS["adain"](layer="relu1_1"), PerceptualLoss("relu1_1", ("relu1_1",), **weights))
+    return module, {"content": torch.rand(pairs, 3, 16, 16), "style": torch.rand(pairs, 3, 16, 16)}
+
+
+def test_the_reconstruction_is_compared_with_the_content():
+    module, batch = module_and_batch(reconstruction_weight=1.0)
+    content = batch["content"][:2]  # a quarter of the batch
+    code = module.method.encode_style(content)
+    expected = (module.method.stylize(content, code) - content).square().mean()
+    assert module(batch)[1]["reconstruction"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_total_variation_is_part_of_the_loss():
+    module, batch = module_and_batch(tv_weight=3.0)
+    stylized, terms = module(batch)
+    down, across = (stylized.diff(dim=dim).square().mean() for dim in (2, 3))
+    assert terms["tv"].item() == pytest.approx((down + across).item(), rel=1e-4)
+    others = {name: term for name, term in terms.items() if name != "tv"}
+    difference = module.loss.total(terms) - module.loss.total(others)
+    assert difference.item() == pytest.approx(3 * terms["tv"].item(), rel=1e-3)
 
 
 def test_muon_orthogonalises_its_updates():
