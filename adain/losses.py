@@ -48,7 +48,8 @@ class PerceptualLoss:
 
     Args:
         content_layer: where the content is compared, and where AdaIN's target is formed.
-        style_layers: where channel statistics are compared, each counting the same.
+        style_layers: where channel statistics are compared.
+        style_layer_weights: the factor of each of them, in the same order; null weighs all of them by 1.
         content_target: what the content layer should hold: `adain`, the content's features with the style's
             statistics, which a method that decodes them inverts; or `content`, the content's own features.
         content_weight: factor of the content loss.
@@ -65,6 +66,7 @@ class PerceptualLoss:
 
     content_layer: str = "relu4_1"
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    style_layer_weights: tuple[float, ...] | None = None
     content_target: Literal["adain", "content"] = "adain"
     content_weight: float = 1.0
     style_weight: float = 10.0
@@ -73,6 +75,14 @@ class PerceptualLoss:
     relative: bool = False
     reconstruction_weight: float = 0.0
     tv_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError unless there are as many style layer weights as style layers."""
+        weights = self.style_layer_weights
+        if weights is not None and len(weights) != len(self.style_layers):
+            raise ValueError(
+                f"expected {len(self.style_layers)} style_layer_weights (one per style layer), got {len(weights)}"
+            )
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -99,9 +109,18 @@ class PerceptualLoss:
         return {name: term.mean() for name, term in terms.items()}
 
     def _style(self, features: Features, style: Features) -> dict[str, Tensor]:
-        if self.style_statistics == "gram":
-            return {layer: gram_loss(features[layer], ops.gram(style[layer])) for layer in self.style_layers}
-        return {layer: style_loss(features[layer], style[layer], self.style_reduction) for layer in self.style_layers}
+        """The weighted style loss of each layer, each (B,)."""
+        losses = {}
+        for layer, weight in zip(self.style_layers, self.style_layer_weights or self._ones(), strict=True):
+            if self.style_statistics == "gram":
+                loss = gram_loss(features[layer], ops.gram(style[layer]))
+            else:
+                loss = style_loss(features[layer], style[layer], self.style_reduction)
+            losses[layer] = weight * loss
+        return losses
+
+    def _ones(self) -> tuple[float, ...]:
+        return (1.0,) * len(self.style_layers)
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the terms, `reconstruction` and `tv` among them if they are there."""

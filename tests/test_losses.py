@@ -72,6 +72,20 @@ def test_the_two_public_weightings_weigh_layers_differently(features):
         assert total[f"style/{layer}"] == pytest.approx((width * mean[f"style/{layer}"]).item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("statistics", ["moments", "gram"])
+def test_style_layers_count_by_their_weights(features, statistics):
+    equal = PerceptualLoss(style_statistics=statistics)(*features)
+    weighted = PerceptualLoss(style_statistics=statistics, style_layer_weights=(0.5, 1, 2, 0))(*features)
+    for number, weight in enumerate((0.5, 1, 2, 0), start=1):
+        assert weighted[f"style/relu{number}_1"] == pytest.approx(weight * equal[f"style/relu{number}_1"].item())
+    assert weighted["style"] == pytest.approx(sum(weighted[f"style/relu{i}_1"].item() for i in range(1, 5)), rel=1e-5)
+
+
+def test_one_weight_for_each_style_layer():
+    with pytest.raises(ValueError, match=r"expected 4 style_layer_weights \(one per style layer\), got 2"):
+        PerceptualLoss(style_layer_weights=(1.0, 2.0))
+
+
 def test_the_total_is_the_weighted_sum():
     loss = PerceptualLoss(content_weight=2, style_weight=3, reconstruction_weight=5)
     terms = {"content": torch.tensor(1.0), "style": torch.tensor(10.0), "style/relu1_1": torch.tensor(999.0)}

@@ -123,3 +123,17 @@ def test_adain_lite_by_configuration():
     code = method.encode_style(pictures(1, 3, 17, 23))
     assert code["code"].shape == (1, 24)
     assert method.stylize(pictures(1, 3, 20, 24), code).shape == (1, 3, 20, 24)
+
+
+@pytest.mark.parametrize("name", ["adaconv", "adain-lite"])
+def test_bilinear_upsampling_by_configuration(name):
+    torch.manual_seed(0)
+    nearest, bilinear = METHODS[name]().eval(), METHODS[name](upsampling="bilinear").eval()
+    bilinear.load_state_dict(nearest.state_dict())
+    assert "upsampling" not in nearest.arguments, "arguments are part of the fingerprint in every style code"
+    assert bilinear.arguments["upsampling"] == "bilinear"
+    content, style = pictures(1, 3, 32, 48), pictures(1, 3, 40, 24)
+    results = [method.stylize(content, method.encode_style(style)) for method in (nearest, bilinear)]
+    assert (results[0] - results[1]).abs().max() > 1e-4
+    with pytest.raises(ValueError, match="cubic"):
+        METHODS[name](upsampling="cubic")

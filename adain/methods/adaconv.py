@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adain import ops
 from adain.backbones import Backbone
 from adain.decoders import mirror
-from adain.layers import UpConv2d
+from adain.layers import UpConv2d, Upsampling
 from adain.losses import Features
 from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable
 
@@ -61,6 +61,7 @@ class AdaConv(EncoderDecoder, Trainable):
         groups: of the predicted convolutions at each scale, deepest first; the paper's C, C/2, C/4 and C/8.
         residual: add each block's result to AdaIN's at the deepest scale, and to its input at the others. Then training
             starts as AdaIN, whose decoder `--model.start` takes. The paper has no such shortcut.
+        upsampling: in the decoder; `bilinear` leaves less of a grid than `nearest`.
     """
 
     layers = (LAYER,)
@@ -72,6 +73,7 @@ class AdaConv(EncoderDecoder, Trainable):
         style_width: int = 128,
         groups: Sequence[int] = (512, 128, 32, 8),
         residual: bool = True,
+        upsampling: Upsampling = "nearest",
     ):
         super().__init__()
         self.arguments = {
@@ -80,9 +82,11 @@ class AdaConv(EncoderDecoder, Trainable):
             "groups": list(groups),
             "residual": residual,
         }
+        if upsampling != "nearest":  # named only then, so that fingerprints of earlier weights stay the same
+            self.arguments["upsampling"] = upsampling
         self.residual, self.groups = residual, tuple(groups)
         self.encoder = Backbone(layers=self.layers)
-        self.decoder = mirror(self.encoder, LAYER)
+        self.decoder = mirror(self.encoder, LAYER, upsampling=upsampling)
         children = list(self.decoder)
         cuts = [0, *(i + 2 for i, part in enumerate(children) if isinstance(part, UpConv2d)), len(children)]
         self.scales = [children[a:b] for a, b in pairwise(cuts)]

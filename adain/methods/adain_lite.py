@@ -1,13 +1,15 @@
 """AdaIN-lite: a small network for CPUs, its encoders and decoder trained together. Own design."""
 
 import itertools
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adain import ops
-from adain.layers import Conv2d, UpConv2d
+from adain.backbones import check_choice
+from adain.layers import Conv2d, UpConv2d, Upsampling
 from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable
 
 
@@ -41,6 +43,7 @@ class AdaINLite(EncoderDecoder, Trainable):
         blocks: residual blocks.
         style_widths: channels of the style encoder's convolutions.
         code: length of the style's code.
+        upsampling: on the way back up; `bilinear` leaves less of a grid than `nearest`.
     """
 
     stride = 4
@@ -53,16 +56,20 @@ class AdaINLite(EncoderDecoder, Trainable):
         blocks: int = 5,
         style_widths: tuple[int, ...] = (16, 32, 64, 128),
         code: int = 160,
+        upsampling: Upsampling = "nearest",
     ):
         super().__init__()
+        check_choice("upsampling", upsampling, get_args(Upsampling))
         self.arguments = {"widths": list(widths), "blocks": blocks, "style_widths": list(style_widths), "code": code}
+        if upsampling != "nearest":  # named only then, so that fingerprints of earlier weights stay the same
+            self.arguments["upsampling"] = upsampling
         self.reach = 8 * blocks + 24  # two convolutions a block, at a quarter; and the ways down and up
         first, second, deep = widths
         self.down = nn.Sequential(
             _conv(3, first), nn.ReLU(True), _conv(first, second, 2), nn.ReLU(True), _conv(second, deep, 2)
         )
         self.blocks = nn.ModuleList(Block(deep) for _ in range(blocks))
-        self.up2, self.up1 = _conv(deep, second, kind=UpConv2d), _conv(second, first, kind=UpConv2d)
+        self.up2, self.up1 = _up_conv(deep, second, upsampling), _up_conv(second, first, upsampling)
         self.out = _conv(first, 3)
         pairs = enumerate(itertools.pairwise((3, *style_widths)))
         self.style = nn.ModuleList(_conv(a, b, 2 if i else 1) for i, (a, b) in pairs)
@@ -103,8 +110,15 @@ class AdaINLite(EncoderDecoder, Trainable):
         return self.out(x)
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1, kind: type[nn.Conv2d] = Conv2d) -> nn.Conv2d:
-    conv = kind(inputs, outputs, 3, stride, 1, padding_mode="reflect")
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    return _initialized(Conv2d(inputs, outputs, 3, stride, 1, padding_mode="reflect"))
+
+
+def _up_conv(inputs: int, outputs: int, upsampling: Upsampling) -> nn.Conv2d:
+    return _initialized(UpConv2d(inputs, outputs, 3, padding=1, padding_mode="reflect", upsampling=upsampling))
+
+
+def _initialized(conv: nn.Conv2d) -> nn.Conv2d:
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
