@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
 import numpy as np
-import psutil
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from adain import images, memory, ops, tiling, weights
 from adain.backbones import check_choice
+from adain.errors import ContentError
 from adain.images import Photo
 from adain.methods import EncoderDecoder, Method, StyleCode
 from adain.precision import DTYPES, Precision, fast_half, warn_if_emulated
@@ -41,6 +41,7 @@ ALPHA_BLENDS = get_args(AlphaBlend)
 LARGEST_STYLE = 1024  # pixels; beyond, strokes are larger than what the networks see at a time
 MODEST = 2**30  # bytes that painting on a CPU takes, unless asked to take more
 LARGEST_TILE = 768  # pixels; larger ones save little, and the memory is better left to others
+SMALLEST_TILE = 64  # pixels; with the overlap around them, smaller ones take many times the work
 
 
 def prepare(
@@ -220,7 +221,8 @@ def stylize(
     tiles = all(ready.tiles(brush.alpha) for brush in brushes)
     if tiles and tile is None:
         tile = _tile(ready, pixels, max_memory, 2 * radius)
-    painted = _fitting(paint, tile, min(LARGEST_TILE, side) if tiles else None)
+    smallest_bytes = _tile_bytes(ready, pixels, SMALLEST_TILE, 2 * radius)
+    painted = _fitting(paint, tile, min(LARGEST_TILE, side) if tiles else None, smallest_bytes)
     return replace(content, pixels=painted) if isinstance(content, Photo) else painted
 
 
@@ -324,35 +326,66 @@ def _tensor(picture: Picture, size: int | None) -> Tensor:
     return batch.float()
 
 
-def _fitting(paint: Callable[..., Tensor], tile: int | None, largest: int | None) -> Tensor:
-    """`paint` with that tile, and with smaller ones than `largest` as long as an accelerator runs out of memory."""
+def _fitting(paint: Callable[..., Tensor], tile: int | None, largest: int | None, smallest_bytes: float) -> Tensor:
+    """Call `paint` with that tile. While an accelerator runs out of memory, try again with tiles of half the size.
+
+    `largest` bounds the first tile to try after the whole picture; None if the method cannot tile. The smallest tiles
+    need `smallest_bytes`; ContentError if they do not fit.
+    """
     while True:
         try:
             return paint(tile=tile)
-        except torch.OutOfMemoryError:
-            smaller = (tile or largest or 0) // 2
-            if smaller < tiling.GRID:
+        except torch.OutOfMemoryError as error:
+            before = tile or largest
+            if before is None:
                 raise
-            log.warning("out of memory; going on with tiles of %d pixels", smaller)
-            tile = smaller
+            if before <= SMALLEST_TILE:
+                raise ContentError(_too_little_memory(smallest_bytes, "the device has less")) from error
+        tile = max(SMALLEST_TILE, before // 2)
+        log.warning("out of memory; trying again with tiles of %d pixels", tile)
 
 
 def _tile(method: Method, pixels: Tensor, max_memory: float | None, reach: int = 0) -> int | None:
-    """Pixels a side of the tiles to paint in; None if the whole fits. What is done afterwards sees `reach` more."""
+    """Side in pixels of the tiles to stylize in; None if the whole picture fits into the memory.
+
+    `reach` is how many more pixels the steps after the network look at.
+
+    Raises:
+        ContentError: not even the smallest tiles fit.
+    """
     like = method.like()
-    each = method.bytes_per_pixel * like.element_size() / 4
+    held = 0
     if max_memory is None:
-        free = torch.cuda.mem_get_info(like.device)[0] if like.is_cuda else psutil.virtual_memory().available
-        budget = free / 2 if like.is_cuda else min(free / 2, MODEST)
+        limit = memory.free(like.device)
+        budget = limit / 2 if like.is_cuda else min(limit / 2, MODEST)
     else:
         held = 0 if like.is_cuda else memory.held() + pixels.nbytes
-        budget = max_memory * 2**30 - held
-    if pixels[:, 0].numel() * each <= budget:
+        limit = budget = max_memory * 2**30 - held
+    if pixels[:, 0].numel() * _bytes_per_pixel(method) <= budget:
         return None
-    side = int(math.sqrt(max(0, budget) / each / len(pixels))) - 2 * ((method.reach or 0) + reach)
-    if max_memory is not None and side < tiling.GRID:
-        raise ValueError(f"{max_memory:g} GiB are not enough for tiles of any size; allow more, or a smaller size")
-    return max(tiling.GRID, min(side, LARGEST_TILE))
+    smallest_bytes = _tile_bytes(method, pixels, SMALLEST_TILE, reach)
+    if smallest_bytes > limit:
+        found = f"{limit / 2**30:.2f} GiB are free" if max_memory is None else f"got --max-memory {max_memory:g}"
+        raise ContentError(_too_little_memory(held + smallest_bytes, found))
+    overlap = (method.reach or 0) + reach
+    side = int(math.sqrt(max(0, budget) / _bytes_per_pixel(method) / len(pixels))) - 2 * overlap
+    return max(SMALLEST_TILE, min(side, LARGEST_TILE))
+
+
+def _bytes_per_pixel(method: Method) -> float:
+    return method.bytes_per_pixel * method.like().element_size() / 4
+
+
+def _tile_bytes(method: Method, pixels: Tensor, tile: int, reach: int) -> float:
+    """What a tile of that side needs, with the overlap around it; a picture that is smaller needs less."""
+    side = tile + 2 * ((method.reach or 0) + reach)
+    height, width = pixels.shape[2:]
+    return len(pixels) * min(side, height) * min(side, width) * _bytes_per_pixel(method)
+
+
+def _too_little_memory(needed: float, found: str) -> str:
+    needed = math.ceil(needed / 2**30 * 100) / 100
+    return f"tiles of {SMALLEST_TILE} pixels need {needed:.2f} GiB of memory, {found}; allow more, or a smaller --size"
 
 
 def _device(name: str) -> torch.device:

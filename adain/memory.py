@@ -2,6 +2,10 @@
 
 import ctypes
 import platform
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 KEPT = 2**28
 """Bytes that a process may keep at the end of its heap, and of the largest block that it takes from there."""
@@ -14,6 +18,20 @@ def keep_freed() -> None:
     if library := _library():
         for parameter in (TRIM_THRESHOLD, MMAP_THRESHOLD):
             library.mallopt(parameter, KEPT)
+
+
+def free(device: "torch.device") -> int:
+    """The bytes of memory that can still be allocated on the device; other accelerators than CUDA share the CPU's.
+
+    On CUDA this includes what PyTorch's allocator has reserved but not given to tensors: the driver counts it as used.
+    """
+    import psutil  # not needed to answer --help
+    import torch
+
+    if device.type != "cuda":
+        return psutil.virtual_memory().available
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + cached
 
 
 def held() -> int:

@@ -1,8 +1,10 @@
+import psutil
 import pytest
 import torch
 
 import adain
-from adain import inference, ops, tiling
+from adain import inference, memory, ops, tiling
+from adain.errors import ContentError
 from adain.methods import METHODS, AdaIN, AdaINLite
 from adain.tiling import Brush
 
@@ -141,14 +143,38 @@ def test_the_tile_follows_from_the_memory(lite, monkeypatch):
     class Free:
         available = 2**30
 
-    monkeypatch.setattr(inference.psutil, "virtual_memory", lambda: Free)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
     assert inference._tile(lite, torch.empty(1, 3, 512, 512), None) is None
     assert inference._tile(lite, torch.empty(1, 3, 1, 1).expand(1, 3, 9000, 9000), None) == inference.LARGEST_TILE
     Free.available = 2**27
     small = inference._tile(lite, torch.empty(1, 3, 1, 1).expand(1, 3, 9000, 9000), None)
-    assert tiling.GRID < small < inference.LARGEST_TILE
-    with pytest.raises(ValueError, match="GiB are not enough"):
+    assert inference.SMALLEST_TILE < small < inference.LARGEST_TILE
+    with pytest.raises(ContentError, match=r"tiles of 64 pixels need \d.\d\d GiB of memory, got --max-memory 0.01; "):
         inference._tile(lite, torch.empty(1, 3, 512, 512), 0.01)
+
+
+def test_tiles_are_not_smaller_than_64_pixels(lite, monkeypatch):
+    large = torch.empty(1, 3, 1, 1).expand(1, 3, 9000, 9000)
+    needed = (64 + 2 * lite.reach) ** 2 * lite.bytes_per_pixel
+
+    class Free:
+        available = needed
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
+    assert inference._tile(lite, large, None) == 64
+    Free.available = needed - 2**20
+    with pytest.raises(
+        ContentError, match=r"tiles of 64 pixels need 0.02 GiB of memory, 0.01 GiB are free; allow more"
+    ):
+        inference._tile(lite, large, None)
+
+
+def test_memory_that_the_cuda_allocator_caches_is_free(monkeypatch):
+    device = torch.device("cuda", 0)
+    fakes = {"mem_get_info": (10, 100), "memory_reserved": 50, "memory_allocated": 20}
+    for name, value in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    assert memory.free(device) == 10 + 50 - 20
 
 
 def test_an_accelerator_out_of_memory_goes_on_in_tiles(lite, monkeypatch, caplog):
@@ -164,10 +190,22 @@ def test_an_accelerator_out_of_memory_goes_on_in_tiles(lite, monkeypatch, caplog
     monkeypatch.setattr(AdaINLite, "encode_content", limited)
     monkeypatch.setattr(lite, "reach", 16)
     assert adain.stylize(content, style, lite).shape == expected.shape
-    assert "going on with tiles of" in caplog.text
+    assert "trying again with tiles of 64 pixels" in caplog.text
     monkeypatch.setattr(lite, "reach", None)
     with pytest.raises(torch.OutOfMemoryError):
         adain.stylize(content, style, lite)
+
+
+def test_an_accelerator_with_too_little_memory_for_tiles_of_64_pixels_is_an_error(lite, monkeypatch):
+    tried = []
+
+    def out_of_memory(tile):
+        tried.append(tile)
+        raise torch.OutOfMemoryError("no more")
+
+    with pytest.raises(ContentError, match=r"tiles of 64 pixels need 0.03 GiB of memory, the device has less; "):
+        inference._fitting(out_of_memory, None, 300, 2**25)
+    assert tried == [None, 150, 75, 64]
 
 
 def test_reach_follows_the_encoder():
