@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser
 
 from adain import memory
 from adain.commands import COMMANDS
+from adain.errors import one_line
 from adain.painting import SETTINGS
 
 LISTS: dict[Any, type] = {list[str]: str, list[str] | None: str, list[float] | None: float}
@@ -113,19 +114,10 @@ def guarded(call: Callable[[], int | None]) -> int:
     memory.keep_freed()
     try:
         return call() or 0
-    except (ValueError, OSError, RuntimeError) as error:
-        message = one_line(error, "a smaller --size, or --precision bf16, needs less")
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        message = one_line(error)
     except KeyboardInterrupt:
         print("adain: interrupted", file=sys.stderr)
         return 130  # as a shell has it: 128 and the signal's number
     print(f"adain: error: {message}", file=sys.stderr)
     return 2
-
-
-def one_line(error: Exception, mend: str) -> str:
-    """What to tell of an error, with `mend` for want of memory; one that is no fault of the input is raised again."""
-    if isinstance(error, ValueError | OSError):
-        return " ".join(str(error).split())
-    if "memory" not in str(error):  # torch has no type of its own for a CPU's memory
-        raise error
-    return f"out of memory; {mend}"

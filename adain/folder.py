@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from adain import images, inference, weights
 from adain.backbones import check_choice
+from adain.errors import CONTENT_ERRORS, one_line
 from adain.images import Photo
 from adain.methods import ITERATIVE, Method, StyleCode
 from adain.pairs import Job, Side, plan
@@ -28,7 +29,7 @@ from adain.pairs import Job, Side, plan
 BATCH = 2**21  # pixels: eight pictures of 512 x 512; more at a time save nothing, but take memory
 LARGE = 2**23  # pixels from which on a picture is neither decoded ahead nor kept waiting to be written
 AHEAD = 8  # batches' worth of pictures that wait for others of their size
-FAILING = (OSError, ValueError, torch.OutOfMemoryError)
+FAILING = (*CONTENT_ERRORS, ValueError)
 Failures = dict[Path, str]
 
 Unit = tuple[Job, Photo, StyleCode | Path | None]
@@ -220,11 +221,7 @@ def _read(path: Path, **options: Any) -> Photo | str:
     try:
         return images.load(path, **options)
     except FAILING as error:
-        return _line(error)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        return one_line(error)
 
 
 def _pixels(photo: Photo) -> int:
@@ -256,7 +253,7 @@ def _units(
             try:
                 code = encode(job.style, side) if encode else job.style
             except FAILING as error:
-                failures[job.style or path] = _line(error)
+                failures[job.style or path] = one_line(error)
             else:
                 yield job, photo, code
 
@@ -293,7 +290,7 @@ def _painted(
             if len(batch) > 1:
                 yield from _painted(([unit] for unit in batch), stylize, failures)
             else:  # the only files that are read here are styles
-                failures[jobs[0].style if isinstance(error, OSError) else jobs[0].content] = _line(error)
+                failures[jobs[0].style if isinstance(error, OSError) else jobs[0].content] = one_line(error)
             continue
         seconds = (time.perf_counter() - start) / len(batch)
         for job, photo, one in zip(jobs, photos, painted.split(1), strict=True):

@@ -23,6 +23,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageChops, ImageCms, ImageOps
 from torch import Tensor
 
+from adain.errors import ContentError
+
 log = logging.getLogger(__name__)
 
 JPEG = {"Q": 95, "background": 255, "subsample_mode": "on"}
@@ -72,10 +74,12 @@ def load(source: Source, size: int | None = None, max_pixels: int = MAX_PIXELS, 
 
     Raises:
         ValueError: a size below 1.
+        ContentError: a size that would make more than `max_pixels`.
         OSError: no such file, no readable picture in it, or one of more than `max_pixels`; the message names it.
     """
     check_size(size)
     with _open(source, max_pixels, truncated) as image:
+        check_result(image.size, size, max_pixels)
         # In other formats ";16" means 16 bits a pixel.
         if image.format in ("PNG", "TIFF") and ";16" in str(image.tile):
             return _load_deep(image, size, truncated)
@@ -123,6 +127,8 @@ def _open(source: Source, max_pixels: int, truncated: bool) -> Iterator[Any]:
         raise FileNotFoundError(f"{name}: no such file") from None
     except IsADirectoryError:
         raise IsADirectoryError(f"{name} is a folder; name a picture") from None
+    except ContentError:
+        raise
     except UNREADABLE as error:
         raise OSError(f"{name} is not a readable picture ({' '.join(str(error).split())})") from error
 
@@ -186,6 +192,8 @@ def _colours(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if image.mode[0] in "IF":  # deep grey, which Pillow would clip at 255; only the values tell what is white
         values = np.asarray(image)
         tops = (65535, 2**32) if image.mode[0] == "I" else (1, 255, 65535, values.max())
+        if not np.isfinite(values).all():
+            raise ValueError("expected finite values, got NaN or infinity")
         white = next(top for top in tops if values.max() <= top)
         image = Image.fromarray((values * (255 / white)).clip(0, 255).round().astype(np.uint8))
     mode, alpha = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK"}.get(image.mode, "RGB"), None
@@ -311,6 +319,16 @@ def check_size(size: int | None) -> None:
     """ValueError unless the size is None or at least 1 pixel."""
     if size is not None and size < 1:
         raise ValueError(f"a size is at least 1 pixel, not {size}")
+
+
+def check_result(sides: tuple[int, int], size: int | None, max_pixels: int = MAX_PIXELS) -> None:
+    """ContentError if a picture of those sides has more than `max_pixels` once its shorter side is at `size`."""
+    width, height = scaled(sides, size)
+    if width * height > max_pixels:
+        raise ContentError(
+            f"the result would have {width} x {height} pixels, over the limit of {max_pixels};"
+            " use a smaller --size, or raise --max-pixels"
+        )
 
 
 def save(picture: Tensor, path: str | Path, like: Photo | None = None) -> None:

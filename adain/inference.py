@@ -183,6 +183,7 @@ def stylize(
 
     Raises:
         ValueError: a setting out of range, or anything `prepare` raises.
+        ContentError: a setting that does not fit this content: a mask's shape, or too little memory.
         OSError: a picture that cannot be read.
     """
     alphas = [float(one) for one in alpha] if isinstance(alpha, Sequence) else [alpha]
@@ -294,14 +295,14 @@ def listed(given: Any) -> list:
 
 
 def _mask(mask: Picture, pixels: Tensor, feather: float) -> Tensor:
-    """(1, 1, H, W), uint8, of the size of the pixels; ValueError if it is black, or of another shape."""
+    """(1, 1, H, W), uint8, of the size of the pixels; ValueError if it is black, ContentError if of another shape."""
     if isinstance(mask, Tensor):
         mask = images.to_image(mask.float().reshape(-1, *mask.shape[-2:])[:3].expand(3, -1, -1))
     image = images.read(mask)
     height, width = pixels.shape[2:]
     if abs(math.log(image.width / image.height) - math.log(width / height)) > 0.05 and min(height, width) > 16:
         shape = f"{image.width}x{image.height}"
-        raise ValueError(f"a mask of {shape} does not have the shape of a {width}x{height} picture")
+        raise ContentError(f"a mask of {shape} does not have the shape of a {width}x{height} picture")
     image = image.convert("L").resize((width, height), Image.Resampling.BILINEAR)
     if not image.getextrema()[1]:
         raise ValueError("a mask is black everywhere, so that its style would not be seen; paint white where it goes")
@@ -320,6 +321,7 @@ def _tensor(picture: Picture, size: int | None) -> Tensor:
         raise ValueError(f"a picture is (B, 3, H, W) or (3, H, W), floating; not {found}")
     images.check_size(size)
     if size is not None:
+        images.check_result((batch.shape[3], batch.shape[2]), size)
         scale = size / min(batch.shape[2:])
         shape = [max(1, round(side * scale)) for side in batch.shape[2:]]
         batch = F.interpolate(batch.float(), shape, mode="bicubic", antialias=True).clamp(0, 1)
@@ -354,9 +356,9 @@ def _tile(method: Method, pixels: Tensor, max_memory: float | None, reach: int =
         ContentError: not even the smallest tiles fit.
     """
     like = method.like()
-    held = 0
+    held = 0.0
     if max_memory is None:
-        limit = memory.free(like.device)
+        limit = float(memory.free(like.device))
         budget = limit / 2 if like.is_cuda else min(limit / 2, MODEST)
     else:
         held = 0 if like.is_cuda else memory.held() + pixels.nbytes

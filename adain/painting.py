@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from adain import clips
+from adain.errors import CONTENT_ERRORS, one_line
 
 if TYPE_CHECKING:
     from adain.methods import Method
@@ -137,9 +138,7 @@ def stylize(
         if style and not (mask or style_size == "content" or color == "coral" or len(alpha or [1]) > 1):
             given = encode_style(ready, style, options.pop("style_size", None), options.pop("style_weight", None))
         failures = _paint_each(jobs, moving, given, ready, options, reading, video, watch)
-    if len(failures) == len(jobs):
-        raise failures[0]
-    return _report(failures)
+    return _report(failures, all_failed=len(failures) == len(jobs))
 
 
 def _given(**flags: Any) -> dict[str, Any]:
@@ -168,11 +167,11 @@ def _paint_each(
     reading: Mapping[str, Any],
     video: Mapping[str, Any],
     watch: "Watch",
-) -> list[OSError]:
-    """Paint one after the other, and print where each result is; returns what could not be read or written."""
+) -> list[str]:
+    """Paint one after the other, and print where each result is; returns why contents failed, a line for each."""
     from adain import images, inference
 
-    failures = []
+    failures = list[str]()
     for source, target in jobs.items():
         watch.name = source.stem
         try:
@@ -185,19 +184,20 @@ def _paint_each(
             else:
                 painted = inference.stylize(images.load(source, **reading), style, method, **options)
                 images.save(painted.pixels, target, like=painted)
-        except OSError as error:
-            failures.append(error)
+        except CONTENT_ERRORS as error:
+            name = "" if isinstance(error, OSError) else f"{source}: "  # which names its file itself
+            failures.append(name + one_line(error))
         else:
             if not watch.quiet and str(target) != STANDARD:
                 print(target)
     return failures
 
 
-def _report(failures: Sequence[object]) -> int:
-    """Print what went wrong; the exit code."""
-    for failure in failures:
-        print(f"adain: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+def _report(failures: Sequence[str], all_failed: bool = False) -> int:
+    """Print what went wrong; the exit code, 2 if nothing was stylized."""
+    for failure in dict.fromkeys(failures):  # a style or a mask may fail for several contents
+        print(f"adain: error: {failure}" if all_failed else f"adain: {failure}", file=sys.stderr)
+    return 2 if failures and all_failed else 1 if failures else 0
 
 
 def plan_outputs(

@@ -229,6 +229,8 @@ class _Clip:
         context = self.stream.codec_context
         if max_pixels and context.width * context.height > max_pixels:
             raise OSError(f"{path}: frames of {context.width} x {context.height} are over the limit of {max_pixels}")
+        if max_pixels:
+            images.check_result((context.width, context.height), size, max_pixels)
         self.stream.thread_type = "AUTO"
         self.copied = [stream for stream in container.streams if stream.type in COPIED]
         self.rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)

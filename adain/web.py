@@ -13,7 +13,7 @@ from typing import Any
 from PIL import ImageOps
 
 from adain import images, inference
-from adain.cli import one_line
+from adain.errors import one_line
 from adain.extras import needing
 from adain.methods import METHODS, Gatys
 from adain.methods.gatys import Progress
@@ -61,7 +61,7 @@ def told(*uploads: Upload) -> Iterator[None]:
     """What goes wrong within is told to the visitor, in one line and by the visitor's names."""
     try:
         yield
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
         message = one_line(error, "choose a smaller size")
     else:
         return

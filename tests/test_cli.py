@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adain import cli
+from adain import cli, images
 from adain.methods import METHODS
 from tests.conftest import ROOT, exit_code
 
@@ -110,6 +110,72 @@ def test_masks_strengths_and_colours(make_picture, tmp_path):
     with Image.open(tmp_path / "1.png") as one, Image.open(tmp_path / "2.png") as two:
         assert one.size == two.size == (48, 40)
         assert one.tobytes() != two.tobytes()
+
+
+def test_a_mask_that_does_not_fit_one_content_leaves_the_others(make_picture, tmp_path, capsys):
+    wide, other, tall = make_picture("wide.png"), make_picture("other.png"), make_picture("tall.png", (40, 90))
+    mask = tmp_path / "mask.png"
+    Image.new("L", (48, 40), 255).save(mask)
+    flags = "--style", wide, "--mask", mask, *LITE, "--output", tmp_path / "out"
+    assert stylize("--content", wide, tall, other, *flags) == 1
+    reason = f"{tall}: a mask of 48x40 does not have the shape of a 40x90 picture\n"
+    assert capsys.readouterr().err == f"adain: {reason}"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"wide__wide.png", "other__wide.png"}
+
+
+def test_if_all_contents_fail_every_reason_is_printed(make_picture, tmp_path, capsys):
+    style, tall = make_picture("style.png"), make_picture("tall.png", (40, 90))
+    broken, mask = tmp_path / "broken.png", tmp_path / "mask.png"
+    broken.write_text("no picture")
+    Image.new("L", (48, 40), 255).save(mask)
+    flags = "--style", style, "--mask", mask, *LITE, "--output", tmp_path / "out"
+    assert stylize("--content", tall, broken, *flags) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert errors[0].startswith(f"adain: error: {tall}: a mask of 48x40")
+    assert errors[1].startswith(f"adain: error: {broken} is not a readable picture")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")],
+    ids=["numpy", "torch"],
+)
+def test_too_little_memory_for_one_content_leaves_the_others(make_picture, tmp_path, capsys, monkeypatch, error):
+    large, small = make_picture("large.png", (60, 40)), make_picture("small.png")
+    load = images.load
+
+    def limited(path, *args, **options):
+        if path == large:
+            raise error
+        return load(path, *args, **options)
+
+    monkeypatch.setattr(images, "load", limited)
+    assert stylize("--content", large, small, "--style", small, *LITE, "--output", tmp_path / "out") == 1
+    assert capsys.readouterr().err.startswith(f"adain: {large}: out of memory; a smaller --size")
+    assert stylize("--content", large, "--style", small, *LITE, "--output", tmp_path / "out") == 2
+
+
+def test_results_have_the_limit_of_inputs(make_picture, tmp_path, capsys):
+    content = make_picture("c.png", (48, 40))
+    flags = "--content", content, "--style", content, *LITE, "--output", tmp_path / "out"
+    assert stylize(*flags, "--size", "300000") == 2
+    expected = "the result would have 360000 x 300000 pixels, over the limit of 536870912; use a smaller --size"
+    assert capsys.readouterr().err.startswith(f"adain: error: {content}: {expected}")
+    assert stylize(*flags, "--size", "20", "--max-pixels", "1920") == 0
+
+
+def test_a_folder_leaves_out_too_large_results_and_values_that_are_not_finite(make_picture, tmp_path, capsys):
+    make_picture("c/long.png", (600, 40))
+    make_picture("c/short.png")
+    Image.fromarray(np.full((40, 48), np.nan, np.float32)).save(tmp_path / "c" / "nan.tif")
+    style = make_picture("s/style.png").parent
+    flags = "--max-pixels", "24000", "--size", "50", "--workers", "0"
+    assert stylize("--content", tmp_path / "c", "--style", style, *LITE, *flags, "--output", tmp_path / "out") == 1
+    errors = sorted(capsys.readouterr().err.splitlines())
+    assert "long.png: the result would have 750 x 50 pixels, over the limit of 24000" in errors[0]
+    assert "nan.tif: is not a readable picture (expected finite values, got NaN or infinity)" in errors[1]
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["short__style.png"]
 
 
 def test_a_style_kept_as_a_file_through_pipes(make_picture, tmp_path):

@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+import adain
 from adain import images
+from adain.errors import ContentError
 
 
 def test_a_png_survives_the_round_trip(tmp_path):
@@ -180,6 +182,21 @@ def test_the_limit_on_pixels(tmp_path, dtype):
             call(tmp_path / "a.png", max_pixels=99)
     with pytest.raises(OSError, match="over the limit of 99"):
         images.load(Image.new("L", (10, 10)), max_pixels=99)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(tmp_path, value):
+    values = np.full((4, 5), 0.5, np.float32)
+    values[1, 2] = value
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(OSError, match=r"a.tif is not a readable picture \(expected finite values, got NaN or infinity"):
+        images.load(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("picture", [torch.rand(1, 3, 40, 48), Image.new("RGB", (48, 40))], ids=["tensor", "image"])
+def test_the_limit_on_pixels_is_also_that_of_results(picture):
+    with pytest.raises(ContentError, match="360000 x 300000 pixels, over the limit of 536870912; use a smaller --size"):
+        adain.stylize(picture, picture, "adain-lite", size=300000, device="cpu")
 
 
 def test_large_pictures_pass_the_limit_of_pillow(tmp_path, monkeypatch):

@@ -164,6 +164,7 @@ def test_the_page_asks_no_other_host_and_records_nothing(client):
         (OSError("/tmp/x/photo.jpg is not\n a readable picture"), "<b>.jpg is not a readable picture"),
         (ValueError("alpha lies between"), "alpha lies between"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory; choose a smaller size"),
+        (MemoryError(), "out of memory; choose a smaller size"),
     ],
 )
 def test_errors_are_one_line_by_the_visitors_names(error, message):
