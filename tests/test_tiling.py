@@ -203,7 +203,7 @@ def test_an_accelerator_with_too_little_memory_for_tiles_of_64_pixels_is_an_erro
         tried.append(tile)
         raise torch.OutOfMemoryError("no more")
 
-    with pytest.raises(ContentError, match=r"tiles of 64 pixels need 0.03 GiB of memory, the device has less; "):
+    with pytest.raises(ContentError, match=r"tiles of 64 pixels need 0.04 GiB of memory, the device has less; "):
         inference._fitting(out_of_memory, None, 300, 2**25)
     assert tried == [None, 150, 75, 64]
 
