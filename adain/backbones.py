@@ -167,8 +167,22 @@ def _vgg(name: str, layers: tuple[str, ...], weights: str, padding: Padding, poo
     if weights == "random":
         return _randomise(net)
     state = _rename_vgg(_read_weights(name, weights), names)
+    _check_depth(names, deepest, state, weights)
     kept = {key: tensor for key, tensor in state.items() if key.split(".")[0] in names[: deepest + 1]}
     return _fill(net, kept, weights)
+
+
+def _check_depth(names: list[str], deepest: int, state: dict[str, Tensor], weights: str) -> None:
+    """Raise ValueError, naming the layers there are, if the weights end before the deepest layer that is needed."""
+    convolutions = [layer for layer in names if layer.startswith("conv")]
+    covered = [layer for layer in convolutions if f"{layer}.weight" in state]
+    needed = [layer for layer in convolutions if names.index(layer) <= deepest]
+    if covered and covered == convolutions[: len(covered)] and len(covered) < len(needed):
+        end = names.index(convolutions[len(covered)])
+        raise ValueError(
+            f"Expected a layer that the {weights} weights contain, got {names[deepest]}; "
+            f"choose from {', '.join(names[:end])}"
+        )
 
 
 def _rename_vgg(state: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:

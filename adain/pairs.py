@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adain import images, weights
+from adain import images
 from adain.methods import Method
 
 LONGEST = 200  # bytes of a name; file systems end at 255, and a temporary name is longer
@@ -46,7 +46,7 @@ def plan(
     endings = sides[1].names(job.style for job in jobs if job.style) if method.styled else {}
     times = Counter((job.content, job.style) for job in jobs)
     for i, job in enumerate(jobs):
-        ending = endings[job.style].name if job.style else weights.metadata(method)["method"]
+        ending = endings[job.style].name if job.style else method.name
         name = f"{names[job.content].name}__{ending}" + f"-{job.alpha}" * (times[job.content, job.style] > 1)
         if len(name.encode()) > LONGEST:
             name = f"{name.encode()[:LONGEST].decode(errors='ignore')}-{_hash(name)}"

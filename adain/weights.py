@@ -36,7 +36,9 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
         known = ", ".join(METHODS)
         raise FileNotFoundError(f"{name} is neither a file of weights nor a method; the methods are {known}")
     state, metadata = read(path)
-    return fill(_build(metadata, path), state, path).eval().requires_grad_(False)
+    method = fill(_build(metadata, path), state, path).eval().requires_grad_(False)
+    method.loaded_fingerprint = fingerprint(method)
+    return method
 
 
 def embedded(name: str) -> Path:
@@ -56,6 +58,7 @@ def fill(method: Method, state: State, origin: str | Path) -> Method:
     """Give `method` the weights read from `origin`, all of them; ValueError if they are another network's."""
     try:
         method.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+        method.loaded_fingerprint = None
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{origin} does not fit {type(method).__name__}: {reason:.300}") from error
@@ -72,6 +75,12 @@ def read(path: str | Path) -> tuple[State, dict[str, str]]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not weights by name")
     if "adain" in content:  # a run's checkpoint
+        missing = [key for key in ("method", "arguments") if key not in content["adain"]]
+        if missing or "state_dict" not in content:
+            raise ValueError(
+                f"Expected the method, its arguments, and its weights in the checkpoint {path}, "
+                f"got no {missing[0] if missing else 'weights'}; use a last.ckpt that training wrote"
+            )
         weights = {key: value for key, value in content["state_dict"].items() if key.startswith("method.")}
         return {key.removeprefix("method."): value for key, value in weights.items()}, content["adain"]
     if metadata.keys() >= {"method", "arguments"}:
@@ -92,8 +101,7 @@ def _renamed(content: State) -> State:
 
 def metadata(method: Method, **extra: str) -> dict[str, str]:
     """What makes a file of `method`'s weights rebuild it unaided, with whatever else is worth saying."""
-    name = next(name for name, kind in METHODS.items() if type(method) is kind)
-    return {"method": name, "arguments": json.dumps(method.arguments), **extra}
+    return {"method": method.name, "arguments": json.dumps(method.arguments), **extra}
 
 
 def save_code(code: StyleCode, method: Method, path: str | Path) -> None:
@@ -105,15 +113,15 @@ def save_code(code: StyleCode, method: Method, path: str | Path) -> None:
         raise ValueError(f"a style code is kept in a .safetensors file, not {path}")
     tensors = {name: tensor.float().contiguous().cpu() for name, tensor in code.items()}
     with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, {"style": metadata(method)["method"], "weights": fingerprint(method)}))
+        temporary.write_bytes(save(tensors, {"style": method.name, "weights": fingerprint(method)}))
 
 
 def load_code(path: str | Path, method: Method) -> StyleCode:
     """The style code in a file; ValueError if it holds none, or one of another method or other weights."""
     code, about = read_file(path)
-    if "style" not in about:
+    if not about.keys() >= {"style", "weights"}:
         raise ValueError(f"{path} holds no style code; write one with adain encode-style")
-    if (about["style"], about["weights"]) != (metadata(method)["method"], fingerprint(method)):
+    if (about["style"], about["weights"]) != (method.name, fingerprint(method)):
         raise ValueError(
             f"{path} was encoded by {about['style']} with other weights than these; encode the style again"
         )
@@ -121,7 +129,12 @@ def load_code(path: str | Path, method: Method) -> StyleCode:
 
 
 def fingerprint(method: Method) -> str:
-    """16 hexadecimal digits that tell weights and arguments apart, whatever their precision."""
+    """16 hexadecimal digits that distinguish weights and arguments, whatever the precision the method runs in.
+
+    What `load` returns keeps the fingerprint of its file: rounding to another precision could change it.
+    """
+    if method.loaded_fingerprint:
+        return method.loaded_fingerprint
     digest = hashlib.sha256(json.dumps(method.arguments, sort_keys=True).encode())
     for name, tensor in sorted(method.state_dict().items()):
         # Rounded as files and every precision of arithmetic round them.

@@ -118,7 +118,7 @@ def test_building_leaves_the_random_state_alone():
         ({"padding": "same"}, "choose from reflect, zeros"),
         ({"pooling": "sum"}, "choose from max, average"),
         ({"name": "vgg16", "weights": "embedded"}, "no weights of vgg16 are embedded"),
-        ({"layers": ["relu5_4"]}, "do not fit"),
+        ({"layers": ["relu5_4"]}, "got relu5_4; choose from conv1_1"),
     ],
 )
 def test_wrong_arguments_say_what_is_allowed(arguments, message):
@@ -146,3 +146,9 @@ def test_files_that_hold_code_or_rubbish_are_refused(tmp_path):
     for name in ("code.pth", "rubbish.safetensors", "list.pth"):
         with pytest.raises(ValueError, match=name):
             Backbone("vgg16", ["relu1_1"], str(tmp_path / name))
+
+
+def test_a_layer_past_the_embedded_weights_names_those_there_are():
+    with pytest.raises(ValueError, match=r"embedded weights contain, got conv5_2; choose from conv1_1, .*, relu5_1$"):
+        Backbone(layers=("relu1_1", "conv5_2"))
+    Backbone(layers=("relu5_1",))

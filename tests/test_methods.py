@@ -137,3 +137,7 @@ def test_bilinear_upsampling_by_configuration(name):
     assert (results[0] - results[1]).abs().max() > 1e-4
     with pytest.raises(ValueError, match="cubic"):
         METHODS[name](upsampling="cubic")
+
+
+def test_methods_are_called_by_their_rows():
+    assert all(kind.name == name for name, kind in METHODS.items())

@@ -1,3 +1,6 @@
+import ast
+import importlib.metadata
+import itertools
 import re
 import subprocess
 import sys
@@ -53,3 +56,24 @@ def test_all_that_git_tracks_stays_small():
         pytest.skip("not a git checkout")
     files = [ROOT / name for name in listing.stdout.split("\0") if name]
     assert sum(path.stat().st_size for path in files if path.is_file()) < 68 * 2**20
+
+
+def test_every_package_that_is_imported_is_declared():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read TOML")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requirements = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    declared = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in requirements}
+    installed = importlib.metadata.packages_distributions()
+    missing = set()
+    for path in (ROOT / "adain").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module]
+            for module in {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"adain"}:
+                packages = {name.lower().replace("_", "-") for name in installed[module]}
+                if not packages & declared:
+                    missing.add(module)
+    assert not missing

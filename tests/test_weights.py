@@ -5,8 +5,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from adain import weights
-from adain.methods import METHODS
+from adain import inference, ops, weights
+from adain.methods import METHODS, Trainable
 from tests.test_methods import TRAINED
 
 
@@ -114,3 +114,76 @@ def test_the_upsampling_is_rebuilt_and_leaves_earlier_style_codes_valid(tmp_path
     torch.testing.assert_close(loaded.decoder[:-1](features), bilinear.decoder[:-1](features), atol=0.02, rtol=0)
     hidden = [method.decoder[:-1](features) for method in (nearest, bilinear)]  # the last layer starts near zero
     assert (hidden[0] - hidden[1]).abs().mean() > 0.01
+
+
+class Sepia(Trainable):
+    """A method of a user's own, outside `METHODS`."""
+
+    stride, reach = 1, 0
+
+    def __init__(self):
+        super().__init__()
+        self.arguments = {}
+        self.color = torch.nn.Conv2d(3, 3, 1)
+
+    def encode_style(self, style):
+        return {"mean": style.mean((2, 3), keepdim=True)}
+
+    def stylize(self, content, code, alpha=1.0, measure=ops.whole):
+        return self.color(content) + code["mean"]
+
+
+def test_a_method_outside_the_table_has_weights_and_codes(tmp_path):
+    method = Sepia()
+    assert weights.metadata(method, steps="1") == {"method": "Sepia", "arguments": "{}", "steps": "1"}
+    code = method.encode_style(torch.rand(1, 3, 8, 8))
+    weights.save_code(code, method, tmp_path / "code.safetensors")
+    assert torch.equal(weights.load_code(tmp_path / "code.safetensors", method)["mean"], code["mean"])
+    with pytest.raises(ValueError, match="unknown method Sepia; choose from adain"):
+        weights.load(write(method, tmp_path / "sepia.safetensors"))
+
+
+def test_a_subclass_does_not_pass_for_its_parent():
+    class Mine(METHODS["adain"]):
+        pass
+
+    assert weights.metadata(Mine(layer="relu1_1"))["method"] == "Mine"
+
+
+def test_a_style_code_serves_every_precision(small, tmp_path):
+    path = tmp_path / "full.safetensors"
+    save_file(small.state_dict(), path, weights.metadata(small))  # float32, as checkpoints of runs hold
+    full, *others = (inference.prepare(path, "cpu", precision) for precision in ("fp32", "bf16", "fp16"))
+    expected = weights.fingerprint(small)
+    assert weights.fingerprint(full) == expected, "codes made before stay valid"
+    weights.save_code(full.encode_style(torch.rand(1, 3, 32, 32)), full, tmp_path / "code.safetensors")
+    for method in others:
+        assert weights.load_code(tmp_path / "code.safetensors", method)
+
+
+def test_the_fingerprint_follows_new_weights(small, tmp_path):
+    method = weights.load(write(small, tmp_path / "small.safetensors"))
+    before = weights.fingerprint(method)
+    other = METHODS["adain"](**small.arguments)
+    weights.fill(method, other.state_dict(), "elsewhere")
+    assert weights.fingerprint(method) == weights.fingerprint(other) != before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"adain": {"arguments": "{}"}, "state_dict": {}}, "got no method"),
+        ({"adain": {"method": "adain"}, "state_dict": {}}, "got no arguments"),
+        ({"adain": {"method": "adain", "arguments": "{}"}}, "got no weights"),
+    ],
+)
+def test_an_incomplete_checkpoint_is_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match=rf"in the checkpoint .*last\.ckpt, {message}"):
+        weights.load(tmp_path / "last.ckpt")
+
+
+def test_a_style_code_without_its_fingerprint_is_refused(small, tmp_path):
+    save_file({"mean": torch.ones(1)}, tmp_path / "code.safetensors", {"style": "adain"})
+    with pytest.raises(ValueError, match="holds no style code"):
+        weights.load_code(tmp_path / "code.safetensors", small)

@@ -1,4 +1,4 @@
-"""Style-transfer methods, one file each. To add one: write the file, add a row to `METHODS`."""
+"""Style-transfer methods, one file each. To add one: write the file, and add its `name` to `METHODS`."""
 
 from adain.methods.adaconv import AdaConv
 from adain.methods.adain import AdaIN

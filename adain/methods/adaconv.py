@@ -64,6 +64,7 @@ class AdaConv(EncoderDecoder, Trainable):
         upsampling: in the decoder; `bilinear` leaves less of a grid than `nearest`.
     """
 
+    name = "adaconv"
     layers = (LAYER,)
     bytes_per_pixel = 1400
 

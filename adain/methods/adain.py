@@ -24,6 +24,7 @@ class AdaIN(EncoderDecoder, Trainable):
         upsampling: in the decoder; `bilinear` leaves less of a grid than the paper's `nearest`.
     """
 
+    name = "adain"
     rounds = True
 
     def __init__(

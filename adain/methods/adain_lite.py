@@ -46,6 +46,7 @@ class AdaINLite(EncoderDecoder, Trainable):
         upsampling: on the way back up; `bilinear` leaves less of a grid than `nearest`.
     """
 
+    name = "adain-lite"
     stride = 4
     bytes_per_pixel = 300
     rounds = True

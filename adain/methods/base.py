@@ -47,6 +47,7 @@ class Method(nn.Module, ABC):
     and to the range of the result. The state dict holds the trained weights only.
 
     Attributes:
+        name: what files of its weights call it: a key of `METHODS` for methods that are there, by default the class's.
         arguments: what `__init__` was given, as plain values: with the state dict, all that rebuilds the method.
         stride: how far the network shrinks a picture on its way.
         styled: whether it takes a style; if not, it paints in one, whatever code it is given, and always at alpha 1.
@@ -59,8 +60,10 @@ class Method(nn.Module, ABC):
         guided: whether it takes masks itself, by `guide`.
         iterative: whether it takes many steps, after each of which it calls the `callback` it was built with.
         trained: whether it has weights of its own; if not, its arguments are the user's.
+        loaded_fingerprint: of the file that its weights were loaded from (`adain.weights.fingerprint`), if any.
     """
 
+    name: str
     arguments: dict[str, Any]
     stride: int
     styled = True
@@ -72,6 +75,13 @@ class Method(nn.Module, ABC):
     guided = False
     iterative = False
     trained = False
+    loaded_fingerprint: str | None = None
+
+    def __init_subclass__(cls, **kwargs: Any):
+        """Name the class, unless it names itself: a subclass of AdaIN is another method, with other weights."""
+        super().__init_subclass__(**kwargs)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__
 
     @abstractmethod
     def encode_style(self, style: Tensor) -> StyleCode:

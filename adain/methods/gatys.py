@@ -97,6 +97,7 @@ class Gatys(Method):
         callback: called after each step; may raise `Stop`.
     """
 
+    name = "gatys"
     iterative = True
     guided = True
 

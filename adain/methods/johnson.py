@@ -30,6 +30,7 @@ class Johnson(Trainable):
         blocks: residual blocks.
     """
 
+    name = "johnson"
     stride = 4
     styled = False
 

@@ -18,6 +18,7 @@ class StyleSwap(FeatureTransform):
         decoder: weights of an `AdaIN` that brings its encoder and its decoder: its name, or a file.
     """
 
+    name = "style-swap"
     mixes = False
 
     def __init__(self, patch: int = 3, stride: int = 1, decoder: str = "adain"):

@@ -16,6 +16,8 @@ class WCT(FeatureTransform):
         decoder: weights of an `AdaIN` that brings its encoder and its decoder: its name, or a file.
     """
 
+    name = "wct"
+
     def code(self, features: Tensor) -> StyleCode:
         """The features' mean (B, C, 1) and the root of their covariance (B, C, C), which colours."""
         mean, covariance = ops.covariance(features)
