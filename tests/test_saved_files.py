@@ -1,6 +1,6 @@
 """Files that earlier versions wrote still load. `fixtures/saved` holds a tiny training run and what was made with it.
 
-The run has two steps, from its `config.yaml`, with averaged weights. Its checkpoint was converted to `tiny.safetensors`,
+The run has two steps, from its `config.yaml`, with averaged weights. Its checkpoint became `tiny.safetensors`,
 `code.safetensors` is the code of the first style, and `results` is a folder run over all pairs.
 """
 
