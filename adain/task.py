@@ -2,9 +2,11 @@
 
 import logging
 import math
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +26,7 @@ from adain.losses import PerceptualLoss, total_variation
 from adain.methods import Trainable
 from adain.optim import Muon
 from adain.precision import Half, fast_half, warn_if_emulated
+from adain.recipe import portable
 from adain.watch import catch_interrupt
 
 log = logging.getLogger(__name__)
@@ -114,6 +117,7 @@ class StyleTransfer(LightningModule):
             self.backbone.compile()
         self.recipe = ""
         self.skipped = 0  # broken pictures so far
+        self.has_trained = False  # whether this run has done a step
 
     def forward(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
         """The stylised batch and its loss terms, unweighted."""
@@ -171,6 +175,7 @@ class StyleTransfer(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Sample, batch_index: int) -> None:
         """Log the speed, and stop a run that diverged."""
+        self.has_trained = True
         trainer: Any = self.trainer
         if self.global_step >= self.lap[1] + max(1, trainer.log_every_n_steps):
             if not torch.isfinite(outputs["loss"]):
@@ -327,6 +332,8 @@ class AutoTrainer(Trainer):
 class TrainingCLI(LightningCLI):
     """LightningCLI whose checkpoints carry the run's configuration, and whose flags win over a checkpoint's."""
 
+    new_folders: Sequence[Path] = ()  # what rank 0 creates: the run's folder, and those it lies in
+
     def _parse_ckpt_path(self) -> None:
         """A resumed run takes its settings from the command line, not from the checkpoint."""
 
@@ -341,7 +348,24 @@ class TrainingCLI(LightningCLI):
             raise ValueError(f"{settings.ckpt_path} is no run's checkpoint; start from weights with --model.start")
 
     def before_fit(self) -> None:  # noqa: D102
-        self.model.recipe = self.parser.dump(self.config, skip_none=True)
+        self.model.recipe = portable(self.parser.dump(self.config, skip_none=True))
+        logger = self.trainer.logger
+        if isinstance(logger, TensorBoardLogger) and self.trainer.global_rank == 0:
+            folder = Path(logger.log_dir)
+            self.new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """A run that fails before its first step leaves no folder."""
+        try:
+            super()._run_subcommand(subcommand)
+        except BaseException:
+            if subcommand == "fit" and not self.model.has_trained:
+                for folder in self.new_folders[:1]:  # of the run itself
+                    shutil.rmtree(folder, ignore_errors=True)
+                for parent in self.new_folders[1:]:
+                    with suppress(OSError):  # something else lies in it
+                        parent.rmdir()
+            raise
 
 
 def main(args: list[str] | None = None) -> None:

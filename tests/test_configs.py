@@ -9,6 +9,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adain import weights
+from adain.recipe import portable
 from adain.task import StyleTransfer
 from tests.conftest import ROOT, exit_code, picture
 
@@ -46,6 +47,15 @@ def pictures(tmp_path_factory):
     return base
 
 
+def small_run(recipe, pictures, root, *flags):
+    """The exit code of a run of two steps on tiny crops."""
+    words = ["--config", recipe, "--data.content", pictures / "content", "--trainer.default_root_dir", root]
+    if yaml.safe_load(recipe.read_text()).get("data", {}).get("style", "") is not None:
+        words += ["--data.style", pictures / "style"]
+    small = [word for pair in SMALL.items() for word in pair]
+    return exit_code("train", "fit", *words, *small, *OWN_FLAGS.get(recipe.stem, []), *flags)
+
+
 @pytest.fixture
 def initial(monkeypatch):
     """The weights of the method before its first step, filled when the run starts."""
@@ -64,11 +74,7 @@ def initial(monkeypatch):
 @pytest.mark.parametrize("recipe", PARAMETERS)
 def test_every_recipe_trains_converts_and_stylizes(recipe, pictures, initial, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    flags = ["--config", recipe, "--data.content", pictures / "content", "--trainer.default_root_dir", tmp_path]
-    if yaml.safe_load(recipe.read_text()).get("data", {}).get("style", "") is not None:
-        flags += ["--data.style", pictures / "style"]
-    small = [word for pair in SMALL.items() for word in pair]
-    assert not exit_code("train", "fit", *flags, *small, *OWN_FLAGS.get(recipe.stem, []))
+    assert small_run(recipe, pictures, tmp_path) == 0
 
     (checkpoint,) = tmp_path.rglob("last.ckpt")
     board = EventAccumulator(str(checkpoint.parent))
@@ -79,6 +85,9 @@ def test_every_recipe_trains_converts_and_stylizes(recipe, pictures, initial, tm
         assert all(map(math.isfinite, values)), (name, values)
     trained, metadata = weights.read(checkpoint)
     assert metadata["steps"] == "2"
+    assert yaml.safe_load(metadata["recipe"])["fit"]["data"]["content"] == "content"
+    assert str(pictures) not in metadata["recipe"]
+    assert str(tmp_path) not in metadata["recipe"]
     assert trained.keys() == initial.keys()
     assert any(not torch.equal(trained[name], initial[name]) for name in trained)
 
@@ -99,3 +108,28 @@ def test_no_recipe_starts_from_the_embedded_weights_of_its_own_method(recipe):
     if path.is_file():
         method = model["method"] if isinstance(model["method"], str) else model["method"]["class_path"]
         assert type(weights.load(path)).__name__ != method
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("flags", [["--data.crop", "20"], ["--data.content", "nowhere"]])
+def test_a_run_that_fails_before_its_first_step_leaves_no_folder(flags, pictures, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    assert small_run(ROOT / "configs" / "adain-cpu.yaml", pictures, tmp_path / "mine" / "runs", *flags) == 2
+    assert "does not suit the method" in (error := capsys.readouterr().err) or "no folder here" in error
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def test_a_recipe_keeps_the_names_of_files_and_data_sets_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "photos").mkdir(parents=True)
+    recipe = {
+        "config": ["/home/me/train.yaml"],
+        "model": {"start": "../weights/mine.safetensors", "lr": 0.1},
+        "data": {"content": "data/photos", "style": "huggan/wikiart", "size": [64, 64]},
+        "trainer": {"default_root_dir": "runs/me", "callbacks": [{"init_args": {"file": "/home/me/log.txt"}}]},
+    }
+    assert yaml.safe_load(portable(yaml.safe_dump(recipe))) == {
+        "model": {"start": "mine.safetensors", "lr": 0.1},
+        "data": {"content": "photos", "style": "huggan/wikiart", "size": [64, 64]},
+        "trainer": {"callbacks": [{"init_args": {"file": "log.txt"}}]},
+    }
