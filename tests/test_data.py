@@ -9,7 +9,7 @@ from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader
 
 from adain import images
-from adain.data import Crop, EndlessBatches, MapPairs, MapSide, Pictures, StreamPairs, _loader
+from adain.data import Crop, EndlessBatches, MapPairs, MapSide, Pictures, StreamPairs
 from adain.task import crossed
 
 SMALL = {"size": (32, 40), "crop": 24, "batch_size": 4, "val_pairs": 4, "workers": 0}
@@ -132,27 +132,38 @@ def test_an_unshuffled_stream_continues_exactly(folders, parquet, threads, mixed
             assert torch.equal(a["style"], b["style"])
 
 
+def named(side):
+    """The side with the names of its pictures in place of their crops."""
+    side.crop = lambda cell, rng: cell["path"]
+    return side
+
+
 def test_a_stream_read_by_a_worker_process_continues_exactly(parquet):
-    data = opened(parquet, streaming=True, shuffle_buffer=0)
-    loaders = [
-        iter(_loader(StreamPairs(data.training, 0, 1, threads, None), min(threads, 1), batch_size=2))
-        for threads in (0, 2)
-    ]
-    alone, working = ([next(loader) for _ in range(9)] for loader in loaders)
+    def batches(workers, state=None):
+        data = opened(parquet, streaming=True, shuffle_buffer=0, batch_size=2, workers=workers)
+        data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+        if state:
+            data.load_state_dict(state)
+        return data, iter(data.train_dataloader())
+
+    alone, working = ([next(loader) for _ in range(9)] for _, loader in (batches(0), batches(2)))
     assert all(torch.equal(a["style"], b["style"]) for a, b in zip(alone, working, strict=True))
-    resumed = iter(_loader(StreamPairs(data.training, 0, 1, 2, working[3]["position"]), 1, batch_size=2))
+    data, loader = batches(2)
+    for _ in range(4):
+        data.position = next(loader)["position"]  # as training does
+    _, resumed = batches(2, data.state_dict())
     assert all(torch.equal(a["style"], next(resumed)["style"]) for a in alone[4:])
 
 
 def test_a_shuffled_stream_repeats_nothing_in_a_round_even_if_resumed(parquet):
-    side = opened(parquet, streaming=True, shuffle_buffer=5, val_pairs=0).training[0]
-    rows = list(itertools.islice(side._rows(0, 1, None), 30))
-    names = [cell["path"] for _, cell, _ in rows]
+    side = named(opened(parquet, streaming=True, shuffle_buffer=5, val_pairs=0).training[0])
+    samples = list(itertools.islice(side.samples(0, 1, None, None), 30))
+    names = [name for name, _, _ in samples]
     assert sorted(names[:15]) == sorted(names[15:]), "every picture once a round"
     assert names[:15] != names[15:] != sorted(names[15:])
     for cut in range(1, 15):
-        resumed = side._rows(0, 1, rows[cut - 1][2])
-        rest = [cell["path"] for _, cell, after in itertools.takewhile(lambda row: row[2]["round"] == 0, resumed)]
+        resumed = side.samples(0, 1, None, samples[cut - 1][2])
+        rest = [name for name, _, _ in itertools.takewhile(lambda sample: sample[2]["round"] == 0, resumed)]
         assert not set(rest) & set(names[:cut])
         assert len(rest) >= 15 - cut - 4, "no more is lost than the buffer holds"
 
@@ -181,8 +192,8 @@ def test_a_stream_without_readable_pictures_ends(tmp_path):
 
 def test_the_ranks_of_a_stream_see_different_pictures(parquet):
     data = opened(parquet, streaming=True, shuffle_buffer=0, size=(24, 24), flip=False)
-    rows = [list(itertools.islice(data.training[0]._rows(rank, 2, None), 5)) for rank in (0, 1)]
-    names = [{cell["path"] for _, cell, _ in part} for part in rows]
+    side = named(data.training[0])
+    names = [{name for name, _, _ in itertools.islice(side.samples(rank, 2, None, None), 5)} for rank in (0, 1)]
     assert not names[0] & names[1]
     held = {cell["path"] for cell in data.validation[0].pictures}
     assert not held & (names[0] | names[1]), "pictures held out are not trained on"
