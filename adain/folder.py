@@ -67,7 +67,8 @@ def paint_folder(
     `pairs` is `all`; `random`, one style for each content, drawn by its path and the seed; or a CSV file with columns
     content, style and, if need be, alpha, whose paths are relative to the folders or absolute. A method that has a
     style of its own takes None. At most `batch_size` pictures are painted at a time; `workers` processes read them (at
-    0 this one does), and as many threads write. All else is as `adain.stylize` and `adain.images.load` take it.
+    0 this one does), and as many threads write. Each process imports the main module again, so that a script calls this
+    below `if __name__ == "__main__":`. All else is as `adain.stylize` and `adain.images.load` take it.
 
     Results are named CONTENT__STYLE, with a hash of the path where several would have one name, in the content's
     subfolders. Each that is wholly written gets a line in `manifest.jsonl`; another run skips those whose line and file
@@ -108,12 +109,12 @@ def paint_folder(
 
     failures = Failures()
     read = partial(_read, size=size, max_pixels=max_pixels, truncated=truncated)
-    encode = None
+    encode, reading = None, images.ReadOptions(max_pixels, truncated)
     if ready.styled and color != "coral":
         many = ready.mixes and not ready.iterative  # codes of a megabyte at most; style-swap's and gatys's take tens
-        encode = lru_cache(512 if many else 16)(partial(inference.encode_style, ready))
+        encode = lru_cache(512 if many else 16)(partial(inference.encode_style, ready, reading=reading))
         del look["style_size"]
-    stylize = partial(inference.stylize, method=ready, tile=tile, max_memory=max_memory, **look)
+    stylize = partial(inference.stylize, method=ready, tile=tile, max_memory=max_memory, reading=reading, **look)
     units = _units(missing, read, encode, style_size, workers, failures)
     painted = _painted(_batches(units, 1 if ready.iterative else batch_size), stylize, failures)
     bar = {"total": len(jobs), "initial": len(jobs) - len(missing), "unit": " pictures", "disable": quiet or rank > 0}
@@ -242,7 +243,13 @@ def _units(
         todo[job.content].append(job)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than cores, as was asked for
-        decoded = iter(DataLoader(_Contents([*todo], read), batch_size=None, num_workers=min(workers, len(todo))))
+        workers = min(workers, len(todo))
+        # A fork would lack the threads of libvips, and wait for them forever. A fork server and its workers would
+        # outlive this process if it is killed.
+        start = "spawn" if workers else None
+        contents = _Contents([*todo], read)
+        loader = DataLoader(contents, batch_size=None, num_workers=workers, multiprocessing_context=start)
+        decoded = iter(loader)
     for (path, same), found in zip(todo.items(), decoded, strict=True):
         photo = read(path) if found is None else found
         if isinstance(photo, str):

@@ -53,6 +53,17 @@ Source = str | Path | bytes | Image.Image
 
 
 @dataclass(frozen=True)
+class ReadOptions:
+    """Which picture files are accepted, see `load`."""
+
+    max_pixels: int = MAX_PIXELS
+    truncated: bool = False
+
+
+DEFAULT_READING = ReadOptions()
+
+
+@dataclass(frozen=True)
 class Photo:
     """A picture as its file holds it: upright, in sRGB, and with what else the file carries."""
 

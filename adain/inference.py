@@ -17,7 +17,7 @@ from torch import Tensor
 from adain import images, memory, ops, tiling, weights
 from adain.backbones import check_choice
 from adain.errors import ContentError
-from adain.images import Photo
+from adain.images import DEFAULT_READING, Photo, ReadOptions
 from adain.methods import EncoderDecoder, Method, StyleCode
 from adain.precision import DTYPES, Precision, fast_half, warn_if_emulated
 from adain.tiling import Brush
@@ -80,6 +80,7 @@ def encode_style(
     size: int | None = None,
     style_weight: Sequence[float] | None = None,
     change: Callable[[Tensor], Tensor] | None = None,
+    reading: ReadOptions = DEFAULT_READING,
 ) -> StyleCode:
     """The code of a style, or the mixture of several styles' codes; reusable with any content.
 
@@ -89,6 +90,7 @@ def encode_style(
         size: shorter side of each style in pixels: larger styles paint with coarser strokes.
         style_weight: share of each style, of any sum; even by default.
         change: what is done to each picture, (B, 3, H, W) in [0, 1], before it is encoded.
+        reading: which files are accepted.
 
     Raises:
         ValueError: more or fewer styles than the method takes, or weights that are not one for each, positive in sum
@@ -102,13 +104,17 @@ def encode_style(
     if len(styles) > 1 and not method.mixes:
         raise ValueError(f"{type(method).__name__} cannot mix styles; give one, not {len(styles)}")
     with torch.inference_mode():
-        codes = [_code(method, one, size, change) for one in styles]
+        codes = [_code(method, one, size, change, reading) for one in styles]
         weighted = [(code, share / sum(shares)) for code, share in zip(codes, shares, strict=True)]
         return {name: torch.stack([code[name] * share for code, share in weighted]).sum(0) for name in codes[0]}
 
 
 def encoder(
-    method: Method, content: Tensor, style_size: StyleSize = None, color: Color = "style"
+    method: Method,
+    content: Tensor,
+    style_size: StyleSize = None,
+    color: Color = "style",
+    reading: ReadOptions = DEFAULT_READING,
 ) -> Callable[..., StyleCode]:
     """`encode_style` of `method` for a content: of its size, or in its colours, where the settings ask for that.
 
@@ -118,7 +124,7 @@ def encoder(
     if color == "coral":
         step = max(1, min(content.shape[2:]) // 256)  # so many pixels are enough to know the colours
         change = partial(ops.match_colors, target=images.numbers(content[..., ::step, ::step]))
-    return partial(encode_style, method, size=style_side(style_size, content), change=change)
+    return partial(encode_style, method, size=style_side(style_size, content), change=change, reading=reading)
 
 
 def style_side(style_size: StyleSize, content: Tensor) -> int | None:
@@ -149,6 +155,7 @@ def stylize(
     device: str = "auto",
     precision: Precision = "auto",
     measure: ops.Measure = ops.whole,
+    reading: ReadOptions = DEFAULT_READING,
     **settings: Any,
 ) -> Tensor | Photo:
     """Paint `content` in `style`: (B, 3, H, W), RGB in [0, 1], float32, of exactly the content's size.
@@ -179,6 +186,7 @@ def stylize(
         device: as `prepare` takes it.
         precision: as `prepare` takes it.
         measure: what takes the content's statistics; another than the default sees them on their way.
+        reading: which files are accepted, of contents, styles and masks.
         settings: as `prepare` takes them.
 
     Raises:
@@ -203,10 +211,10 @@ def stylize(
         _refuse(ready, **alone, **strength, **blend, color=None if color != "coral" else color)
     if isinstance(content, Photo) and size is not None:
         raise ValueError("a photo has its size already; give it to adain.images.load")
-    pixels = content.pixels if isinstance(content, Photo) else _tensor(content, size)
+    pixels = content.pixels if isinstance(content, Photo) else _tensor(content, size, reading)
     side = min(pixels.shape[2:])
-    encode = encoder(ready, pixels, style_size, color)
-    masks = None if mask is None else [_mask(one, pixels, feather) for one in listed(mask)]
+    encode = encoder(ready, pixels, style_size, color, reading)
+    masks = None if mask is None else [_mask(one, pixels, feather, reading) for one in listed(mask)]
     brushes = _brushes(ready, listed(style), alphas, style_weight, masks, encode)
     if alpha_blend == "residual" and isinstance(ready, EncoderDecoder):
         brushes = [replace(brush, residual=1 - brush.alpha) for brush in brushes]
@@ -257,16 +265,22 @@ def _brushes(
     return [Brush(*parts) for parts in zip(codes, alphas, masks, strict=True)]
 
 
-def _code(method: Method, style: Style, size: int | None, change: Callable[[Tensor], Tensor] | None) -> StyleCode:
+def _code(
+    method: Method,
+    style: Style,
+    size: int | None,
+    change: Callable[[Tensor], Tensor] | None,
+    reading: ReadOptions,
+) -> StyleCode:
     if isinstance(style, str | Path) and Path(style).suffix == ".safetensors":
         style = weights.load_code(style, method)
     if isinstance(style, dict):
         if size is not None or change:
             raise ValueError("a style code has its size and colours already; give the picture to change them")
         return style
-    picture = _tensor(style, size)
+    picture = _tensor(style, size, reading)
     if size is None and min(picture.shape[2:]) > LARGEST_STYLE:
-        picture = _tensor(picture, LARGEST_STYLE)
+        picture = _tensor(picture, LARGEST_STYLE, reading)
     picture = change(picture) if change else picture
     like = method.like()
     down, right = (max(0, 2 * method.stride - side) for side in picture.shape[2:])
@@ -294,11 +308,11 @@ def listed(given: Any) -> list:
     return [] if given is None else [*given] if isinstance(given, list | tuple) else [given]
 
 
-def _mask(mask: Picture, pixels: Tensor, feather: float) -> Tensor:
+def _mask(mask: Picture, pixels: Tensor, feather: float, reading: ReadOptions) -> Tensor:
     """(1, 1, H, W), uint8, of the size of the pixels; ValueError if it is black, ContentError if of another shape."""
     if isinstance(mask, Tensor):
         mask = images.to_image(mask.float().reshape(-1, *mask.shape[-2:])[:3].expand(3, -1, -1))
-    image = images.read(mask)
+    image = images.read(mask, max_pixels=reading.max_pixels, truncated=reading.truncated)
     height, width = pixels.shape[2:]
     if abs(math.log(image.width / image.height) - math.log(width / height)) > 0.05 and min(height, width) > 16:
         shape = f"{image.width}x{image.height}"
@@ -311,17 +325,17 @@ def _mask(mask: Picture, pixels: Tensor, feather: float) -> Tensor:
     return torch.from_numpy(np.array(image))[None, None]
 
 
-def _tensor(picture: Picture, size: int | None) -> Tensor:
+def _tensor(picture: Picture, size: int | None, reading: ReadOptions) -> Tensor:
     """The picture as a batch (B, 3, H, W) in float32."""
     if not isinstance(picture, Tensor):
-        return images.load_picture(picture, size)
+        return images.load_picture(picture, size, reading.max_pixels, reading.truncated)
     batch = picture if picture.dim() == 4 else picture[None]
     if batch.dim() != 4 or batch.shape[1] != 3 or not batch.is_floating_point():
         found = f"{tuple(picture.shape)}, {picture.dtype}"
         raise ValueError(f"a picture is (B, 3, H, W) or (3, H, W), floating; not {found}")
     images.check_size(size)
     if size is not None:
-        images.check_result((batch.shape[3], batch.shape[2]), size)
+        images.check_result((batch.shape[3], batch.shape[2]), size, reading.max_pixels)
         scale = size / min(batch.shape[2:])
         shape = [max(1, round(side * scale)) for side in batch.shape[2:]]
         batch = F.interpolate(batch.float(), shape, mode="bicubic", antialias=True).clamp(0, 1)

@@ -4,12 +4,13 @@ import sys
 from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from adain import clips
 from adain.errors import CONTENT_ERRORS, one_line
 
 if TYPE_CHECKING:
+    from adain.images import ReadOptions
     from adain.methods import Method
     from adain.watch import Watch
 
@@ -83,8 +84,8 @@ def stylize(
         tile: pixels a side painted at a time, with the statistics of the whole picture; by default as memory allows.
         max_memory: GiB that this may take; large pictures are painted faster in more memory than the 1 GiB that
             painting takes by default.
-        max_pixels: of a picture, more are refused; by default 512 million.
-        truncated: use what there is of truncated pictures instead of refusing them.
+        max_pixels: most pixels of a content, style, mask or result; more are refused; by default 512 million.
+        truncated: use what there is of truncated pictures, also of styles and masks, instead of refusing them.
         pairs: for folders as content and style: all paints every content in every style; random each in one, drawn by
             its name and the seed; a CSV file has columns content, style and, if wanted, alpha. By default all. What is
             there from an earlier run is not painted again.
@@ -102,7 +103,7 @@ def stylize(
     if checkpoint and method in SETTINGS:
         raise ValueError(f"{method} has no weights to take from {checkpoint}; leave --checkpoint or --method out")
     weights, own = checkpoint or method, dict((settings or {}).get(method, {}))
-    reading = _given(size=size, max_pixels=max_pixels, truncated=truncated)
+    accepted = _given(max_pixels=max_pixels, truncated=truncated)
     look = _given(style_size=style_size, color=color, photorealistic=photorealistic, alpha_blend=alpha_blend)
     look |= _given(tile=tile, max_memory=max_memory)
     parts = _given(style_weight=style_weight, mask=mask, feather=feather or None)
@@ -112,7 +113,7 @@ def stylize(
         from adain.folder import paint_folder
 
         run = {"workers": workers, "seed": seed, "device": device, "precision": precision, "quiet": quiet}
-        flags = {**look, **reading, **run, **own, **_given(alpha=alpha and alpha[0])}
+        flags = {**look, **accepted, **run, **own, **_given(size=size, alpha=alpha and alpha[0])}
         folders = content[0], style[0] if style else None, folder, pairs or "all", weights
         return _report([f"{path}: {reason}" for path, reason in paint_folder(*folders, **flags)])
     if pairs:
@@ -123,6 +124,7 @@ def stylize(
     jobs = plan_outputs(content, style or [], output, Path(weights).stem, mask or [], moving)
     import torch
 
+    from adain.images import ReadOptions
     from adain.inference import encode_style, prepare
     from adain.methods import ITERATIVE
     from adain.watch import Watch
@@ -131,13 +133,14 @@ def stylize(
         raise ValueError(f"{method} paints in one pass; --log and --snapshot-every are for {', '.join(ITERATIVE)}")
     torch.manual_seed(seed)
     watch, options = Watch(log, snapshot_every, quiet), look | parts | _given(alpha=alpha)
-    given: Any = style
+    given, reading = cast(Any, style), ReadOptions(**accepted)
     with watch if method in ITERATIVE else nullcontext():
         own |= {"seed": seed, "callback": watch} if method in ITERATIVE else {}
         ready = prepare(weights, device, precision, **own)
         if style and not (mask or style_size == "content" or color == "coral" or len(alpha or [1]) > 1):
-            given = encode_style(ready, style, options.pop("style_size", None), options.pop("style_weight", None))
-        failures = _paint_each(jobs, moving, given, ready, options, reading, video, watch)
+            shares = options.pop("style_weight", None)
+            given = encode_style(ready, style, options.pop("style_size", None), shares, reading=reading)
+        failures = _paint_each(jobs, moving, given, ready, options, size, reading, video, watch)
     return _report(failures, all_failed=len(failures) == len(jobs))
 
 
@@ -164,7 +167,8 @@ def _paint_each(
     style: Any,
     method: "Method",
     options: Mapping[str, Any],
-    reading: Mapping[str, Any],
+    size: int | None,
+    reading: "ReadOptions",
     video: Mapping[str, Any],
     watch: "Watch",
 ) -> list[str]:
@@ -180,9 +184,15 @@ def _paint_each(
             if str(source) in moving:
                 from adain.video import stylize_video
 
-                stylize_video(source, style, target, method, quiet=watch.quiet, **options, **reading, **video)
+                limits: dict[str, Any] = {
+                    "size": size,
+                    "max_pixels": reading.max_pixels,
+                    "truncated": reading.truncated,
+                }
+                stylize_video(source, style, target, method, quiet=watch.quiet, **options, **limits, **video)
             else:
-                painted = inference.stylize(images.load(source, **reading), style, method, **options)
+                photo = images.load(source, size, reading.max_pixels, reading.truncated)
+                painted = inference.stylize(photo, style, method, reading=reading, **options)
                 images.save(painted.pixels, target, like=painted)
         except CONTENT_ERRORS as error:
             name = "" if isinstance(error, OSError) else f"{source}: "  # which names its file itself

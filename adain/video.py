@@ -87,6 +87,7 @@ def stylize_frames(
     mask: inference.Picture | Sequence[inference.Picture] | None = None,
     device: str = "auto",
     precision: inference.Precision = "auto",
+    reading: images.ReadOptions = images.DEFAULT_READING,
     **options: Any,
 ) -> Iterator[Tensor]:
     """Paint frames one after the other, (1, 3, H, W), RGB in [0, 1], as `adain.stylize` would, but steadily.
@@ -104,6 +105,7 @@ def stylize_frames(
         mask: as `adain.stylize` takes it, the same for all frames.
         device: as `adain.stylize` takes it.
         precision: as `adain.stylize` takes it.
+        reading: which files of styles and masks are accepted.
         options: whatever else `adain.stylize` takes, but its size.
 
     Raises:
@@ -116,7 +118,10 @@ def stylize_frames(
     if ready.iterative:
         raise ValueError(f"{type(ready).__name__} takes minutes for a frame; paint videos with a method of one pass")
     styles = inference.listed(style)
-    masks = [images.read(one) if isinstance(one, str | Path) else one for one in inference.listed(mask)]
+    masks = inference.listed(mask)
+    for i, one in enumerate(masks):
+        if isinstance(one, str | Path):
+            masks[i] = images.read(one, max_pixels=reading.max_pixels, truncated=reading.truncated)
     options |= {"mask": None if mask is None else masks, "color": "style" if color == "coral" else color}
 
     def painted() -> Iterator[Tensor]:
@@ -126,7 +131,7 @@ def stylize_frames(
             if motion is None:
                 average.forget()
             if codes is None or (motion is None and color == "coral"):
-                encode = inference.encoder(ready, frame, style_size, color)
+                encode = inference.encoder(ready, frame, style_size, color, reading)
                 codes = [encode(one) for one in styles] if ready.styled else styles or None
             result = inference.stylize(frame, codes, ready, measure=average if steady else ops.whole, **options)
             average.rewind()
@@ -166,8 +171,8 @@ def stylize_video(
         output: where to.
         method: as `stylize_frames` takes it.
         size: as `frames` takes it.
-        max_pixels: as `frames` takes it.
-        truncated: as `frames` takes it.
+        max_pixels: as `frames` takes it; of styles and masks too.
+        truncated: as `frames` takes it; of styles and masks too.
         quiet: show no progress.
         options: whatever else `stylize_frames` takes.
 
@@ -177,6 +182,7 @@ def stylize_video(
     """
     path = check_suffix(output)
     images.check_size(size)
+    reading = images.ReadOptions(max_pixels, truncated)
     with _open(content, size, max_pixels, truncated) as clip:
         waiting = deque[Frame]()
 
@@ -187,7 +193,7 @@ def stylize_video(
 
         # Both are closed before the file is, so that no thread still reads it.
         with closing(ahead(pixels())) as read:
-            painted = ahead(stylize_frames(read, style, method, **options))
+            painted = ahead(stylize_frames(read, style, method, reading=reading, **options))
             bar = tqdm(painted, path.name, clip.stream.frames or None, unit=" frames", disable=quiet)
             with closing(painted):
                 _write(path, clip, (waiting.popleft()._replace(pixels=picture) for picture in bar))

@@ -156,6 +156,35 @@ def test_too_little_memory_for_one_content_leaves_the_others(make_picture, tmp_p
     assert stylize("--content", large, "--style", small, *LITE, "--output", tmp_path / "out") == 2
 
 
+@pytest.mark.parametrize("part", ["style", "mask"])
+@pytest.mark.parametrize("flags", [(), ("--color", "coral")], ids=["encoded-once", "encoded-per-content"])
+def test_truncated_and_max_pixels_reach_styles_and_masks(make_picture, tmp_path, capsys, part, flags):
+    pictures = {"content": make_picture("c.png"), "style": make_picture("s.png"), "mask": make_picture("m.png")}
+    large = make_picture("large.png", (96, 80))
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(large.read_bytes()[: large.stat().st_size // 2])
+    for bad, flag, message in [(large, ("--max-pixels", "3000"), "over the limit"), (cut, (), "truncated")]:
+        given = [word for name, path in (pictures | {part: bad}).items() for word in (f"--{name}", path)]
+        assert stylize(*given, *flag, *flags, *LITE, "--output", tmp_path / "out.png") == 2
+        errors = capsys.readouterr().err
+        assert errors.count("\n") == 1
+        assert f"{bad} is not a readable picture" in errors
+        assert message in errors
+    assert stylize(*given, "--truncated", *flags, *LITE, "--output", tmp_path / "out.png") == 0
+
+
+def test_truncated_and_max_pixels_reach_the_styles_of_a_folder(make_picture, tmp_path):
+    content = make_picture("c/c.png").parent
+    large = make_picture("s/large.png", (96, 80))
+    cut = large.with_name("cut.png")
+    cut.write_bytes(large.read_bytes()[: large.stat().st_size // 2])
+    given = "--content", content, "--style", large.parent, *LITE, "--workers", "0", "--output", tmp_path / "out"
+    assert stylize(*given, "--max-pixels", "3000", "--truncated") == 1
+    assert not list(tmp_path.glob("out/*.png"))
+    for color in ("style", "coral"):
+        assert stylize(*given, "--color", color, "--truncated") == 0
+
+
 def test_results_have_the_limit_of_inputs(make_picture, tmp_path, capsys):
     content = make_picture("c.png", (48, 40))
     flags = "--content", content, "--style", content, *LITE, "--output", tmp_path / "out"

@@ -214,6 +214,17 @@ def test_bad_pictures_are_passed_over_and_named(paint, tree):
     assert dict(paint(color="coral")).keys() == failures.keys()
 
 
+@pytest.mark.timeout(120)  # seconds: forked workers would hang
+def test_workers_read_16_bit_files_after_libvips_was_used_in_this_process(paint, tree):
+    content, *_, output = tree
+    for path in content.rglob("*.png"):
+        values = images.load(path).pixels.to(torch.uint16) * 257
+        images.save(values, path)
+        assert images.load(path).pixels.dtype == torch.uint16
+    assert paint(workers=2) == []
+    assert len(results(output)) == 3 * len(SIZES)
+
+
 def test_what_cannot_be_painted_in_a_batch_is_painted_alone(paint, tree, monkeypatch):
     stylize = inference.stylize
 
