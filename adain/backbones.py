@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from adain.errors import shortened
 from adain.layers import Conv2d
 
 _INSTALLED = Path(__file__).parent / "checkpoints"
@@ -252,7 +253,7 @@ def read_file(path: str | Path) -> tuple[Any, dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} holds no weights that can be read ({reason:.200})") from error
+        raise ValueError(f"{path} holds no weights that can be read ({shortened(reason, 200)})") from error
 
 
 def _fill(net: Net, state: dict[str, Tensor], origin: str) -> Net:

@@ -1,5 +1,7 @@
 """Errors that callers tell apart, and what to print of them."""
 
+import textwrap
+
 
 class ContentError(ValueError):
     """A setting that does not fit one content, though it may fit others; a run over several contents continues."""
@@ -19,3 +21,8 @@ def one_line(error: Exception, advice: str = "a smaller --size, or --precision b
     if isinstance(error, MemoryError) or "memory" in str(error):
         return f"out of memory; {advice}"
     raise error
+
+
+def shortened(text: str, width: int) -> str:
+    """The text on one line, cut between words to at most `width` characters."""
+    return textwrap.shorten(text, width, placeholder=" ...")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import adain
 from adain import images, inference, ops, weights
 from adain.backbones import check_choice
+from adain.errors import shortened
 from adain.extras import needing
 from adain.methods import METHODS, EncodedContent, EncoderDecoder, Method, StyleCode
 from adain.metrics import SIDE
@@ -96,7 +97,7 @@ def export(
         model = _trace(working, plain, style, alpha_blend)
     except torch.onnx.OnnxExporterError as error:
         name, reason = type(plain).__name__, " ".join(str(error.__cause__ or error).split())
-        raise ValueError(f"torch.onnx cannot follow {name} with these weights ({reason:.200})") from error
+        raise ValueError(f"torch.onnx cannot follow {name} with these weights ({shortened(reason, 200)})") from error
     if precision == "int8":
         model = _quantized(model, (_feed(plain, one, other, 1.0, style) for one, other in product(*pictures)))
     _describe(model, plain, method, precision, alpha_blend)

@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import re
+import stat
 import struct
 import sys
 import threading
@@ -136,6 +137,8 @@ def _open(source: Source, max_pixels: int, truncated: bool) -> Iterator[Any]:
                 yield _checked(_identify(file), name, max_pixels)  # not kept here: once decoded, it may be large
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such file") from None
+    except PermissionError:
+        raise PermissionError(f"{name} cannot be read (permission denied)") from None
     except IsADirectoryError:
         raise IsADirectoryError(f"{name} is a folder; name a picture") from None
     except ContentError:
@@ -379,7 +382,8 @@ def save(picture: Tensor, path: str | Path, like: Photo | None = None) -> None:
             with replacing(path) as temporary:
                 image.write_to_target(pyvips.Target.new_to_file(str(temporary)), suffix, **SUFFIXES[suffix])
     except pyvips.Error as error:
-        raise OSError(f"cannot write {path} ({' '.join(str(error).split())})") from error
+        *_, reason = str(error).strip().splitlines()  # the last is the system's, after the names of libvips's functions
+        raise OSError(f"cannot write {path} ({reason})") from error
 
 
 @lru_cache(maxsize=1)
@@ -412,14 +416,26 @@ def check_suffix(path: str | Path) -> Path:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary file to write in a `with` block, which becomes `path` if the block succeeds."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary file to write in a `with` block, which becomes `path` if the block succeeds.
+
+    A symbolic link stays one: the file that it points to is written. A file that is replaced passes on its permissions.
+
+    Raises:
+        OSError: a path that cannot be written; the message names it.
+    """
+    target = Path(os.path.realpath(path))
     # Same folder, so that the rename is atomic; same suffix, from which writers tell the format.
-    temporary = path.with_name(f".adain-{_host()}-{os.getpid()}-{threading.get_ident()}{path.suffix}")
+    temporary = target.with_name(f".adain-{_host()}-{os.getpid()}-{threading.get_ident()}{Path(path).suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+    except OSError as error:
+        raise type(error)(f"cannot write {path} ({error.strerror}); choose another output") from error
     try:
         yield temporary
-        temporary.replace(path)
+        if target.exists():
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 

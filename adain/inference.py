@@ -16,7 +16,7 @@ from torch import Tensor
 
 from adain import images, memory, ops, tiling, weights
 from adain.backbones import check_choice
-from adain.errors import ContentError
+from adain.errors import ContentError, shortened
 from adain.images import DEFAULT_READING, Photo, ReadOptions
 from adain.methods import EncoderDecoder, Method, StyleCode
 from adain.precision import DTYPES, Precision, fast_half, warn_if_emulated
@@ -412,4 +412,6 @@ def _device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name} cannot be used here ({reason:.100}); choose auto, cpu, or another") from error
+        raise ValueError(
+            f"device {name} cannot be used here ({shortened(reason, 100)}); choose auto, cpu, or another"
+        ) from error

@@ -174,10 +174,11 @@ def _paint_each(
 ) -> list[str]:
     """Paint one after the other, and print where each result is; returns why contents failed, a line for each."""
     from adain import images, inference
+    from adain.watch import unique_names
 
-    failures = list[str]()
+    failures, names = list[str](), unique_names(jobs)
     for source, target in jobs.items():
-        watch.name = source.stem
+        watch.name = names[source]
         try:
             if watch.stopped:
                 raise OSError(f"{source} was not painted")

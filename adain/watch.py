@@ -7,7 +7,7 @@ import statistics
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +92,19 @@ class Watch:
             write_losses({name: [rows] for name, rows in self.runs.items()}, self.folder)
         if self.stopped:
             print("adain: stopped; what was reached is kept", file=sys.stderr)
+
+
+def unique_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """A name for each path: its stem, with a number from the second of its kind on."""
+    names = dict[Path, str]()
+    for path in paths:
+        name = path.stem
+        number = 1
+        while name in names.values():
+            number += 1
+            name = f"{path.stem}-{number}"
+        names[path] = name
+    return names
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from adain.backbones import CHECKPOINTS, check_choice, read_file
+from adain.errors import shortened
 from adain.images import replacing
 from adain.methods import METHODS, Method, StyleCode
 
@@ -61,7 +62,7 @@ def fill(method: Method, state: State, origin: str | Path) -> Method:
         method.loaded_fingerprint = None
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{origin} does not fit {type(method).__name__}: {reason:.300}") from error
+        raise ValueError(f"{origin} does not fit {type(method).__name__}: {shortened(reason, 300)}") from error
     return method
 
 

@@ -1,6 +1,7 @@
 import csv
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from adain.grid import Case, variations
 from adain.losses import gram_loss, total_variation
 from adain.methods import gatys
 from adain.methods.gatys import Gatys, Stop
-from adain.watch import Watch
+from adain.watch import Watch, unique_names
 from tests.conftest import ROOT, exit_code
 
 
@@ -228,6 +229,21 @@ def test_the_command_line_records_each_picture_and_says_what_it_left(make_pictur
     monkeypatch.setattr(Watch, "__call__", stop)
     assert cli.main(flags) == 1
     assert "b.png was not painted" in capsys.readouterr().err
+
+
+def test_contents_of_one_stem_have_a_log_each(make_picture, tmp_path):
+    contents = [make_picture("1/a.png"), make_picture("2/a.png", seed=1)]
+    style, log = make_picture("s.png", seed=2), tmp_path / "log"
+    flags = ["--method", "gatys", "--gatys.steps", "2", "--quiet", "--log", log, "--snapshot-every", "2"]
+    assert exit_code("stylize", "--content", *contents, "--style", style, *flags) == 0
+    assert {path.name for path in log.glob("a*.png")} == {"a_00002.png", "a-2_00002.png"}
+    rows = [(row["run"], float(row["step"])) for row in csv.DictReader((log / "losses.csv").read_text().splitlines())]
+    assert rows == [("a", 1), ("a", 2), ("a-2", 1), ("a-2", 2)]
+
+
+def test_names_of_logs_are_never_shared():
+    paths = [Path(name) for name in ("1/a.png", "a-2.png", "2/a.png", "b.png")]
+    assert list(unique_names(paths).values()) == ["a", "a-2", "a-3", "b"]
 
 
 def test_watching_from_another_thread_leaves_ctrl_c_alone():

@@ -1,5 +1,6 @@
 import os
 import platform
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -125,6 +126,46 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither these links nor these permissions")
+def test_a_link_stays_a_link_and_a_file_keeps_its_permissions(tmp_path):
+    (tmp_path / "real").mkdir()
+    real, link, new = tmp_path / "real" / "a.png", tmp_path / "link.png", tmp_path / "new.png"
+    real.write_bytes(b"old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    dangling = tmp_path / "dangling.png"
+    dangling.symlink_to("real/b.png")
+    before = os.umask(0o027)
+    try:
+        for path in (link, dangling, new):
+            images.save(torch.rand(3, 4, 5), path)
+    finally:
+        os.umask(before)
+    assert link.is_symlink()
+    assert dangling.is_symlink()
+    assert images.load(real).pixels.shape == images.load(tmp_path / "real" / "b.png").pixels.shape == (1, 3, 4, 5)
+    assert [path.stat().st_mode & 0o777 for path in (real, new)] == [0o640, 0o640]
+    real.chmod(0o604)
+    images.save(torch.rand(3, 4, 5), link)
+    assert real.stat().st_mode & 0o777 == 0o604
+
+
+def test_a_path_that_cannot_be_written_is_one_short_line(tmp_path, monkeypatch):
+    def denied(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "file").write_text("no folder")
+    under_file, out = tmp_path / "file" / "a.png", tmp_path / "a.png"
+    with pytest.raises(OSError, match=rf"^cannot write {under_file} \((File exists|Not a directory)\); choose another"):
+        images.save(torch.rand(3, 4, 5), under_file)
+    monkeypatch.setattr(Path, "touch", denied)
+    with pytest.raises(PermissionError, match=rf"^cannot write {out} \(Permission denied\); choose another output$"):
+        images.save(torch.rand(3, 4, 5), out)
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(PermissionError, match=rf"^{out} cannot be read \(permission denied\)$"):
+        images.load(out)
 
 
 def test_only_temporary_files_of_dead_processes_of_this_host_are_stale(tmp_path, monkeypatch):

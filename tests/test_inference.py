@@ -327,3 +327,12 @@ def test_styles_are_mixed_by_their_weights(ready, make_picture):
     for wrong in ([1], [1, -1], [0, 0], [1, float("nan")]):
         with pytest.raises(ValueError, match="style weights are one for each of 2 styles"):
             adain.encode_style(ready, paths, style_weight=wrong)
+
+
+def test_a_long_reason_is_cut_between_words(monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("unsupported " * 20)
+
+    monkeypatch.setattr(torch, "empty", fails)
+    with pytest.raises(ValueError, match=r"device far cannot be used here \((unsupported )+\.\.\.\); choose auto"):
+        adain.prepare("adain-lite", "far")
