@@ -32,4 +32,7 @@ def _is_path(text: str) -> bool:
     path = Path(text)
     if path.is_absolute() or text.startswith("~") or ".." in path.parts:
         return True
-    return len(path.parts) > 1 and path.exists()
+    try:
+        return len(path.parts) > 1 and path.exists()
+    except OSError:  # too long for a path
+        return False

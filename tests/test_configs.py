@@ -124,12 +124,12 @@ def test_a_recipe_keeps_the_names_of_files_and_data_sets_only(tmp_path, monkeypa
     (tmp_path / "data" / "photos").mkdir(parents=True)
     recipe = {
         "config": ["/home/me/train.yaml"],
-        "model": {"start": "../weights/mine.safetensors", "lr": 0.1},
+        "model": {"start": "../weights/mine.safetensors", "lr": 0.1, "note": "b" * 300 + "/a"},
         "data": {"content": "data/photos", "style": "huggan/wikiart", "size": [64, 64]},
         "trainer": {"default_root_dir": "runs/me", "callbacks": [{"init_args": {"file": "/home/me/log.txt"}}]},
     }
     assert yaml.safe_load(portable(yaml.safe_dump(recipe))) == {
-        "model": {"start": "mine.safetensors", "lr": 0.1},
+        "model": {"start": "mine.safetensors", "lr": 0.1, "note": "b" * 300 + "/a"},
         "data": {"content": "photos", "style": "huggan/wikiart", "size": [64, 64]},
         "trainer": {"callbacks": [{"init_args": {"file": "log.txt"}}]},
     }

@@ -16,7 +16,6 @@ from adain import images, weights
 from adain.data import Pictures
 from adain.losses import PerceptualLoss
 from adain.methods import METHODS
-from adain.optim import Muon, orthogonalise
 from adain.task import LastCheckpoint, StyleTransfer
 from tests.conftest import ROOT, wait_for
 
@@ -303,29 +302,6 @@ def test_total_variation_is_part_of_the_loss():
     assert difference.item() == pytest.approx(3 * terms["tv"].item(), rel=1e-3)
 
 
-def test_muon_orthogonalises_its_updates():
-    for shape in ((8, 20), (20, 8), (16, 16)):
-        singular = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
-        assert singular.min() > 0.3
-        assert singular.max() < 1.3
-
-
-def test_muon_learns_an_ill_conditioned_map():
-    inputs = torch.randn(256, 16) + 5  # the mean dominates, as in features after a ReLU
-    target = inputs @ torch.randn(16, 4)
-    net = torch.nn.Linear(16, 4)
-    optimizer = Muon(net.parameters(), lr=0.3)
-    losses = []
-    for step in range(200):
-        optimizer.param_groups[0]["lr"] = 0.3 * (1 - step / 200)
-        loss = torch.nn.functional.mse_loss(net(inputs), target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 1e-3 * losses[0]
-
-
 def test_a_run_cannot_go_on_with_batches_shared_out_otherwise(finished):
     data = Pictures(*map(str, finished[0]), size=(32, 32), crop=32, batch_size=4)
     with pytest.raises(ValueError, match="drew 2 pictures of each kind for a batch, not 4"):
@@ -405,16 +381,6 @@ def test_crossed_pairs_are_the_pairs_written_out():
         task.loss.total(terms).backward()
         results.append((terms, [parameter.grad.clone() for parameter in task.method.parameters()]))
     torch.testing.assert_close(results[0], results[1], atol=1e-4, rtol=1e-3)
-
-
-def test_muon_orthogonalises_as_the_iteration_on_the_matrix_itself():
-    for shape in ((8, 40), (40, 8), (16, 16)):
-        matrix = torch.randn(shape)
-        x = matrix / matrix.norm()
-        for _ in range(5):
-            gram = x @ x.T
-            x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
-        torch.testing.assert_close(orthogonalise(matrix), x, atol=1e-4, rtol=0)
 
 
 @pytest.mark.slow
