@@ -5,7 +5,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from itertools import product
 from pathlib import Path
 from typing import Literal, get_args
@@ -92,7 +91,7 @@ def export(
     if alpha_blend != "residual" and not plain.styled:
         raise ValueError(f"{type(plain).__name__} has no alpha to blend by; leave out alpha_blend")
     pictures = [[images.load_picture(path, SIDE) for path in images.files(Path(one))] for one in calibration or ()]
-    working = inference.prepare(deepcopy(plain), "cpu", "fp16" if precision == "fp16" else "fp32")
+    working = inference.prepare(plain, "cpu", "fp16" if precision == "fp16" else "fp32")
     try:
         model = _trace(working, plain, style, alpha_blend)
     except torch.onnx.OnnxExporterError as error:

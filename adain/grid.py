@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import logging
 import sys
 import textwrap
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,6 +24,8 @@ from adain import images, inference, metrics
 from adain.backbones import check_choice
 from adain.methods import ITERATIVE, METHODS
 from adain.watch import Watch, write_csv, write_losses
+
+log = logging.getLogger(__name__)
 
 CELL = 256  # pixels a side of a contact sheet's places
 UNCHANGED = "content"  # the row of the content as it is, against which methods are seen
@@ -307,9 +311,16 @@ def mean_row(figures: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _peak_memory(case: Case, content: Path, style: Path, device: str) -> float | None:
-    """MiB at the peak of painting one pair, in a fresh process: in this one others' peaks would hide it."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        peak = pool.submit(_paint_one, case, content, style, device).result()
+    """MiB at the peak of painting one pair, in a fresh process: in this one others' peaks would hide it.
+
+    None if that process dies or fails, for example for lack of memory: the other results count nevertheless.
+    """
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            peak = pool.submit(_paint_one, case, content, style, device).result()
+    except (BrokenProcessPool, OSError, MemoryError, RuntimeError) as error:
+        log.warning("the memory of %s was not measured (%s)", case.label, " ".join(str(error).split()))
+        return None
     return peak and peak / 2**20
 
 

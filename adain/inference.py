@@ -1,5 +1,6 @@
 """Stylising: the one call that the command line and everything else use."""
 
+import copy
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -50,7 +51,8 @@ def prepare(
     """A method ready to stylise.
 
     Args:
-        method: a name (its embedded weights), a file of weights, or a method already built.
+        method: a name (its embedded weights), a file of weights, or a method already built, which is copied and stays
+            as it is.
         device: any of torch's; `auto` is the first of cuda, mps and cpu that there is.
         precision: of the network; statistics are float32 in all. `auto` is bf16 where the hardware computes it
             (`adain.precision.fast_half`) and the method's pictures stay within 1/255 on average, else fp32; gatys
@@ -65,13 +67,20 @@ def prepare(
     if settings and isinstance(method, Method):
         raise ValueError(f"a method already built takes no {', '.join(settings)}; give them when it is built")
     target = _device(device)
-    built = method if isinstance(method, Method) else weights.load(method, **settings)
+    built = _copied(method) if isinstance(method, Method) else weights.load(method, **settings)
+    built.eval()  # batch norm leaves its running statistics as they are
     built.drafts = precision == "auto" and fast_half(target) == "bf16"
     if precision == "auto":
         precision = "bf16" if built.rounds and built.drafts else "fp32"
     elif precision != "fp32":
         warn_if_emulated(precision, target)
     return built.to(target, DTYPES[precision]).to(memory_format=torch.channels_last)
+
+
+def _copied(method: Method) -> Method:
+    """A copy with weights of its own; the callback is shared, since it may record to where its owner looks."""
+    callback = getattr(method, "callback", None)
+    return copy.deepcopy(method, {id(callback): callback})
 
 
 def encode_style(

@@ -2,6 +2,7 @@
 
 import html
 import inspect
+import ipaddress
 import logging
 import socket
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from PIL import ImageOps
 
@@ -23,12 +25,13 @@ with needing("web", "the web page"):
     import gradio as gr
     import uvicorn
     from fastapi import FastAPI
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.datastructures import Headers
+    from starlette.responses import PlainTextResponse
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 EXAMPLES = Path(__file__).parents[1] / "examples"  # of the repository; a wheel has none
 NUDGE = 2  # seconds that an answer may be late
 CLEANED = 600  # seconds between two looks for files to delete
-LOOPBACK = ("127.0.0.1", "localhost")
 
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 """So that the browser fetches nothing from elsewhere, whatever Gradio's pages may ask for."""
@@ -245,12 +248,43 @@ def _results() -> list[Any]:
 def mount(page: gr.Blocks, host: str, max_upload: float, queue: int) -> FastAPI:
     """The page as an application, with its limits; arguments as the command line has them."""
     app = FastAPI(openapi_url=None)
-    if host in LOOPBACK:  # not even under another name, which a site elsewhere may have given to it
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK])
+    if _is_loopback(host):
+        app.add_middleware(LoopbackOnly)
     fonts: dict[str, Any] = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     look = {"theme": gr.themes.Default(primary_hue="indigo", **fonts), "css": CSS, "footer_links": []}
     page.queue(max_size=queue, api_open=False, default_concurrency_limit=1)
     return gr.mount_gradio_app(app, page, "/", show_error=False, max_file_size=int(max_upload * 2**20), **look)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a name or an address, IPv4 or IPv6, is this computer's own."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False
+
+
+class LoopbackOnly:
+    """Refuses requests under any other name than this computer's own, which a website may have given to its address.
+
+    Starlette's TrustedHostMiddleware does not understand IPv6 addresses.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer with status 400."""
+        if scope["type"] in ("http", "websocket"):
+            header = Headers(scope=scope).get("host", "")
+            try:
+                name = urlsplit(f"//{header}").hostname or ""
+            except ValueError:  # a bracket without its pair
+                name = ""
+            if not _is_loopback(name):
+                await PlainTextResponse("Invalid host header", status_code=400)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
 class Server(uvicorn.Server):

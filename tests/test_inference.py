@@ -6,7 +6,7 @@ import adain
 from adain import images, inference, metrics, ops, weights
 from adain.backbones import Backbone
 from adain.losses import PerceptualLoss
-from adain.methods import METHODS
+from adain.methods import METHODS, AdaIN, Gatys
 from tests.conftest import QUICK
 from tests.test_methods import MIXING, STYLED, TRAINED
 
@@ -336,3 +336,34 @@ def test_a_long_reason_is_cut_between_words(monkeypatch):
     monkeypatch.setattr(torch, "empty", fails)
     with pytest.raises(ValueError, match=r"device far cannot be used here \((unsupported )+\.\.\.\); choose auto"):
         adain.prepare("adain-lite", "far")
+
+
+def test_a_method_already_built_is_copied_and_evaluated():
+    built = AdaIN(norm="batch").train()
+    before = {name: value.clone() for name, value in built.state_dict().items()}
+    statistics = [name for name in before if name.endswith(("running_mean", "running_var"))]
+    assert statistics
+    ready = adain.prepare(built, "cpu", "bf16")
+    adain.stylize(torch.rand(1, 3, 40, 48), torch.rand(3, 32, 32), ready)
+    assert built.training
+    assert not any(module.training for module in ready.modules())
+    assert {value.dtype for value in ready.state_dict().values()} >= {torch.bfloat16}
+    for name, value in built.state_dict().items():
+        assert value.dtype == before[name].dtype
+        assert torch.equal(value, before[name]), name
+    for name in statistics:
+        torch.testing.assert_close(ready.state_dict()[name], before[name].bfloat16())
+
+
+def test_the_copy_of_a_method_calls_the_same_callback():
+    steps = []
+
+    class Callback:
+        def __call__(self, progress):
+            steps.append(progress.step)
+
+    built = Gatys(steps=2, callback=Callback())
+    ready = adain.prepare(built, "cpu", "fp32")
+    assert ready.callback is built.callback
+    adain.stylize(torch.rand(1, 3, 32, 32), torch.rand(3, 32, 32), ready)
+    assert steps == [1, 2]

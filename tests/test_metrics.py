@@ -1,12 +1,14 @@
 import csv
 import json
+import os
+import signal
 import sys
 
 import pytest
 import torch
 from torchvision import models
 
-from adain import images, metrics
+from adain import grid, images, metrics
 from adain.grid import Case, evaluate, markdown
 
 
@@ -49,6 +51,25 @@ def test_ssim_of_a_picture_with_itself():
     picture = torch.rand(1, 3, 32, 32)
     assert metrics.ssim(picture, picture) == pytest.approx(1)
     assert metrics.ssim(picture, picture.flip(3)) < 0.5
+
+
+def end_this_process(*_):
+    """In place of `grid._paint_one`, in the process that measures the memory."""
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def test_if_the_process_that_measures_memory_is_killed_all_else_counts(make_picture, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(metrics, "SIDE", 64)
+    monkeypatch.setattr(grid, "_paint_one", end_this_process)
+    for i, name in enumerate(("c/a.png", "s/x.png")):
+        make_picture(name, seed=i)
+    case = Case("adain-lite", "adain-lite", size=64, style_size=64)
+    _, row = evaluate([case], tmp_path / "c", tmp_path / "s", tmp_path / "out", "cpu")
+    assert row["MiB"] is None
+    assert row["seconds"] > 0
+    assert "the memory of adain-lite was not measured" in caplog.text
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"figures.csv", "figures.json", "table.md", "sheet.png"}
 
 
 def test_evaluate_writes_what_it_returns(make_picture, tmp_path, monkeypatch):

@@ -151,6 +151,18 @@ def test_other_hosts_large_files_and_files_of_the_computer_are_refused(client, t
     assert client.get(f"/gradio_api/file={make_picture('private.png')}").status_code == 403
 
 
+@pytest.mark.parametrize("host", ["::1", "127.0.0.2", "localhost"])
+def test_every_loopback_address_refuses_other_hosts(studio, host):
+    async def mount():
+        return web.mount(web.build(studio, "adain-lite"), host, max_upload=0.01, queue=3)
+
+    with TestClient(asyncio.run(mount())) as client:
+        for own in ("[::1]:7860", "[::1]", "127.0.0.1:7860", "127.0.0.2", "localhost:7860"):
+            assert client.get("/", headers={"Host": own}).status_code == 200, own
+        for other in ("elsewhere.example", "192.0.2.1:7860", "[2001:db8::1]:7860", "[::1", "localhost.example", ""):
+            assert client.get("/", headers={"Host": other}).status_code == 400, other
+
+
 def test_the_page_asks_no_other_host_and_records_nothing(client):
     config = client.get("/config").json()
     assert config["analytics_enabled"] is False
