@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from adain.painting import SETTINGS, Settings, stylize
+from adain.painting import SETTINGS, Settings, stylize, weights_of
 
 if TYPE_CHECKING:
     from adain.grid import Case
@@ -47,30 +47,40 @@ def grid(
     style: str,
     output: str,
     method: str = "adain",
+    checkpoint: str | None = None,
     alpha: float = 1.0,
     alpha_blend: Literal["residual", "features"] = "residual",
     size: int | None = None,
     style_size: int | None = None,
+    color: Literal["style", "keep-luminance", "coral"] = "style",
+    device: str = "auto",
+    sheet: str | None = None,
     settings: Settings | None = None,
 ) -> int:
-    """Paint every picture of a folder in every style of another, with a contact sheet of them all.
+    """Stylize every image of a folder in every style of another, and write a contact sheet of all results.
 
     Args:
-        content: folder of contents.
-        style: folder of styles.
-        output: folder to write to; the sheet is sheet.png in it.
+        content: folder of content images.
+        style: folder of style images.
+        output: folder to write the results to.
         method: a method's name, or a file of weights.
+        checkpoint: a file of weights to use instead of the method's embedded ones.
         alpha: strength of the style, from 0 (the photo) to 1.
         alpha_blend: how alpha below 1 blends, as of stylize.
         size: shorter side of the results in pixels; by default each content's.
         style_size: shorter side that the styles are brought to, in pixels.
+        color: which colors the results have, as of stylize.
+        device: as of stylize.
+        sheet: file to write the contact sheet to; by default sheet.png in the output folder.
         settings: of methods without weights.
     """
     from adain.grid import Case, write_grid
 
     own = (settings or {}).get(method, {})
-    case = Case(method, method, own, alpha, size, style_size, alpha_blend=alpha_blend)
-    print(write_grid(case, content, style, output))
+    case = Case(
+        method, weights_of(method, checkpoint), own, alpha, size, style_size, color=color, alpha_blend=alpha_blend
+    )
+    print(write_grid(case, content, style, output, device, sheet))
     return 0
 
 

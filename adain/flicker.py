@@ -17,7 +17,8 @@ from torch import Tensor
 
 from adain import clips, images, inference, metrics, steady, video
 from adain.backbones import Backbone
-from adain.grid import Tile, mean_row, thumbnail, write_figures, write_sheet
+from adain.contact_sheet import Tile, thumbnail, write_sheet
+from adain.grid import mean_row, write_figures
 
 JUDGED = 4  # every so many frames S and C are taken
 PACE = 24  # frames in which generated motion goes from one end to the other: 9 pixels a frame at most, at 256
@@ -179,7 +180,7 @@ def evaluate_videos(
     for alone, steadied in zip(table[1::2], table[2::2], strict=True):
         for name in ("S", "flicker"):
             steadied[f"{name} ratio"] = steadied[name] / alone[name]
-    write_sheet(sheet, Path(output))
+    write_sheet(sheet, Path(output) / "sheet.png")
     write_figures(figures, table, Path(output))
     return table
 

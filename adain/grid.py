@@ -4,7 +4,6 @@ import itertools
 import json
 import logging
 import sys
-import textwrap
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,17 +16,17 @@ from statistics import geometric_mean, mean, median
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from adain import images, inference, metrics
 from adain.backbones import check_choice
+from adain.contact_sheet import Tile, corner, thumbnail, write_sheet
 from adain.methods import ITERATIVE, METHODS
 from adain.watch import Watch, write_csv, write_losses
 
 log = logging.getLogger(__name__)
 
-CELL = 256  # pixels a side of a contact sheet's places
 UNCHANGED = "content"  # the row of the content as it is, against which methods are seen
 
 
@@ -110,49 +109,43 @@ def _painted(case: Case) -> bool:
     return case.method not in METHODS and Path(case.method).is_dir()
 
 
-def thumbnail(picture: Image.Image) -> Image.Image:
-    """A small copy, for a sheet."""
-    small = picture.copy()
-    small.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
-    return small
+def write_grid(
+    case: Case,
+    content: str | Path,
+    style: str | Path,
+    output: str | Path,
+    device: str = "auto",
+    sheet: str | Path | None = None,
+) -> Path:
+    """Stylize every content of a folder in every style of another; returns the contact sheet's path.
 
+    The sheet has the styles in its first row and the contents in its first column.
 
-Tile = tuple[Image.Image, str] | None
-"""A thumbnail and its caption, or an empty place."""
+    Args:
+        case: the method and its settings.
+        content: the folder of contents, or one.
+        style: the folder of styles, or one.
+        output: the folder to write the results to, each as CONTENT__STYLE.png.
+        device: as `adain.prepare` takes it.
+        sheet: the file to write the contact sheet to; by default sheet.png in `output`.
 
-
-def contact_sheet(rows: Sequence[Sequence[Tile]], gap: int = 6) -> Image.Image:
-    """Thumbnails in rows and columns on white, each below its caption."""
-    captions = {tile[1]: textwrap.fill(tile[1], 36) for row in rows for tile in row if tile and tile[1]}
-    line = 16 * (1 + max(text.count("\n") for text in captions.values())) + 4 if captions else 0
-    across, down = CELL + gap, CELL + gap + line
-    sheet = Image.new("RGB", (max(map(len, rows)) * across + gap, len(rows) * down + gap), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for y, row in enumerate(rows):
-        for x, tile in enumerate(row):
-            if tile:
-                picture, caption = tile
-                left, top = gap + x * across, gap + y * down
-                draw.multiline_text((left, top), captions.get(caption, ""), "black", font, spacing=2)
-                width, height = picture.size
-                sheet.paste(picture, (left + (CELL - width) // 2, top + line + (CELL - height) // 2))
-    return sheet
-
-
-def write_grid(case: Case, content: str | Path, style: str | Path, output: str | Path) -> Path:
-    """Paint every content of a folder in every style of another into `output`; returns the contact sheet's path.
-
-    The sheet shows the styles above and the contents on the left. Raises as `adain.stylize` does.
+    Raises:
+        ValueError: two results of one name, a sheet of an unsupported format, or as `adain.stylize`.
+        OSError: a picture that cannot be read.
     """
     contents, styles = images.files(Path(content)), images.files(Path(style))
     names = result_names(contents, styles)
-    rows: list[list[Tile]] = [[None, *((thumbnail(images.read(path)), "") for path in styles)]]
-    for cell in paint([case], contents, styles):
+    sheet_path = images.check_suffix(sheet or Path(output) / "sheet.png")
+    heading: list[Tile] = [(corner(), "")]
+    for path in styles:
+        heading.append((thumbnail(images.read(path)), ""))
+    rows = [heading]
+    for cell in paint([case], contents, styles, device):
         images.save(cell.picture, Path(output) / names[cell.content, cell.style])
         if cell.style == styles[0]:
             rows.append([(thumbnail(images.read(cell.content)), "")])
         rows[-1].append((thumbnail(images.to_image(cell.picture)), ""))
-    return write_sheet(rows, Path(output))
+    return write_sheet(rows, sheet_path)
 
 
 def evaluate(
@@ -205,7 +198,7 @@ def evaluate(
         painted = [results[case.label, c, s] for case in cases]
         for i in range(0, len(cases), across):
             rows.append([*(inputs if not i else (None, None)), *painted[i : i + across]])
-    write_sheet(rows, Path(output))
+    write_sheet(rows, Path(output) / "sheet.png")
     write_figures(figures, table, Path(output))
     if losses:
         write_losses(losses, Path(output))
@@ -350,13 +343,6 @@ def _format(cell: Any) -> str:
     if isinstance(cell, float):
         return f"{cell:.0f}" if cell >= 100 else f"{cell:.3f}"
     return "" if cell is None else str(cell)
-
-
-def write_sheet(rows: Sequence[Sequence[Tile]], output: Path) -> Path:
-    """As sheet.png into the folder; returns its path."""
-    with images.replacing(output / "sheet.png") as temporary:
-        contact_sheet(rows).save(temporary)
-    return output / "sheet.png"
 
 
 def write_figures(figures: list[dict[str, Any]], table: list[dict[str, Any]], output: Path) -> None:

@@ -26,6 +26,13 @@ Settings = dict[str, dict[str, Any]]
 # torch is imported by the functions that need it, so that help and wrong usage answer at once.
 
 
+def weights_of(method: str, checkpoint: str | None) -> str:
+    """The checkpoint, or else the method's name. Raises ValueError for a checkpoint of a method without weights."""
+    if checkpoint and method in SETTINGS:
+        raise ValueError(f"{method} has no weights to take from {checkpoint}; leave --checkpoint or --method out")
+    return checkpoint or method
+
+
 def stylize(
     content: list[str],
     style: list[str] | None = None,
@@ -100,9 +107,7 @@ def stylize(
         quiet: print nothing but errors.
         settings: of a method without weights.
     """
-    if checkpoint and method in SETTINGS:
-        raise ValueError(f"{method} has no weights to take from {checkpoint}; leave --checkpoint or --method out")
-    weights, own = checkpoint or method, dict((settings or {}).get(method, {}))
+    weights, own = weights_of(method, checkpoint), dict((settings or {}).get(method, {}))
     accepted = _given(max_pixels=max_pixels, truncated=truncated)
     look = _given(style_size=style_size, color=color, photorealistic=photorealistic, alpha_blend=alpha_blend)
     look |= _given(tile=tile, max_memory=max_memory)

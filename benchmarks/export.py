@@ -58,7 +58,7 @@ def under_onnxruntime(path: Path) -> Paint:
 
 def parity(ours: Paint, theirs: Paint) -> dict[str, str]:
     """The largest difference of values in [0, 1], at each size."""
-    photo, style = (adain.load_picture(f"examples/{name}") for name in ("content/coffee.png", "style/ihc.png"))
+    photo, style = (adain.load_picture(f"examples/{name}") for name in ("content/coffee.png", "style/wave.jpg"))
     found = {}
     for batch, height, width in SIZES:
         pair = photo[..., :height, :width].repeat(batch, 1, 1, 1), style[..., :180, :240]

@@ -141,7 +141,7 @@ def test_examples_a_second_style_and_a_method_without_any(visit):
     for name in ("photo", "style", "second-style"):
         page.locator(f"#{name}-examples button").first.click()
     line = command(page, "examples/content/astronaut.png", "--style-weight 0.5 0.5")
-    assert line.count("examples/style/ihc.png") == 2
+    assert line.count("examples/style/composition_vii.jpg") == 2
     page.locator("#mix input[type=range]").press("ArrowRight")
     command(page, "--style-weight 0.45 0.55")
     choose(page, "color", "keep-luminance")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import adain
 from adain import cli, images
 from adain.methods import METHODS
 from tests.conftest import ROOT, exit_code
@@ -247,6 +248,27 @@ def test_grid_paints_all_and_a_sheet(make_picture, tmp_path):
         cli.main(["grid", "--content", f"{tmp_path}/c", "--style", f"{tmp_path}/s", "--output", f"{tmp_path}/o"]) == 0
     )
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["a__x.png", "b__x.png", "sheet.png"]
+
+
+def test_grid_takes_a_checkpoint_colors_a_device_and_a_place_for_the_sheet(make_picture, tmp_path, capsys):
+    folders = [
+        f"--{name}={make_picture(f'{name}/a.png', seed=seed).parent}" for seed, name in enumerate(("content", "style"))
+    ]
+    weights = ["--checkpoint", str(ROOT / "checkpoints" / "adain_lite.safetensors")]
+    results = []
+    for color in ("style", "keep-luminance"):
+        output, sheet = tmp_path / f"out-{color}", tmp_path / "sheets" / f"{color}.jpg"
+        flags = [f"--output={output}", f"--sheet={sheet}", f"--color={color}", "--device=cpu"]
+        assert cli.main(["grid", *folders, *weights, *flags]) == 0
+        assert sheet.exists()
+        assert [path.name for path in output.iterdir()] == ["a__a.png"]
+        results.append(images.load_picture(output / "a__a.png"))
+    expected = adain.stylize(tmp_path / "content" / "a.png", tmp_path / "style" / "a.png", "adain-lite")
+    assert (results[0] - expected).abs().max() < 2 / 255
+    assert (results[1] - results[0]).abs().max() > 10 / 255
+    assert cli.main(["grid", *folders, "--output", str(tmp_path / "o"), "--sheet", "sheet.txt"]) == 2
+    assert cli.main(["grid", *folders, "--output", str(tmp_path / "o"), "--method", "wct", *weights]) == 2
+    assert not (tmp_path / "o").exists(), "refused before anything is written"
 
 
 def test_help_and_unknown_commands(capsys):

@@ -287,7 +287,7 @@ def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys, monkeypatch):
     assert [bool(row["loss"]) for row in figures] == [False] + 6 * [True]
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         width, height = sheet.size
-    assert (width // 256, height // 256) == (2 + 3, 2), "the last flag runs across"
+    assert (width // 256, height // 192) == (2 + 3, 2), "the last flag runs across"
     assert cli.main(["sweep", *folders]) == 2
     assert "nothing to vary" in capsys.readouterr().err
     wrong = {

@@ -21,7 +21,7 @@ def test_an_installed_wheel_stylises_with_its_own_weights(tmp_path, examples):
     subprocess.run(install, check=True, capture_output=True, timeout=120)
     for name in ("py.typed", "checkpoints/vgg19.safetensors", "checkpoints/adain.safetensors", "checkpoints/adain.md"):
         assert (tmp_path / "site" / "adain" / name).exists(), name
-    content, style = examples / "content" / "rocket.jpg", examples / "style" / "ihc.png"
+    content, style = examples / "content" / "rocket.jpg", examples / "style" / "shipwreck.jpg"
     flags = ["--content", str(content), "--style", str(style), "--size", "64", "--output", str(tmp_path / "out.png")]
     code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); import adain.cli as c; "
     code += f"assert c.__file__.startswith({str(tmp_path)!r}); sys.exit(c.main(['stylize', *{flags!r}]))"

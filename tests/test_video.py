@@ -282,7 +282,7 @@ def test_evaluate_prints_flicker_and_writes_the_sheet(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     photo = np.asarray(Image.open(ROOT / "examples" / "content" / "chelsea.png").convert("RGB"))
     write(tmp_path / "in" / "clip.mp4", [photo[i : i + 128, 2 * i : 2 * i + 160] for i in range(4)])
-    style = ROOT / "examples" / "style" / "ihc.png"
+    style = ROOT / "examples" / "style" / "shipwreck.jpg"
     flags = ["--content", str(tmp_path / "in"), "--style", str(style), "--output", str(tmp_path / "out")]
     assert cli.main(["evaluate", "--flicker", "--method", "adain-lite", *flags]) == 0
     header, _, *rows = capsys.readouterr().out.splitlines()
