@@ -53,6 +53,7 @@ def grid(
     size: int | None = None,
     style_size: int | None = None,
     color: Literal["style", "keep-luminance", "coral"] = "style",
+    work_size: int | Literal["content"] | None = None,
     device: str = "auto",
     sheet: str | None = None,
     settings: Settings | None = None,
@@ -70,6 +71,7 @@ def grid(
         size: shorter side of the results in pixels; by default each content's.
         style_size: shorter side that the styles are brought to, in pixels.
         color: which colors the results have, as of stylize.
+        work_size: shorter side in pixels at which the network sees the contents, as of stylize.
         device: as of stylize.
         sheet: file to write the contact sheet to; by default sheet.png in the output folder.
         settings: of methods without weights.
@@ -78,7 +80,15 @@ def grid(
 
     own = (settings or {}).get(method, {})
     case = Case(
-        method, weights_of(method, checkpoint), own, alpha, size, style_size, color=color, alpha_blend=alpha_blend
+        method,
+        weights_of(method, checkpoint),
+        own,
+        alpha,
+        size,
+        style_size,
+        color=color,
+        alpha_blend=alpha_blend,
+        work_size=work_size,
     )
     print(write_grid(case, content, style, output, device, sheet))
     return 0
@@ -156,8 +166,8 @@ def sweep(
         output: folder to write to.
         vary: values by flag, {optimizer: [lbfgs, adam]}; several flags make a grid, the last one across.
         cases: or flags by label, {quick: {steps: 50, optimizer: adam}}.
-        method: whose flags they are; method, alpha, alpha_blend, size, style_size, precision, color and photorealistic
-            can vary too.
+        method: whose flags they are; method, alpha, alpha_blend, size, style_size, work_size, precision, color and
+            photorealistic can vary too.
         alpha: strength of the style, from 0 (the photo) to 1.
         alpha_blend: how alpha below 1 blends, as of stylize.
         size: shorter side of contents and results in pixels.

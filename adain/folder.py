@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from adain import images, inference, weights
+from adain import full_size, images, inference, weights
 from adain.backbones import check_choice
 from adain.errors import CONTENT_ERRORS, one_line
 from adain.images import Photo
@@ -31,6 +32,9 @@ LARGE = 2**23  # pixels from which on a picture is neither decoded ahead nor kep
 AHEAD = 8  # batches' worth of pictures that wait for others of their size
 FAILING = (*CONTENT_ERRORS, ValueError)
 Failures = dict[Path, str]
+
+EARLIER = {"work_size": "content"}
+"""Settings of versions that did not note them in their manifest."""
 
 Unit = tuple[Job, Photo, StyleCode | Path | None]
 """A job, its content, and its style's code; or the style itself, if it must be seen with the content."""
@@ -49,6 +53,7 @@ def paint_folder(
     style_size: inference.StyleSize = None,
     color: inference.Color = "style",
     photorealistic: bool = False,
+    work_size: full_size.WorkSize = None,
     tile: int | None = None,
     max_memory: float | None = None,
     max_pixels: int = images.MAX_PIXELS,
@@ -91,6 +96,7 @@ def paint_folder(
     ready = method
     if settings or not isinstance(ready, Method):
         ready = inference.prepare(method, device, precision, **settings)
+    work_size = full_size.work_size_for(ready, work_size)
     if ready.styled == (style is None) or not (ready.styled or style_size is None):
         wants = "needs a folder of styles" if ready.styled else "takes no styles nor a style_size; leave them out"
         raise ValueError(f"{type(ready).__name__} {wants}")
@@ -99,6 +105,8 @@ def paint_folder(
     jobs = plan(sides, folder, pairs, ready, alpha, seed, suffix)[rank::world]
     look = {"style_size": style_size, "color": color, "photorealistic": photorealistic, "alpha_blend": alpha_blend}
     about = {"method": type(ready).__name__, "weights": weights.fingerprint(ready), "size": size, **look}
+    small = size is not None and size <= full_size.LARGEST_CONTENT
+    about["work_size"] = "content" if work_size is None and small else work_size
     # As asked, since what `auto` comes to differs by less than is seen, and a run may go on on another machine.
     about["precision"] = str(ready.like().dtype) if ready is method else precision
     manifest = Manifest(folder / (f"manifest-{rank}.jsonl" if world > 1 else "manifest.jsonl"), about, seed)
@@ -114,8 +122,10 @@ def paint_folder(
         many = ready.mixes and not ready.iterative  # codes of a megabyte at most; style-swap's and gatys's take tens
         encode = lru_cache(512 if many else 16)(partial(inference.encode_style, ready, reading=reading))
         del look["style_size"]
-    stylize = partial(inference.stylize, method=ready, tile=tile, max_memory=max_memory, reading=reading, **look)
-    units = _units(missing, read, encode, style_size, workers, failures)
+    stylize = partial(inference.stylize, method=ready, work_size=work_size, tile=tile, max_memory=max_memory, **look)
+    stylize = partial(stylize, reading=reading)
+    side_of = partial(inference.style_side, style_size, work_size=work_size)
+    units = _units(missing, read, encode, side_of, workers, failures)
     painted = _painted(_batches(units, 1 if ready.iterative else batch_size), stylize, failures)
     bar = {"total": len(jobs), "initial": len(jobs) - len(missing), "unit": " pictures", "disable": quiet or rank > 0}
     _write(tqdm(painted, **bar), manifest, max(1, workers))
@@ -159,7 +169,7 @@ class Manifest:
             for line in data.splitlines():
                 with suppress(ValueError, KeyError, TypeError):  # half written by a run that was killed
                     entry = json.loads(line)
-                    self.done[entry["output"]].append(entry)
+                    self.done[entry["output"]].append({**EARLIER, **entry})
             if other == path and not data.endswith(b"\n"):
                 path.write_bytes(data + b"\n")
 
@@ -233,11 +243,14 @@ def _units(
     jobs: Iterable[Job],
     read: Callable[[Path], Photo | str],
     encode: Callable[..., StyleCode] | None,
-    style_size: inference.StyleSize,
+    side_of: Callable[[Tensor], int | None],
     workers: int,
     failures: Failures,
 ) -> Iterator[Unit]:
-    """Jobs with their pictures, each content decoded once, ahead of its turn."""
+    """Jobs with their pictures, each content decoded once, ahead of its turn.
+
+    `side_of` gives the shorter side that styles are brought to for a content's pixels.
+    """
     todo = defaultdict[Path, list[Job]](list)
     for job in jobs:
         todo[job.content].append(job)
@@ -255,7 +268,7 @@ def _units(
         if isinstance(photo, str):
             failures[path] = photo
             continue
-        side = inference.style_side(style_size, photo.pixels)
+        side = side_of(photo.pixels)
         for job in same:
             try:
                 code = encode(job.style, side) if encode else job.style

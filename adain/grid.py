@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adain import images, inference, metrics
+from adain import full_size, images, inference, metrics
 from adain.backbones import check_choice
 from adain.contact_sheet import Tile, corner, thumbnail, write_sheet
 from adain.methods import ITERATIVE, METHODS
@@ -47,7 +47,11 @@ class Case:
     color: inference.Color = "style"
     photorealistic: bool = False
     alpha_blend: inference.AlphaBlend = "residual"
+    work_size: full_size.WorkSize = None
 
+
+PASSED = ("alpha", "alpha_blend", "color", "photorealistic", "work_size")
+"""Fields of `Case` that `adain.stylize` takes under the same names, besides sizes."""
 
 SHARED = {field.name for field in fields(Case)} - {"label", "settings"}  # what varies whatever the method
 
@@ -87,7 +91,7 @@ def paint(
         given: Sequence[Any] = styles if ready.styled else [None] * len(styles)
         if ready.styled and style_size != "content" and case.color != "coral":
             given, style_size = [inference.encode_style(ready, path, style_size) for path in styles], None
-        look = {name: getattr(case, name) for name in ("alpha", "alpha_blend", "color", "photorealistic")}
+        look = {name: getattr(case, name) for name in PASSED}
         for content in contents:
             source = images.load_picture(content, case.size)
             for style, code in zip(styles, given, strict=True):
@@ -286,7 +290,8 @@ def _check(cases: Sequence[Case], output: Path, device: str) -> None:
         if not 0 <= case.alpha <= 1:
             raise ValueError(f"{case.label}: alpha lies between 0 and 1, not at {case.alpha}")
         if not _painted(case):
-            inference.prepare(case.method, device, case.precision, **case.settings)
+            ready = inference.prepare(case.method, device, case.precision, **case.settings)
+            full_size.work_size_for(ready, case.work_size)
 
 
 def mean_row(figures: list[dict[str, Any]]) -> dict[str, Any]:

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from adain import images, memory, ops, tiling, weights
+from adain import full_size, images, memory, ops, tiling, weights
 from adain.backbones import check_choice
 from adain.errors import ContentError, shortened
+from adain.full_size import WorkSize
 from adain.images import DEFAULT_READING, Photo, ReadOptions
 from adain.methods import EncoderDecoder, Method, StyleCode
 from adain.precision import DTYPES, Precision, fast_half, warn_if_emulated
@@ -124,6 +125,7 @@ def encoder(
     style_size: StyleSize = None,
     color: Color = "style",
     reading: ReadOptions = DEFAULT_READING,
+    work_size: WorkSize = None,
 ) -> Callable[..., StyleCode]:
     """`encode_style` of `method` for a content: of its size, or in its colours, where the settings ask for that.
 
@@ -133,12 +135,18 @@ def encoder(
     if color == "coral":
         step = max(1, min(content.shape[2:]) // 256)  # so many pixels are enough to know the colours
         change = partial(ops.match_colors, target=images.numbers(content[..., ::step, ::step]))
-    return partial(encode_style, method, size=style_side(style_size, content), change=change, reading=reading)
+    side = style_side(style_size, content, work_size)
+    return partial(encode_style, method, size=side, change=change, reading=reading)
 
 
-def style_side(style_size: StyleSize, content: Tensor) -> int | None:
-    """The shorter side in pixels that styles come to for a content (B, 3, H, W); None leaves it to each of them."""
-    return min(*content.shape[2:], LARGEST_STYLE) if style_size == "content" else style_size
+def style_side(style_size: StyleSize, content: Tensor, work_size: WorkSize = None) -> int | None:
+    """The shorter side in pixels that styles are brought to for a content (B, 3, H, W); None leaves each as it is.
+
+    `content` stands for the size at which the network sees the content, at most `LARGEST_STYLE`.
+    """
+    if style_size != "content":
+        return style_size
+    return min(*full_size.work_shape(work_size, content.shape[2:]), LARGEST_STYLE)
 
 
 @overload
@@ -159,6 +167,7 @@ def stylize(
     feather: float = 0.0,
     color: Color = "style",
     photorealistic: bool = False,
+    work_size: WorkSize = None,
     tile: int | None = None,
     max_memory: float | None = None,
     device: str = "auto",
@@ -188,6 +197,10 @@ def stylize(
         color: `style` takes the style's colours; `keep-luminance` the content's, and only the luminance from the
             painted picture; `coral` paints with the style recoloured as the content.
         photorealistic: smooth the result along the content's edges, so that straight lines stay straight.
+        work_size: shorter side in pixels at which the network sees the content; guided upsampling brings the result to
+            the content's size, along its edges. Strokes and time then no longer depend on the content's size. By
+            default 512 for contents above 1024, else the content's; `content` is always the content's. It is never
+            larger than the content, and does not apply to gatys, which has sizes of its own.
         tile: pixels a side that are painted at a time, with the statistics of the whole; by default the whole at once
             if it fits into the memory.
         max_memory: GiB that the process may take; by default painting takes at most half of what is free, and on a
@@ -221,27 +234,39 @@ def stylize(
     if isinstance(content, Photo) and size is not None:
         raise ValueError("a photo has its size already; give it to adain.images.load")
     pixels = content.pixels if isinstance(content, Photo) else _tensor(content, size, reading)
-    side = min(pixels.shape[2:])
-    encode = encoder(ready, pixels, style_size, color, reading)
+    work_size = full_size.work_size_for(ready, work_size)
+    shape = full_size.work_shape(work_size, pixels.shape[2:])
+    encode = encoder(ready, pixels, style_size, color, reading, work_size)
     masks = None if mask is None else [_mask(one, pixels, feather, reading) for one in listed(mask)]
     brushes = _brushes(ready, listed(style), alphas, style_weight, masks, encode)
     if alpha_blend == "residual" and isinstance(ready, EncoderDecoder):
         brushes = [replace(brush, residual=1 - brush.alpha) for brush in brushes]
-    radius = max(2, min(side // 64, 32)) if photorealistic else 0
+    radius = max(2, min(min(shape) // 64, 32)) if photorealistic else 0
+    recolor = ops.keep_luminance if color == "keep-luminance" else None
 
     def finish(painted: Tensor, original: Tensor) -> Tensor:
-        if color == "keep-luminance":
-            painted = ops.keep_luminance(painted, original)
+        painted = recolor(painted, original) if recolor else painted
         return ops.guided_filter(painted, original, radius) if radius else painted
 
-    change = finish if radius or color == "keep-luminance" else None
-    paint = partial(tiling.paint, ready, pixels, brushes, finish=change, reach=2 * radius, measure=measure)
-    tiles = all(ready.tiles(brush.alpha) for brush in brushes)
-    if tiles and tile is None:
-        tile = _tile(ready, pixels, max_memory, 2 * radius)
-    smallest_bytes = _tile_bytes(ready, pixels, SMALLEST_TILE, 2 * radius)
-    painted = _fitting(paint, tile, min(LARGEST_TILE, side) if tiles else None, smallest_bytes)
+    change = finish if radius or recolor else None
+    network = partial(_paint, ready, finish=change, reach=2 * radius, measure=measure, tile=tile, max_memory=max_memory)
+    if shape == pixels.shape[2:]:
+        painted = network(pixels, brushes)
+    else:
+        painted = full_size.stylize(network, pixels, brushes, shape, recolor, ready.like().device)
     return replace(content, pixels=painted) if isinstance(content, Photo) else painted
+
+
+def _paint(
+    method: Method, pixels: Tensor, brushes: Sequence[Brush], tile: int | None, max_memory: float | None, **options: Any
+) -> Tensor:
+    """`tiling.paint`, in tiles that fit into the memory if the whole does not."""
+    tiles = all(method.tiles(brush.alpha) for brush in brushes)
+    if tiles and tile is None:
+        tile = _tile(method, pixels, max_memory, options["reach"])
+    paint = partial(tiling.paint, method, pixels, brushes, **options)
+    largest = min(LARGEST_TILE, *pixels.shape[2:]) if tiles else None
+    return _fitting(paint, tile, largest, _tile_bytes(method, pixels, SMALLEST_TILE, options["reach"]))
 
 
 def _brushes(

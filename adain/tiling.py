@@ -92,14 +92,9 @@ def paint(
             content = _seen(pixels, one, method)
             measures = [_replay(found, one) for found in known] if known else [measure] * (len(brushes) + 2)
             layers = _layers(method, content, one, brushes, measures)
-            painted = finish(layers.painted, content) if finish else layers.painted
-            if layers.rebuilt is not None:
-                rebuilt = finish(layers.rebuilt, content) if finish else layers.rebuilt
-                painted = ops.add_residual(painted, rebuilt, content, layers.residual)
-            if layers.covered is not None:
-                painted = content.lerp(painted, layers.covered)
+            painted = layers.over(content, finish)
             place = result[..., one.own[0], one.own[1]]
-            place.copy_(_rounded(one.cut(painted)[..., : place.shape[2], : place.shape[3]], pixels.dtype))
+            place.copy_(rounded(one.cut(painted)[..., : place.shape[2], : place.shape[3]], pixels.dtype))
     return result
 
 
@@ -116,6 +111,14 @@ class Layers:
     covered: Tensor | None
     """(1, 1, H, W): how far the masks cover the content; None without masks."""
 
+    def over(self, content: Tensor, finish: Finish | None) -> Tensor:
+        """What becomes of `content`: all layers put together, after `finish` has changed their colors."""
+        painted = finish(self.painted, content) if finish else self.painted
+        if self.rebuilt is not None:
+            rebuilt = finish(self.rebuilt, content) if finish else self.rebuilt
+            painted = ops.add_residual(painted, rebuilt, content, self.residual)
+        return painted if self.covered is None else content.lerp(painted, self.covered)
+
 
 def _layers(
     method: Method, content: Tensor, tile: Tile, brushes: Sequence[Brush], measures: Sequence[ops.Measure]
@@ -124,28 +127,48 @@ def _layers(
     encoding, *painting, rebuilding = measures
     encoded = method.encode_content(content.to(method.like().dtype), encoding, _blend(brushes))
 
-    def stroke(brush: Brush, measure: ops.Measure) -> Tensor:
-        return method.decode(encoded, brush.code, brush.alpha, measure).float().clamp(0, 1)
+    def stroke(i: int) -> Tensor:
+        return method.decode(encoded, brushes[i].code, brushes[i].alpha, painting[i]).float().clamp(0, 1)
 
+    def rebuild() -> Tensor:
+        assert isinstance(method, EncoderDecoder)  # no other method has residuals
+        return method.rebuild(encoded, rebuilding).float().clamp(0, 1)
+
+    return mix(content, tile.seen, brushes, stroke, rebuild)
+
+
+def mix(
+    content: Tensor,
+    seen: tuple[slice, slice],
+    brushes: Sequence[Brush],
+    stroke: Callable[[int], Tensor],
+    rebuild: Callable[[], Tensor],
+) -> Layers:
+    """The layers of a part of a picture.
+
+    Args:
+        content: (B, 3, h, w) in [0, 1]: the part, and perhaps padding below and to the right.
+        seen: the rows and columns of the picture that the part has.
+        brushes: as `paint` takes them.
+        stroke: what the brush with the given index makes of the part, without its mask.
+        rebuild: the part as the network rebuilds it; called only where something is added back.
+    """
     if brushes[0].mask is None:
         covered, residual = None, content.new_tensor(brushes[0].residual)
-        painted = stroke(brushes[0], painting[0])
+        painted = stroke(0)
     else:
-        shares, covered = _shares(brushes, content, tile)
+        shares, covered = _shares(brushes, content, seen)
         painted, residual = torch.zeros_like(content), torch.zeros_like(covered)
-        for brush, share, measure in zip(brushes, shares, painting, strict=True):
+        for i, (brush, share) in enumerate(zip(brushes, shares, strict=True)):
             if share.any():
-                painted += share * stroke(brush, measure)
+                painted += share * stroke(i)
                 residual += share * brush.residual
-    rebuilt = None
-    if isinstance(method, EncoderDecoder) and residual.any():
-        rebuilt = method.rebuild(encoded, rebuilding).float().clamp(0, 1)
-    return Layers(painted, rebuilt, residual, covered)
+    return Layers(painted, rebuild() if residual.any() else None, residual, covered)
 
 
-def _shares(brushes: Sequence[Brush], content: Tensor, tile: Tile) -> tuple[list[Tensor], Tensor]:
+def _shares(brushes: Sequence[Brush], content: Tensor, seen: tuple[slice, slice]) -> tuple[list[Tensor], Tensor]:
     """Each brush's share of what is painted, and how far all of them cover the content, (1, 1, H, W), in [0, 1]."""
-    masks = [brush.mask[..., tile.seen[0], tile.seen[1]] for brush in brushes if brush.mask is not None]
+    masks = [brush.mask[..., seen[0], seen[1]] for brush in brushes if brush.mask is not None]
     down, right = (a - b for a, b in zip(content.shape[2:], masks[0].shape[2:], strict=True))
     amounts = [F.pad(mask.to(content) / 255, (0, right, 0, down)) for mask in masks]
     total = torch.stack(amounts).sum(0)
@@ -176,7 +199,8 @@ def _seen(pixels: Tensor, tile: Tile, method: Method) -> Tensor:
     return padded.contiguous(memory_format=torch.channels_last)
 
 
-def _rounded(painted: Tensor, dtype: torch.dtype) -> Tensor:
+def rounded(painted: Tensor, dtype: torch.dtype) -> Tensor:
+    """Values in [0, 1], clamped, as `dtype`, which is floating, `torch.uint8` or `torch.uint16`."""
     painted = painted.float().clamp(0, 1)
     return (painted * WHITE[dtype]).round().to(dtype) if dtype in WHITE else painted.to(dtype)
 

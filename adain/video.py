@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from adain import images, inference, ops
+from adain import full_size, images, inference, ops
 from adain.clips import WRITTEN, check_suffix
 from adain.extras import needing
 from adain.methods import Method
@@ -84,6 +84,7 @@ def stylize_frames(
     steady: float = 0.8,
     style_size: inference.StyleSize = None,
     color: inference.Color = "style",
+    work_size: full_size.WorkSize = None,
     mask: inference.Picture | Sequence[inference.Picture] | None = None,
     device: str = "auto",
     precision: inference.Precision = "auto",
@@ -102,6 +103,7 @@ def stylize_frames(
             at 0 each frame is painted on its own, exactly as `adain.stylize` does.
         style_size: as `adain.stylize` takes it; `content` is the first frame's.
         color: as `adain.stylize` takes it.
+        work_size: as `adain.stylize` takes it.
         mask: as `adain.stylize` takes it, the same for all frames.
         device: as `adain.stylize` takes it.
         precision: as `adain.stylize` takes it.
@@ -123,6 +125,7 @@ def stylize_frames(
         if isinstance(one, str | Path):
             masks[i] = images.read(one, max_pixels=reading.max_pixels, truncated=reading.truncated)
     options |= {"mask": None if mask is None else masks, "color": "style" if color == "coral" else color}
+    options["work_size"] = work_size
 
     def painted() -> Iterator[Tensor]:
         average, codes, before = steadiness.Average(steady), None, None
@@ -131,7 +134,7 @@ def stylize_frames(
             if motion is None:
                 average.forget()
             if codes is None or (motion is None and color == "coral"):
-                encode = inference.encoder(ready, frame, style_size, color, reading)
+                encode = inference.encoder(ready, frame, style_size, color, reading, work_size)
                 codes = [encode(one) for one in styles] if ready.styled else styles or None
             result = inference.stylize(frame, codes, ready, measure=average if steady else ops.whole, **options)
             average.rewind()
