@@ -105,6 +105,11 @@ def evaluate(
     perceptual: bool = False,
     tensorboard: bool = False,
     flicker: bool = False,
+    protocol: Literal["styleid"] | None = None,
+    inception: str | None = None,
+    contents: int | None = None,
+    styles: int | None = None,
+    size: int | None = None,
     settings: Settings | None = None,
 ) -> int:
     """Judge methods on every pair of two folders: how much style (S, G), how much content (C, SSIM), how long.
@@ -122,12 +127,28 @@ def evaluate(
         tensorboard: the means and the sheet as events in the output folder too.
         flicker: judge videos, painted frame by frame and steadily: those in content, and from its pictures generated
             ones, whose motion is known.
+        protocol: evaluate as a paper does, instead of the metrics above. styleid (Chung et al., CVPR 2024): 20 contents
+            in 40 styles, center crops of 512 px; LPIPS, FID, ArtFID, and CFSD, lower is better for all.
+        inception: file with Inception weights for the protocol's FID and ArtFID; they are left out without it.
+        contents: number of contents in the protocol, the first by name (default: the paper's).
+        styles: number of styles in the protocol, the first by name (default: the paper's).
+        size: pixels a side in the protocol (default: the paper's).
         settings: of methods without weights.
     """
     from adain.grid import Case, evaluate, markdown
     from adain.metrics import SIDE
 
     own = settings or {}
+    flags = {"contents": contents, "styles": styles, "size": size}
+    changes = {name: value for name, value in flags.items() if value is not None}
+    if protocol:
+        if perceptual or tensorboard or flicker:
+            raise ValueError("Expected --protocol without --perceptual, --tensorboard, and --flicker; leave these out")
+        cases = [Case(name, name, own.get(name, {}), alpha, alpha_blend=alpha_blend) for name in method or ["adain"]]
+        return _evaluate_styleid(cases, content, style, output, changes, inception, device)
+    if changes or inception:
+        given = ", ".join(f"--{name}" for name in (*changes, *(["inception"] if inception else [])))
+        raise ValueError(f"Expected --protocol styleid with {given}, got none; add it, or leave them out")
     if flicker:
         if perceptual or tensorboard or own:
             raise ValueError("--flicker goes with neither --perceptual nor --tensorboard, nor with a method's settings")
@@ -140,6 +161,28 @@ def evaluate(
         Case(name, name, own.get(name, {}), alpha, SIDE, SIDE, alpha_blend=alpha_blend) for name in method or ["adain"]
     ]
     print(markdown(evaluate(cases, content, style, output, device, perceptual, tensorboard)), end="")
+    return 0
+
+
+def _evaluate_styleid(
+    cases: "list[Case]",
+    content: str,
+    style: str,
+    output: str,
+    changes: dict[str, int],
+    inception: str | None,
+    device: str,
+) -> int:
+    """Print the table of `adain.protocol.evaluate_styleid`, and what is missing."""
+    from adain.grid import markdown
+    from adain.inception import InceptionFeatures
+    from adain.protocol import MISSING_INCEPTION, Protocol, evaluate_styleid
+
+    network = InceptionFeatures(inception) if inception else None
+    table = evaluate_styleid(cases, content, style, output, Protocol(**changes), network, device)
+    print(markdown(table), end="")
+    if not network:
+        print(MISSING_INCEPTION)
     return 0
 
 

@@ -178,7 +178,7 @@ def evaluate(
     Raises as `adain.stylize` and `metrics.InceptionDistance` do, before anything is written.
     """
     contents, styles = images.files(Path(content)), images.files(Path(style))
-    _check(cases, Path(output), device)
+    check_cases(cases, Path(output), device)
     if perceptual and len(contents) * len(styles) < 2:
         raise ValueError("FID compares two pairs or more; add pictures, or do without --perceptual")
     judge = _Judge(contents, styles, perceptual, any(case.method in ITERATIVE for case in cases))
@@ -277,8 +277,8 @@ def _text(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _check(cases: Sequence[Case], output: Path, device: str) -> None:
-    """Find what is wrong before hours are spent."""
+def check_cases(cases: Sequence[Case], output: Path, device: str) -> None:
+    """Find what is wrong before hours are spent; raises as `evaluate` does."""
     labels = [UNCHANGED, *(case.label for case in cases)]
     if len(set(labels)) < len(labels):
         raise ValueError(f"each case needs a label of its own, and {UNCHANGED} is taken: {', '.join(labels)}")
