@@ -7,6 +7,10 @@ class ContentError(ValueError):
     """A setting that does not fit one content, though it may fit others; a run over several contents continues."""
 
 
+class OptimizationError(ContentError):
+    """An optimization that got no better than its start: the input may be right, but the settings do not suit it."""
+
+
 CONTENT_ERRORS = (OSError, ContentError, MemoryError, RuntimeError)
 """What may be raised for one content only; `one_line` raises again what is a bug."""
 

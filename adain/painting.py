@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from adain import clips
-from adain.errors import CONTENT_ERRORS, one_line
+from adain.errors import CONTENT_ERRORS, OptimizationError, one_line
 
 if TYPE_CHECKING:
     from adain.images import ReadOptions
@@ -22,6 +23,15 @@ SETTINGS = ("style-swap", "wct", "gatys")
 
 Settings = dict[str, dict[str, Any]]
 """Such arguments, by method."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a content was not stylized, on one line, and whether the input is to blame."""
+
+    message: str
+    wrong_input: bool
+
 
 # torch is imported by the functions that need it, so that help and wrong usage answer at once.
 
@@ -151,7 +161,8 @@ def stylize(
             shares = options.pop("style_weight", None)
             given = encode_style(ready, style, options.pop("style_size", None), shares, reading=reading)
         failures = _paint_each(jobs, moving, given, ready, options, size, reading, video, watch)
-    return _report(failures, all_failed=len(failures) == len(jobs))
+    all_wrong = len(failures) == len(jobs) and all(failure.wrong_input for failure in failures)
+    return _report([failure.message for failure in failures], all_wrong)
 
 
 def _given(**flags: Any) -> dict[str, Any]:
@@ -181,12 +192,12 @@ def _paint_each(
     reading: "ReadOptions",
     video: Mapping[str, Any],
     watch: "Watch",
-) -> list[str]:
-    """Paint one after the other, and print where each result is; returns why contents failed, a line for each."""
+) -> list[Failure]:
+    """Paint one after the other, and print where each result is; returns why contents failed."""
     from adain import images, inference
     from adain.watch import unique_names
 
-    failures, names = list[str](), unique_names(jobs)
+    failures, names = list[Failure](), unique_names(jobs)
     for source, target in jobs.items():
         watch.name = names[source]
         try:
@@ -207,18 +218,18 @@ def _paint_each(
                 images.save(painted.pixels, target, like=painted)
         except CONTENT_ERRORS as error:
             name = "" if isinstance(error, OSError) else f"{source}: "  # which names its file itself
-            failures.append(name + one_line(error))
+            failures.append(Failure(name + one_line(error), not isinstance(error, OptimizationError)))
         else:
             if not watch.quiet and str(target) != STANDARD:
                 print(target)
     return failures
 
 
-def _report(failures: Sequence[str], all_failed: bool = False) -> int:
-    """Print what went wrong; the exit code, 2 if nothing was stylized."""
+def _report(failures: Sequence[str], all_wrong: bool = False) -> int:
+    """Print what went wrong; the exit code, 2 if all inputs were wrong."""
     for failure in dict.fromkeys(failures):  # a style or a mask may fail for several contents
-        print(f"adain: error: {failure}" if all_failed else f"adain: {failure}", file=sys.stderr)
-    return 2 if failures and all_failed else 1 if failures else 0
+        print(f"adain: error: {failure}" if all_wrong else f"adain: {failure}", file=sys.stderr)
+    return 2 if failures and all_wrong else 1 if failures else 0
 
 
 def plan_outputs(

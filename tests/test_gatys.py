@@ -241,6 +241,24 @@ def test_contents_of_one_stem_have_a_log_each(make_picture, tmp_path):
     assert rows == [("a", 1), ("a", 2), ("a-2", 1), ("a-2", 2)]
 
 
+def test_sgd_lowers_the_loss_of_the_original_form_at_any_size():
+    for sides in ((32, 48), (64, 48)):
+        _, seen = run(5, sides, optimizer="sgd", form="original")
+        totals = [progress.total for progress in seen]
+        assert totals == sorted(totals, reverse=True)
+        assert totals[-1] < totals[0]
+
+
+def test_an_optimization_that_improves_nothing_is_reported(make_picture, tmp_path, capsys):
+    content, style, output = make_picture("c.png"), make_picture("s.png", seed=1), tmp_path / "out.png"
+    flags = ["--method", "gatys", "--gatys.optimizer", "sgd", "--gatys.steps", "4", "--quiet", "--output", output]
+    assert exit_code("stylize", "--content", content, "--style", style, *flags, "--gatys.lr", "1e6") == 1
+    assert f"adain: {content}: no step lowered the loss; use another --gatys.optimizer" in capsys.readouterr().err
+    assert not output.exists()
+    assert exit_code("stylize", "--content", content, "--style", style, *flags, "--alpha", "0") == 0
+    assert exit_code("stylize", "--content", content, "--style", content, *flags) == 0
+
+
 def test_names_of_logs_are_never_shared():
     paths = [Path(name) for name in ("1/a.png", "a-2.png", "2/a.png", "b.png")]
     assert list(unique_names(paths).values()) == ["a", "a-2", "a-3", "b"]

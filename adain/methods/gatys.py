@@ -14,6 +14,7 @@ from torch import Tensor
 
 from adain import ops
 from adain.backbones import POOL, Backbone, Padding, Pooling, check_choice
+from adain.errors import OptimizationError
 from adain.losses import Features, content_loss, gram_loss, total_variation
 from adain.methods.base import Alpha, Method, StyleCode
 
@@ -31,6 +32,8 @@ OPTIMIZERS = {
 COARSE, DRAFT = 0.05, 0.003  # of the loss, gained in ten steps: less is not worth a coarse size, or half precision
 FIRST_STEP = 0.01  # of L-BFGS, a pixel's mean; torch's moves all pixels by 1 in sum, which half precision rounds away
 MOST_HALVINGS = 5  # of a style whose code may serve any size of content
+NEGLIGIBLE = 1e-6  # a loss that need not get lower
+SUM_RATE = 1e-2  # of SGD, times half the number of values that the original form's content loss adds up
 STARTS = ("content", "style", "noise")
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -84,7 +87,8 @@ class Gatys(Method):
         tv_weight: factor of the total variation, the mean squared difference of neighbours.
         form: of the losses, see above.
         optimizer: L-BFGS needs the fewest steps by far.
-        lr: of the optimiser; by default 1 for lbfgs, 0.02 for adam, 1e-3 for sgd.
+        lr: of the optimiser; by default 1 for lbfgs, 0.02 for adam, 1e-3 for sgd, and 1e-2 for
+            sgd with the original form, divided by half the number of values of the content features, as eq. 1 is a sum.
         history: of lbfgs, in steps.
         momentum: of sgd.
         steps: at each size, though coarse ones end once they stall; each is one pass through the backbone and back.
@@ -147,6 +151,7 @@ class Gatys(Method):
         self.original = form == "original"
         self.steps, self.tolerance, self.init, self.seed, self.coarsest = steps, tolerance, init, seed, coarsest
         self.precondition = precondition
+        self.rescale_rate = self.original and optimizer == "sgd" and lr is None
         self.build = partial(OPTIMIZERS[optimizer], lr=lr, history=history, momentum=momentum)
         self.callback = callback
         self.start = None if init in STARTS else _load(init)
@@ -187,7 +192,7 @@ class Gatys(Method):
 
     def _optimise(self, content: Tensor, code: StyleCode, alpha: Tensor) -> Tensor:
         """One picture (1, 3, H, W) at each of its sizes, smallest first, in styles (R, ...), alphas (R,)."""
-        side, picture = min(content.shape[2:]), None
+        side, picture, improved = min(content.shape[2:]), None, False
         # Below two strides the deepest layer has nothing to reflect.
         possible = int(math.log2(side / (2 * self.stride)))
         halvings = max(0, min(possible, math.ceil(math.log2(side / self.coarsest)))) if self.coarsest else 0
@@ -203,9 +208,14 @@ class Gatys(Method):
                 grams[layer] = own.lerp(code[f"{layer}/{min(k, MOST_HALVINGS)}"], alpha.to(own).view(-1, 1, 1))
             picture = self._start(scaled, code) if picture is None else _resize(picture, size)
             try:
-                picture = self._descend(picture, features, grams, regions, last=not k)
+                picture, better = self._descend(picture, features, grams, regions, last=not k)
             except Stop as stop:
                 return _resize(stop.picture, content.shape[2:])
+            improved = improved or better
+        if not improved and self.steps > 1 and alpha.any():  # at alpha 0 the content itself is the best
+            raise OptimizationError(
+                "no step lowered the loss; use another --gatys.optimizer, a lower --gatys.lr, or other weights"
+            )
         assert picture is not None
         return picture
 
@@ -238,8 +248,10 @@ class Gatys(Method):
     def _features(self, picture: Tensor) -> Features:
         return self.backbone(picture.to(self.backbone.mean.dtype, memory_format=torch.channels_last))
 
-    def _descend(self, start: Tensor, content: Features, grams: Features, regions: Features, last: bool) -> Tensor:
-        """The best of all steps: L-BFGS leaps astray now and then, and comes back.
+    def _descend(
+        self, start: Tensor, content: Features, grams: Features, regions: Features, last: bool
+    ) -> tuple[Tensor, bool]:
+        """The best of all steps, and whether any is better than the start: L-BFGS leaps astray, and comes back.
 
         A draft in bfloat16 goes before, until it stalls; then float32 goes on, but only at the `last` size.
         """
@@ -259,7 +271,9 @@ class Gatys(Method):
             return terms[0]
 
         (group,) = optimizer.param_groups
-        rate = group["lr"]
+        rate, first_total, improved = group["lr"], None, False
+        if self.rescale_rate:
+            rate = SUM_RATE / sum(content[layer].numel() / 2 for layer in self.content_layers)
         for step in range(1, self.steps + 1):
             first = step == 1 and isinstance(optimizer, torch.optim.LBFGS)
             group["lr"] = rate * FIRST_STEP * moves.numel() if first else rate
@@ -270,6 +284,8 @@ class Gatys(Method):
                     raise ValueError(f"the loss is not finite at step {step}; lower the weights")
                 log.warning("the loss is not finite at step %d, the best before it is kept; lower lr", step)
                 break
+            first_total = total if first_total is None else first_total
+            improved = improved or total < first_total or total < NEGLIGIBLE
             if total < best:
                 best, kept = total, seen
             totals.append(best)
@@ -280,8 +296,8 @@ class Gatys(Method):
             if tolerance and len(totals) > 10 and totals[-11] - best < tolerance * totals[-11]:
                 if not (draft and last):
                     break
-                draft, best, totals = False, math.inf, []
-        return kept
+                draft, best, totals, first_total = False, math.inf, [], None
+        return kept, improved
 
     def losses(
         self, picture: Tensor, content: Features, grams: Features, regions: Features = MappingProxyType({})
