@@ -251,7 +251,7 @@ def test_sgd_lowers_the_loss_of_the_original_form_at_any_size():
 
 def test_an_optimization_that_improves_nothing_is_reported(make_picture, tmp_path, capsys):
     content, style, output = make_picture("c.png"), make_picture("s.png", seed=1), tmp_path / "out.png"
-    flags = ["--method", "gatys", "--gatys.optimizer", "sgd", "--gatys.steps", "4", "--quiet", "--output", output]
+    flags = ["--method", "gatys", "--gatys.optimizer", "sgd", "--gatys.steps", "10", "--quiet", "--output", output]
     assert exit_code("stylize", "--content", content, "--style", style, *flags, "--gatys.lr", "1e6") == 1
     assert f"adain: {content}: no step lowered the loss; use another --gatys.optimizer" in capsys.readouterr().err
     assert not output.exists()

@@ -34,6 +34,7 @@ FIRST_STEP = 0.01  # of L-BFGS, a pixel's mean; torch's moves all pixels by 1 in
 MOST_HALVINGS = 5  # of a style whose code may serve any size of content
 NEGLIGIBLE = 1e-6  # a loss that need not get lower
 SUM_RATE = 1e-2  # of SGD, times half the number of values that the original form's content loss adds up
+ENOUGH_STEPS = 10  # to expect a lower loss; the first ones of L-BFGS may lead astray
 STARTS = ("content", "style", "noise")
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -212,7 +213,7 @@ class Gatys(Method):
             except Stop as stop:
                 return _resize(stop.picture, content.shape[2:])
             improved = improved or better
-        if not improved and self.steps > 1 and alpha.any():  # at alpha 0 the content itself is the best
+        if not improved and self.steps >= ENOUGH_STEPS and alpha.any():  # at alpha 0 the content itself is the best
             raise OptimizationError(
                 "no step lowered the loss; use another --gatys.optimizer, a lower --gatys.lr, or other weights"
             )
