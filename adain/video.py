@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adain import full_size, images, inference, ops
-from adain.clips import WRITTEN, check_suffix
+from adain.clips import WRITTEN, check_suffix, is_cut_short
 from adain.extras import needing
 from adain.methods import Method
 
@@ -268,8 +268,12 @@ class _Clip:
                 elif packet.dts is not None:
                     self.rest.append(packet)
             wanting = ((self.container.duration or 0) + start) / av.time_base - end
-            if wanting > 1 and not self.truncated:
+            if wanting > 1 and is_cut_short(self.path) and not self.truncated:
                 raise OSError(f"{self.path} is cut short by {wanting:.0f} s; --truncated paints what there is")
+            if wanting > 1:
+                log.warning(
+                    "%s ends %.0f s before its header says; the result is as long as the frames", self.path, wanting
+                )
         except av.FFmpegError as error:
             if not self.truncated:
                 reason = (

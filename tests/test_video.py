@@ -1,4 +1,5 @@
 import inspect
+import struct
 import subprocess
 import sys
 from fractions import Fraction
@@ -197,6 +198,26 @@ def test_a_broken_file_is_refused_unless_what_there_is_is_wanted(tmp_path, lite,
     assert leftovers(tmp_path) == []
     paint(clip, tmp_path / "out.mkv", lite, painting, size=16, truncated=True)
     assert 10 < len(times(tmp_path / "out.mkv")) < 60
+
+
+def test_a_header_that_promises_too_much_is_a_warning(tmp_path, lite, painting, caplog):
+    clip, output = write(tmp_path / "clip.mkv", noise(5), rate=Fraction(10)), tmp_path / "out.mkv"
+    data = bytearray(clip.read_bytes())
+    struct.pack_into(">d", data, data.index(b"\x44\x89\x88") + 3, 20_000.0)  # the duration in milliseconds
+    clip.write_bytes(data)
+    paint(clip, output, lite, painting, size=16)
+    assert len(times(output)) == 5
+    assert "before its header says" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("suffix", "more"), [(".mkv", {}), (".mp4", {}), (".avi", {"codec": "mpeg4", "pixels": "yuv420p"})]
+)
+def test_files_that_are_cut_short_are_known_by_their_size(tmp_path, suffix, more):
+    clip = write(tmp_path / f"clip{suffix}", noise(5), rate=Fraction(10), **more)
+    assert not clips.is_cut_short(clip)
+    clip.write_bytes(clip.read_bytes()[:-100])
+    assert clips.is_cut_short(clip)
 
 
 @pytest.mark.parametrize(
