@@ -150,11 +150,12 @@ def evaluate(
         given = ", ".join(f"--{name}" for name in (*changes, *(["inception"] if inception else [])))
         raise ValueError(f"Expected --protocol styleid with {given}, got none; add it, or leave them out")
     if flicker:
-        if perceptual or tensorboard or own:
-            raise ValueError("--flicker goes with neither --perceptual nor --tensorboard, nor with a method's settings")
+        if perceptual or tensorboard:
+            raise ValueError("Expected --flicker without --perceptual and --tensorboard; leave these out")
         from adain.flicker import evaluate_videos
 
-        table = evaluate_videos(method or ["adain"], content, style, output, alpha, alpha_blend, device)
+        names = method or ["adain"]
+        table = evaluate_videos(names, content, style, output, alpha, alpha_blend, device, settings=own)
         print(markdown(table), end="")
         return 0
     cases = [

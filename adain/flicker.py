@@ -3,7 +3,7 @@
 import inspect
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -129,6 +129,7 @@ def evaluate_videos(
     alpha_blend: inference.AlphaBlend = "residual",
     device: str = "auto",
     count: int = 24,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Judge methods on videos, frame by frame (steady 0) and at the default; a row of means for each, as `grid` has.
 
@@ -147,6 +148,7 @@ def evaluate_videos(
         alpha_blend: as `adain.stylize` takes it.
         device: as `adain.prepare` takes it.
         count: frames of each clip.
+        settings: arguments by method name, of methods without weights.
 
     Raises:
         ValueError: no videos nor pictures, or as `adain.video.stylize_frames`.
@@ -154,7 +156,8 @@ def evaluate_videos(
     """
     styles, sources = images.files(Path(style)), _sources(Path(content))
     network, default = metrics.judge(), default_steadiness()
-    ready = {name: inference.prepare(name, device) for name in methods}
+    own = settings or {}
+    ready = {name: inference.prepare(name, device, **own.get(name, {})) for name in methods}
     figures, sheet = [], list[list[Tile]]()
     for name, path in itertools.product(sources, styles):
         frames = list(itertools.islice(sources[name](count), count))
