@@ -54,6 +54,7 @@ def grid(
     style_size: int | None = None,
     color: Literal["style", "keep-luminance", "coral"] = "style",
     work_size: int | Literal["content"] | None = None,
+    detail: float = 0.0,
     device: str = "auto",
     sheet: str | None = None,
     settings: Settings | None = None,
@@ -72,6 +73,7 @@ def grid(
         style_size: shorter side that the styles are brought to, in pixels.
         color: which colors the results have, as of stylize.
         work_size: shorter side in pixels at which the network sees the contents, as of stylize.
+        detail: how much of the contents' fine luminance detail is kept, as of stylize.
         device: as of stylize.
         sheet: file to write the contact sheet to; by default sheet.png in the output folder.
         settings: of methods without weights.
@@ -89,6 +91,7 @@ def grid(
         color=color,
         alpha_blend=alpha_blend,
         work_size=work_size,
+        detail=detail,
     )
     print(write_grid(case, content, style, output, device, sheet))
     return 0
@@ -210,8 +213,8 @@ def sweep(
         output: folder to write to.
         vary: values by flag, {optimizer: [lbfgs, adam]}; several flags make a grid, the last one across.
         cases: or flags by label, {quick: {steps: 50, optimizer: adam}}.
-        method: whose flags they are; method, alpha, alpha_blend, size, style_size, work_size, precision, color and
-            photorealistic can vary too.
+        method: whose flags they are; method, alpha, alpha_blend, size, style_size, work_size, detail, precision,
+            color and photorealistic can vary too.
         alpha: strength of the style, from 0 (the photo) to 1.
         alpha_blend: how alpha below 1 blends, as of stylize.
         size: shorter side of contents and results in pixels.

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from adain import full_size, images, inference, weights
 from adain.backbones import check_choice
+from adain.detail import check_detail
 from adain.errors import CONTENT_ERRORS, one_line
 from adain.images import Photo
 from adain.methods import ITERATIVE, Method, StyleCode
@@ -33,7 +34,7 @@ AHEAD = 8  # batches' worth of pictures that wait for others of their size
 FAILING = (*CONTENT_ERRORS, ValueError)
 Failures = dict[Path, str]
 
-EARLIER = {"work_size": "content"}
+EARLIER = {"work_size": "content", "detail": 0.0}
 """Settings of versions that did not note them in their manifest."""
 
 Unit = tuple[Job, Photo, StyleCode | Path | None]
@@ -54,6 +55,7 @@ def paint_folder(
     color: inference.Color = "style",
     photorealistic: bool = False,
     work_size: full_size.WorkSize = None,
+    detail: float = 0.0,
     tile: int | None = None,
     max_memory: float | None = None,
     max_pixels: int = images.MAX_PIXELS,
@@ -97,6 +99,7 @@ def paint_folder(
     if settings or not isinstance(ready, Method):
         ready = inference.prepare(method, device, precision, **settings)
     work_size = full_size.work_size_for(ready, work_size)
+    check_detail(detail)
     if ready.styled == (style is None) or not (ready.styled or style_size is None):
         wants = "needs a folder of styles" if ready.styled else "takes no styles nor a style_size; leave them out"
         raise ValueError(f"{type(ready).__name__} {wants}")
@@ -104,8 +107,14 @@ def paint_folder(
     sides = [Side(Path(side), folder) for side in (content, style) if side is not None]
     jobs = plan(sides, folder, pairs, ready, alpha, seed, suffix)[rank::world]
     look = {"style_size": style_size, "color": color, "photorealistic": photorealistic, "alpha_blend": alpha_blend}
-    about = {"method": type(ready).__name__, "weights": weights.fingerprint(ready), "size": size, **look}
+    about: dict[str, Any] = {
+        "method": type(ready).__name__,
+        "weights": weights.fingerprint(ready),
+        "size": size,
+        **look,
+    }
     small = size is not None and size <= full_size.LARGEST_CONTENT
+    about["detail"] = detail
     about["work_size"] = "content" if work_size is None and small else work_size
     # As asked, since what `auto` comes to differs by less than is seen, and a run may go on on another machine.
     about["precision"] = str(ready.like().dtype) if ready is method else precision
@@ -123,7 +132,7 @@ def paint_folder(
         encode = lru_cache(512 if many else 16)(partial(inference.encode_style, ready, reading=reading))
         del look["style_size"]
     stylize = partial(inference.stylize, method=ready, work_size=work_size, tile=tile, max_memory=max_memory, **look)
-    stylize = partial(stylize, reading=reading)
+    stylize = partial(stylize, detail=detail, reading=reading)
     side_of = partial(inference.style_side, style_size, work_size=work_size)
     units = _units(missing, read, encode, side_of, workers, failures)
     painted = _painted(_batches(units, 1 if ready.iterative else batch_size), stylize, failures)

@@ -22,6 +22,7 @@ from torch import Tensor
 from adain import full_size, images, inference, metrics
 from adain.backbones import check_choice
 from adain.contact_sheet import Tile, corner, thumbnail, write_sheet
+from adain.detail import check_detail
 from adain.methods import ITERATIVE, METHODS
 from adain.watch import Watch, write_csv, write_losses
 
@@ -48,9 +49,10 @@ class Case:
     photorealistic: bool = False
     alpha_blend: inference.AlphaBlend = "residual"
     work_size: full_size.WorkSize = None
+    detail: float = 0.0
 
 
-PASSED = ("alpha", "alpha_blend", "color", "photorealistic", "work_size")
+PASSED = ("alpha", "alpha_blend", "color", "photorealistic", "work_size", "detail")
 """Fields of `Case` that `adain.stylize` takes under the same names, besides sizes."""
 
 SHARED = {field.name for field in fields(Case)} - {"label", "settings"}  # what varies whatever the method
@@ -292,6 +294,7 @@ def check_cases(cases: Sequence[Case], output: Path, device: str) -> None:
         if not _painted(case):
             ready = inference.prepare(case.method, device, case.precision, **case.settings)
             full_size.work_size_for(ready, case.work_size)
+            check_detail(case.detail)
 
 
 def mean_row(figures: list[dict[str, Any]]) -> dict[str, Any]:

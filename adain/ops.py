@@ -241,10 +241,15 @@ class _MeanStd(torch.autograd.Function):
         return torch.addcmul(mean_grad / n, features - mean, std_grad / (n * std)).to(features.dtype), None
 
 
+def luminance(image: Tensor) -> Tensor:
+    """Luminance (B, 1, H, W) of RGB (B, 3, H, W), weighted as in ITU-R BT.601, which YIQ uses."""
+    weights = image.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    return (image * weights).sum(1, keepdim=True)
+
+
 def keep_luminance(painted: Tensor, content: Tensor) -> Tensor:
     """The painted picture's luminance with the content's colours, both (B, 3, H, W), RGB (Gatys et al. 2017, 5.1)."""
-    luminance = painted.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # ITU-R BT.601, as YIQ has it
-    return content + ((painted - content) * luminance).sum(1, keepdim=True)
+    return content + luminance(painted - content)
 
 
 def match_colors(picture: Tensor, target: Tensor) -> Tensor:

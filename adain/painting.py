@@ -59,6 +59,7 @@ def stylize(
     color: Literal["style", "keep-luminance", "coral"] = "style",
     photorealistic: bool = False,
     work_size: int | Literal["content"] | None = None,
+    detail: float = 0.0,
     tile: int | None = None,
     max_memory: float | None = None,
     max_pixels: int | None = None,
@@ -103,6 +104,8 @@ def stylize(
             else the content's own). The result is brought to full size along the content's edges, so that stroke size
             and time do not depend on the content's resolution. content always uses the content's own size. Not for
             gatys, which works at several sizes.
+        detail: how much of the content's fine luminance detail is kept in place of strokes, 0 to 1; above 0, faces
+            stay more recognizable.
         tile: pixels a side painted at a time, with the statistics of the whole picture; by default as memory allows.
         max_memory: GiB that this may take; large pictures are painted faster in more memory than the 1 GiB that
             painting takes by default.
@@ -125,7 +128,7 @@ def stylize(
     weights, own = weights_of(method, checkpoint), dict((settings or {}).get(method, {}))
     accepted = _given(max_pixels=max_pixels, truncated=truncated)
     look = _given(style_size=style_size, color=color, photorealistic=photorealistic, alpha_blend=alpha_blend)
-    look |= _given(work_size=work_size, tile=tile, max_memory=max_memory)
+    look |= _given(work_size=work_size, detail=detail or None, tile=tile, max_memory=max_memory)
     parts = _given(style_weight=style_weight, mask=mask, feather=feather or None)
     records, video = _given(log=log or None, snapshot_every=snapshot_every or None), _given(steady=steady)
     if len(content) == 1 and Path(content[0]).is_dir():
