@@ -97,9 +97,10 @@ def main() -> None:
     table = []
     for name in options.methods:
         method = adain.prepare(name)
+        codes = [adain.encode_style(method, style) for style in styles]
         rows = {detail: {"found": 0, "S": [], "C": []} for detail in options.detail}
-        for (i, (content, before)), (j, style) in product(enumerate(contents), enumerate(styles)):
-            stylized = adain.stylize(content, style, method)
+        for (i, (content, before)), (j, code) in product(enumerate(contents), enumerate(codes)):
+            stylized = adain.stylize(content, code, method)
             for detail, row in rows.items():
                 result = keep_detail(stylized, content, detail) if detail else stylized
                 row["found"] += kept(before, faces(detector, result))
