@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -201,7 +202,7 @@ class Manifest:
 
     def _holds(self, job: Job) -> bool:
         wanted, path = self.wanted[job], self.path.parent / job.output
-        entries = [entry for entry in self.done.get(wanted["output"], ()) if entry.items() >= wanted.items()]
+        entries = [entry for entry in self.done.get(wanted["output"], ()) if _fits(entry, wanted, job.content)]
         seal = _seal(path) if entries and path.is_file() else None
         return seal is not None and any(entry.items() >= seal.items() for entry in entries)
 
@@ -212,6 +213,26 @@ class Manifest:
         line = {**self.wanted[job], "seed": self.seed, "seconds": round(seconds, 4), **_seal(path)}
         with self.lock, self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def _fits(entry: Mapping[str, Any], wanted: Mapping[str, Any], content: Path) -> bool:
+    """Whether a line of a manifest has all the settings that are wanted.
+
+    By default, content images that are not large are stylized at their own size, so that results of
+    `work_size="content"`, as all earlier versions made them, serve as well.
+    """
+    if entry["work_size"] == "content" and wanted["work_size"] is None and not _is_large(content):
+        entry = {**entry, "work_size": None}
+    return entry.items() >= wanted.items()
+
+
+def _is_large(content: Path) -> bool:
+    """Whether the default work size applies to an image; True if its size cannot be read."""
+    try:
+        with Image.open(content) as image:
+            return min(image.size) > full_size.LARGEST_CONTENT
+    except (*images.UNREADABLE, Image.DecompressionBombError):
+        return True
 
 
 def _seal(path: Path) -> dict[str, Any]:

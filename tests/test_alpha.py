@@ -140,7 +140,7 @@ def test_the_feather_blends_alpha_as_it_blends_the_results(ready):
     left[..., :48] = 1
     alphas = 0.8, 0.4
     result = adain.stylize(content, styles, ready, alpha=alphas, mask=[left, 1 - left], feather=6)
-    shares = [inference._mask(mask, content, 6).float() / 255 for mask in (left, 1 - left)]
+    shares = [inference._mask(mask, content, 6, images.ReadOptions()).float() / 255 for mask in (left, 1 - left)]
     assert 20 < ((shares[0] > 0.02) & (shares[0] < 0.98))[0, 0, 0].sum() < 40
     total = sum(shares)
     alpha = sum(share / total * one for share, one in zip(shares, alphas, strict=True))

@@ -167,9 +167,9 @@ def test_other_backbones_layers_and_weights():
 
 
 def test_an_optimisation_that_diverges_keeps_its_best(caplog):
-    picture, seen = run(20, optimizer="sgd", lr=1e30)
+    picture, seen = run(8, optimizer="sgd", lr=1e30)  # too few steps to be refused because nothing improved
     assert picture.isfinite().all()
-    assert len(seen) < 20
+    assert len(seen) < 8
     assert "the best before it is kept" in caplog.text
 
 
