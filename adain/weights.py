@@ -39,6 +39,8 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
     state, metadata = read(path)
     method = fill(_build(metadata, path), state, path).eval().requires_grad_(False)
     method.loaded_fingerprint = fingerprint(method)
+    rounded = (_digest(method, dtype) for dtype in (torch.float32, torch.bfloat16, torch.float16))
+    method.loaded_digests = frozenset(rounded)
     return method
 
 
@@ -132,12 +134,19 @@ def load_code(path: str | Path, method: Method) -> StyleCode:
 def fingerprint(method: Method) -> str:
     """16 hexadecimal digits that distinguish weights and arguments, whatever the precision the method runs in.
 
-    What `load` returns keeps the fingerprint of its file: rounding to another precision could change it.
+    What `load` returns keeps the fingerprint of its file in every precision, as long as its weights are not changed.
     """
-    if method.loaded_fingerprint:
+    digest = _digest(method)
+    if method.loaded_fingerprint and digest in method.loaded_digests:
         return method.loaded_fingerprint
+    return digest
+
+
+def _digest(method: Method, dtype: torch.dtype | None = None) -> str:
+    """16 hexadecimal digits of the arguments and the weights, which are first rounded to `dtype` if there is one."""
     digest = hashlib.sha256(json.dumps(method.arguments, sort_keys=True).encode())
     for name, tensor in sorted(method.state_dict().items()):
+        tensor = tensor.to(dtype) if dtype else tensor
         # Rounded as files and every precision of arithmetic round them.
         digest.update(name.encode() + tensor.half().bfloat16().contiguous().view(torch.int16).cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -61,6 +61,7 @@ class Method(nn.Module, ABC):
         iterative: whether it takes many steps, after each of which it calls the `callback` it was built with.
         trained: whether it has weights of its own; if not, its arguments are the user's.
         loaded_fingerprint: of the file that its weights were loaded from (`adain.weights.fingerprint`), if any.
+        loaded_digests: of these weights in each precision, by which a later change of them is noticed.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Method(nn.Module, ABC):
     iterative = False
     trained = False
     loaded_fingerprint: str | None = None
+    loaded_digests: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any):
         """Name the class, unless it names itself: a subclass of AdaIN is another method, with other weights."""
