@@ -220,7 +220,7 @@ def test_a_screenshot_for_the_readme(visit, tmp_path, request):
     target = request.config.getoption("--screenshot") or tmp_path / "web.png"
     page = visit()
     page.locator("#photo-examples button").nth(1).click()
-    page.locator("#style-examples button").nth(1).click()
+    page.locator("#style-examples button").nth(2).click()
     shown(page)
     command(page, "chelsea.png", "starry_night.jpg")
     page.mouse.move(0, 0)
