@@ -218,20 +218,21 @@ class Manifest:
 def _fits(entry: Mapping[str, Any], wanted: Mapping[str, Any], content: Path) -> bool:
     """Whether a line of a manifest has all the settings that are wanted.
 
-    By default, content images that are not large are stylized at their own size, so that results of
-    `work_size="content"`, as all earlier versions made them, serve as well.
+    The default work size is `content`, as all earlier versions had it, where results have their content's size and that
+    is not large.
     """
-    if entry["work_size"] == "content" and wanted["work_size"] is None and not _is_large(content):
+    by_default = wanted["work_size"] is None and wanted["size"] is None
+    if by_default and entry["work_size"] == "content" and not _is_large(content):
         entry = {**entry, "work_size": None}
     return entry.items() >= wanted.items()
 
 
 def _is_large(content: Path) -> bool:
-    """Whether the default work size applies to an image; True if its size cannot be read."""
+    """Whether the default work size applies to an image at its own size; True if that cannot be read."""
     try:
         with Image.open(content) as image:
             return min(image.size) > full_size.LARGEST_CONTENT
-    except (*images.UNREADABLE, Image.DecompressionBombError):
+    except images.UNREADABLE:
         return True
 
 

@@ -289,6 +289,22 @@ def test_a_folder_of_an_earlier_version_is_resumed_where_nothing_changed(make_pi
     assert result.stat().st_mtime_ns > written
 
 
+def test_earlier_results_of_small_contents_do_not_stand_for_large_results(tmp_path):
+    """Manifests of earlier versions: an enlarged content was shown to the network at the size of its result."""
+    for side, pixels in (("content", picture(32, 40)), ("style", picture(32, 32, 1))):
+        images.save(pixels, tmp_path / side / "a.png")
+    output = tmp_path / "out"
+    call = (tmp_path / "content", tmp_path / "style", output)
+    settings = {"method": "adain-lite", "device": "cpu", "workers": 0}
+    paint_folder(*call, size=full_size.LARGEST_CONTENT + 1, work_size="content", **settings)
+    manifest = output / "manifest.jsonl"
+    (line,) = [json.loads(line) for line in manifest.read_text().splitlines()]
+    del line["work_size"], line["detail"]
+    manifest.write_text(json.dumps(line) + "\n")
+    paint_folder(*call, size=full_size.LARGEST_CONTENT + 1, **settings)
+    assert len(manifest.read_text().splitlines()) == 2, "the result was made again"
+
+
 def test_grids_take_it(make_picture, tmp_path):
     make_picture("in/a.png", (120, 100)), make_picture("styles/s.png", seed=1)
     folders = "--content", tmp_path / "in", "--style", tmp_path / "styles", "--output", tmp_path / "out"
