@@ -141,13 +141,13 @@ def evaluate(
     from adain.grid import Case, evaluate, markdown
     from adain.metrics import SIDE
 
-    own = settings or {}
+    names, own = method or ["adain"], settings or {}
+    cases = [Case(name, name, own.get(name, {}), alpha, SIDE, SIDE, alpha_blend=alpha_blend) for name in names]
     flags = {"contents": contents, "styles": styles, "size": size}
     changes = {name: value for name, value in flags.items() if value is not None}
     if protocol:
         if perceptual or tensorboard or flicker:
             raise ValueError("Expected --protocol without --perceptual, --tensorboard, and --flicker; leave these out")
-        cases = [Case(name, name, own.get(name, {}), alpha, alpha_blend=alpha_blend) for name in method or ["adain"]]
         return _evaluate_styleid(cases, content, style, output, changes, inception, device)
     if changes or inception:
         given = ", ".join(f"--{name}" for name in (*changes, *(["inception"] if inception else [])))
@@ -157,13 +157,9 @@ def evaluate(
             raise ValueError("Expected --flicker without --perceptual and --tensorboard; leave these out")
         from adain.flicker import evaluate_videos
 
-        names = method or ["adain"]
         table = evaluate_videos(names, content, style, output, alpha, alpha_blend, device, settings=own)
         print(markdown(table), end="")
         return 0
-    cases = [
-        Case(name, name, own.get(name, {}), alpha, SIDE, SIDE, alpha_blend=alpha_blend) for name in method or ["adain"]
-    ]
     print(markdown(evaluate(cases, content, style, output, device, perceptual, tensorboard)), end="")
     return 0
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from adain import full_size, images, ops, resampling
-from adain.guided_upsampling import box_mean
+from adain.ops import box_mean
 from adain.resampling import Upsampler
 from adain.tiling import rounded
 

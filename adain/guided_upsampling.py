@@ -6,9 +6,9 @@ After the guided filter (He, Sun & Tang 2013, section 3.5 for RGB guides) and it
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from adain.ops import box_mean
 from adain.resampling import Upsampler
 
 RADIUS = 2
@@ -65,13 +65,6 @@ def upsample(layer: Layer, detail: Tensor, upsampler: Upsampler, rows: slice) ->
         slope = upsampler.rows(layer.slopes[:, :, channel], rows, "bilinear")
         result.addcmul_(slope, detail[:, channel : channel + 1])
     return result
-
-
-def box_mean(values: Tensor, radius: int) -> Tensor:
-    """Mean over windows of 2 `radius` + 1 pixels a side of (B, C, H, W); pixels outside of the image do not count."""
-    sides = 2 * radius + 1
-    values = F.avg_pool2d(values, (sides, 1), 1, (radius, 0), count_include_pad=False)
-    return F.avg_pool2d(values, (1, sides), 1, (0, radius), count_include_pad=False)
 
 
 def _guide_covariance(guide: Tensor, mean: Tensor, radius: int, eps: float) -> Tensor:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adain.backbones import read_file
+from adain.errors import shortened
 
 FEATURES = 2048
 IMAGENET_SIZE = 299  # pixels a side that torchvision's weights were trained with
@@ -58,7 +59,7 @@ class InceptionFeatures(nn.Module):
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"Expected weights of inception_v3 in {path}: {EXPECTED}; got others ({reason:.200})"
+                f"Expected weights of inception_v3 in {path}: {EXPECTED}; got others ({shortened(reason, 200)})"
             ) from error
         self.network = network.eval().requires_grad_(False)
 

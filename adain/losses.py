@@ -110,17 +110,14 @@ class PerceptualLoss:
 
     def _style(self, features: Features, style: Features) -> dict[str, Tensor]:
         """The weighted style loss of each layer, each (B,)."""
-        losses = {}
-        for layer, weight in zip(self.style_layers, self.style_layer_weights or self._ones(), strict=True):
+        losses, weights = {}, self.style_layer_weights or (1.0,) * len(self.style_layers)
+        for layer, weight in zip(self.style_layers, weights, strict=True):
             if self.style_statistics == "gram":
                 loss = gram_loss(features[layer], ops.gram(style[layer]))
             else:
                 loss = style_loss(features[layer], style[layer], self.style_reduction)
             losses[layer] = weight * loss
         return losses
-
-    def _ones(self) -> tuple[float, ...]:
-        return (1.0,) * len(self.style_layers)
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the terms, `reconstruction` and `tv` among them if they are there."""

@@ -268,12 +268,14 @@ def guided_filter(picture: Tensor, guide: Tensor, radius: int, eps: float = 1e-3
     """
     guide = widened(guide).mean(1, keepdim=True)
     x = widened(picture)
+    guide_mean, x_mean = box_mean(guide, radius), box_mean(x, radius)
+    variance = box_mean(guide.square(), radius) - guide_mean.square()
+    slope = (box_mean(guide * x, radius) - guide_mean * x_mean) / (variance + eps)
+    return (box_mean(slope, radius) * guide + box_mean(x_mean - slope * guide_mean, radius)).to(picture.dtype)
 
-    def mean(values: Tensor) -> Tensor:
-        for kernel, padding in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
-            values = F.avg_pool2d(values, kernel, 1, padding, count_include_pad=False)
-        return values
 
-    guide_mean, x_mean = mean(guide), mean(x)
-    slope = (mean(guide * x) - guide_mean * x_mean) / (mean(guide.square()) - guide_mean.square() + eps)
-    return (mean(slope) * guide + mean(x_mean - slope * guide_mean)).to(picture.dtype)
+def box_mean(values: Tensor, radius: int) -> Tensor:
+    """Mean over windows of 2 `radius` + 1 pixels a side of (B, C, H, W); pixels outside of the image do not count."""
+    sides = 2 * radius + 1
+    values = F.avg_pool2d(values, (sides, 1), 1, (radius, 0), count_include_pad=False)
+    return F.avg_pool2d(values, (1, sides), 1, (0, radius), count_include_pad=False)

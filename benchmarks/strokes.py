@@ -9,6 +9,7 @@ photos are enlarged, and have no detail beyond their own size.
 
 import argparse
 import tempfile
+from functools import cache
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -42,16 +43,21 @@ def stylized(content: Image.Image, style: Path, method: str, *flags: str) -> tup
         return images.read(result), seconds, peak
 
 
+@cache
+def preview(content: Path, style: Path, method: str, size: int) -> Image.Image:
+    """The result at a shorter side of 512 px of the content that was enlarged to `size` pixels."""
+    return stylized(images.resize(enlarged(content, size), DEFAULT_SIZE), style, method)[0]
+
+
 def compared(pairs: list[tuple[Path, Path]], method: str, size: int, work_size: str) -> dict[str, object]:
     """The row of a method, a size and a work size: means over the pairs, and the highest peak."""
     similarities, seconds, peaks = [], [], []
     for content, style in pairs:
-        large = enlarged(content, size)
-        preview, _, _ = stylized(images.resize(large, DEFAULT_SIZE), style, method)
+        expected = preview(content, style, method, size)
         flags = [] if work_size == "default" else ["--work-size", work_size]
-        result, time, peak = stylized(large, style, method, *flags)
-        small = result.resize(preview.size, Image.Resampling.LANCZOS)
-        similarities.append(metrics.ssim(images.to_tensor(small), images.to_tensor(preview)))
+        result, time, peak = stylized(enlarged(content, size), style, method, *flags)
+        small = result.resize(expected.size, Image.Resampling.LANCZOS)
+        similarities.append(metrics.ssim(images.to_tensor(small), images.to_tensor(expected)))
         seconds.append(time)
         peaks.append(peak)
     row: dict[str, object] = {"method": method, "shorter side": str(size), "work size": work_size}

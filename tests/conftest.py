@@ -51,6 +51,14 @@ def picture(path, size=(48, 40), seed=0):
     return path
 
 
+def picture_folders(base, count):
+    """Folders of contents and of styles in `base`, of `count` pictures each, all of another width."""
+    for side, key in (("content", 0), ("style", 100)):
+        for i in range(count):
+            picture(base / side / f"{i}.png", (44 + i, 44), key + i)
+    return base / "content", base / "style"
+
+
 @pytest.fixture(scope="session")
 def lite():
     return inference.prepare("adain-lite", "cpu", "fp32")

@@ -9,9 +9,9 @@ import adain
 from adain import images, ops
 from adain.detail import _coefficients, keep_detail
 from adain.folder import paint_folder
-from adain.guided_upsampling import box_mean
 from adain.images import Photo
 from adain.methods import METHODS
+from adain.ops import box_mean
 from benchmarks import faces
 from tests.conftest import QUICK, exit_code
 from tests.test_tiling import picture

@@ -5,7 +5,7 @@ import torch
 from datasets import Dataset, Image
 
 from adain import images
-from tests.conftest import exit_code, picture
+from tests.conftest import exit_code, picture_folders
 from tests.test_task import state, train
 
 SMALL = {
@@ -27,11 +27,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    base = tmp_path_factory.mktemp("pictures")
-    for side, key in (("content", 0), ("style", 100)):
-        for i in range(11):
-            picture(base / side / f"{i}.png", (44 + i, 44), key + i)
-    return base / "content", base / "style"
+    return picture_folders(tmp_path_factory.mktemp("pictures"), 11)
 
 
 @pytest.fixture

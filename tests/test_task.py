@@ -17,7 +17,7 @@ from adain.data import Pictures
 from adain.losses import PerceptualLoss
 from adain.methods import METHODS
 from adain.task import LastCheckpoint, StyleTransfer
-from tests.conftest import ROOT, wait_for
+from tests.conftest import ROOT, picture_folders, wait_for
 
 CONFIG = {
     "model": {"method": {"class_path": "AdaIN", "init_args": {"layer": "relu2_1"}}, "loss": {}},
@@ -72,13 +72,8 @@ def killed(process, root):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """One uninterrupted run of four steps on folders."""
-    from tests.conftest import picture
-
     base = tmp_path_factory.mktemp("run")
-    for side, key in (("content", 0), ("style", 100)):
-        for i in range(9):
-            picture(base / side / f"{i}.png", (44 + i, 44), key + i)
-    folders = base / "content", base / "style"
+    folders = picture_folders(base, 9)
     return folders, train(folders, base / "whole")
 
 
