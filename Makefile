@@ -40,10 +40,11 @@ $(VENV)/npm: docs/page/index.html | $(BIN)/python
 test-browser: $(DEV) $(VENV)/npm ## run the tests that drive a real Chromium, such as Debian's; needs npm too
 	$(BIN)/python -m pytest -m browser
 
-lint: $(DEV) ## check style and types
+lint: $(DEV) ## check style, types, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(DEV) ## put the code into the house style
 	$(BIN)/ruff check --fix .
@@ -52,7 +53,7 @@ format: $(DEV) ## put the code into the house style
 train: $(RUN) ## train AdaIN on COCO and WikiArt; ARGS='--data.content DIR --data.style DIR' for your own pictures
 	$(BIN)/python train.py fit --config configs/adain.yaml $(ARGS)
 
-bench: $(RUN) ## measure training and stylising beside a textbook implementation
+bench: $(RUN) ## measure training and stylizing beside a textbook implementation
 	$(BIN)/python -m benchmarks.speed
 
 clean: ## remove the virtual environment, caches and demo pictures

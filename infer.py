@@ -1,9 +1,9 @@
-"""Stylise a picture: `python infer.py --content photo.jpg --style painting.jpg`. The same as `adain stylize`."""
+"""Stylize a picture: `python infer.py --content photo.jpg --style painting.jpg`. The same as `adain stylize`."""
 
 import sys
 
-from adain.cli import run
-from adain.painting import stylize
+from adain.cli.main import run
+from adain.cli.stylize_command import stylize
 
 if __name__ == "__main__":
     sys.exit(run(stylize, None, "infer.py"))

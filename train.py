@@ -2,8 +2,8 @@
 
 import sys
 
-from adain.cli import guarded
-from adain.task import main
+from adain.cli.main import guarded
+from adain.training.cli import main
 
 if __name__ == "__main__":
     sys.exit(guarded(main))

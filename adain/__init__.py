@@ -3,7 +3,7 @@
 import adain
 
 picture = adain.stylize("photo.jpg", "painting.jpg", alpha=0.8)  # (1, 3, H, W), RGB in [0, 1]
-adain.save(picture, "stylised.png")
+adain.save(picture, "stylized.png")
 """
 
 from importlib import import_module
@@ -13,12 +13,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "METHODS": "adain.methods",
-    "encode_style": "adain.inference",
-    "load": "adain.weights",
-    "load_picture": "adain.images",
-    "prepare": "adain.inference",
-    "save": "adain.images",
-    "stylize": "adain.inference",
+    "encode_style": "adain.inference.style_encoding",
+    "load": "adain.methods.weights",
+    "load_picture": "adain.imaging.reader",
+    "prepare": "adain.inference.preparation",
+    "save": "adain.imaging.writer",
+    "stylize": "adain.inference.pipeline",
 }
 __all__ = sorted(_HOMES)
 

@@ -21,7 +21,7 @@ import numpy as np
 import pyvips
 from PIL import Image, ImageOps
 
-from adain import cli
+from adain.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 PHOTO = Image.fromarray(np.asarray(ImageOps.fit(Image.open(ROOT / "examples" / "content" / "chelsea.png"), (96, 64))))
@@ -65,25 +65,25 @@ def cases() -> list[tuple[str, Any, dict[str, Any]]]:
         exif[271], exif[274], exif.get_ifd(34853)[1] = "Maker", number, "N"
     p3 = pyvips.Image.new_from_array(np.asarray(PHOTO)).icc_transform("p3", input_profile="srgb")
     profile, faded = pyvips.Operation.call("profile_load", "cmyk"), Image.composite(PHOTO, white, FADE)
-    one = {"plain.png: nothing": png, "grey.png: grey": GREY, "faded.png: to white": faded}
-    one |= {"faded-grey.png: grey, to white": faded.convert("L"), "white.png: one colour": white.resize((64, 64))}
+    one = {"plain.png: nothing": png, "gray.png: gray": GREY, "faded.png: to white": faded}
+    one |= {"faded-gray.png: gray, to white": faded.convert("L"), "white.png: one color": white.resize((64, 64))}
     one |= {f"small.png: {w} x {h}": PHOTO.resize((w, h)) for w, h in ((1, 1), (1, 2000), (2000, 1), (3, 3), (97, 61))}
     one |= {"bits.png: 1 bit": bits, "key.png: 1 bit, black transparent": made(bits, transparency=0)}
     one |= {"palette.png: palette": palette, "key.png: palette, one transparent": made(palette, transparency=0)}
-    one |= {"key.png: grey, one transparent": made(GREY, transparency=90), "rgba.png: RGBA": rgba}
+    one |= {"key.png: gray, one transparent": made(GREY, transparency=90), "rgba.png: RGBA": rgba}
     one |= {"la.png: LA": Image.merge("LA", (GREY, FADE)), "clear.png: all transparent": Image.new("RGBA", (64, 64))}
     one |= {"a.jpg: CMYK": jpeg(cmyk), "a.jpg: CMYK with a profile": jpeg(cmyk, icc_profile=profile)}
     one |= {
-        "grey.png: 16 bits": deep(GREY),
+        "gray.png: 16 bits": deep(GREY),
         "la.png: LA of 16 bits": deep(GREY, FADE),
         "rgb.png: RGB of 16 bits": rgb16,
     }
     one |= {f"a{to}: 16 bits, orientation 6": deep(*turned[5].split(), to=to, turn=6) for to in (".tif", ".png")}
     one |= {"a.tif: 16 bits": tiff(*bands), "rgba.png: RGBA of 16 bits": rgba16}
     for why, scale in {"0 to 1": 1 / 255, "0 to 255": 1}.items():
-        one |= {f"a.tif: grey float, {why}": tiff(GREY, dtype=np.float32, scale=scale)}
+        one |= {f"a.tif: gray float, {why}": tiff(GREY, dtype=np.float32, scale=scale)}
         one |= {f"a.tif: RGB float, {why}": tiff(*bands, dtype=np.float32, scale=scale)}
-    one |= {"a.tif: grey of 32 bits": tiff(GREY, dtype=np.uint32, scale=2**23), "missing.png: no such file": None}
+    one |= {"a.tif: gray of 32 bits": tiff(GREY, dtype=np.uint32, scale=2**23), "missing.png: no such file": None}
     one |= {f"a.jpg: maker, GPS, orientation {i}": jpeg(image, exif=tags[i]) for i, image in enumerate(turned, 1)}
     one |= {"a.jpg: broken EXIF": jpeg(PHOTO, exif=b"Exif\0\0II*\0\xff\xff\xff\xff"), "bare: no suffix": png}
     one |= {"a.png: P3": p3.write_to_buffer(".png"), "a.jpg: in truth PNG": png, "-: standard input": png}
@@ -123,7 +123,7 @@ def cases() -> list[tuple[str, Any, dict[str, Any]]]:
 
 
 def told(data: bytes) -> tuple[str, Image.Image]:
-    """What there is to say of a result, and its colours."""
+    """What there is to say of a result, and its colors."""
     image: Any = pyvips.Image.new_from_buffer(data, "")
     found, depth = Image.open(BytesIO(data)), 16 if image.format == "ushort" else 8
     text = f"{found.format} {image.width} x {image.height}, {'RGBA' if image.hasalpha() else 'RGB'} of {depth} bits"

@@ -35,12 +35,12 @@ def draw_over_time(runs: Sequence[str | Path], output: str | Path) -> None:
 
 
 def draw(trainings: Mapping[str, Sequence[str | Path]], output: str | Path) -> None:
-    """A panel for each loss, a colour for each training: its batches thin, its held-out pairs with dots.
+    """A panel for each loss, a color for each training: its batches thin, its held-out pairs with dots.
 
     Runs that go on from a checkpoint follow their forerunner; those that start from its weights follow too.
     """
     figure, axes = plt.subplots(1, len(LOSSES), figsize=(10, 3), constrained_layout=True)
-    for colour, (name, runs) in enumerate(trainings.items()):
+    for color, (name, runs) in enumerate(trainings.items()):
         offset = last = 0
         for run in runs:
             board = EventAccumulator(str(run), size_guidance={"scalars": 0})
@@ -53,7 +53,7 @@ def draw(trainings: Mapping[str, Sequence[str | Path]], output: str | Path) -> N
                     if f"{side}/{loss}" in board.Tags()["scalars"]:
                         points = [(offset + event.step + 1, event.value) for event in board.Scalars(f"{side}/{loss}")]
                         label = f"{name} {side}" if run == runs[0] else None
-                        axis.plot(*zip(*points, strict=True), color=f"C{colour}", label=label, **look)
+                        axis.plot(*zip(*points, strict=True), color=f"C{color}", label=label, **look)
     for axis, loss in zip(axes, LOSSES, strict=True):
         axis.set(title=f"{loss} loss", xlabel="step", yscale="log")
     axes[0].legend(fontsize="small")

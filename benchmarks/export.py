@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 import adain
-from adain import images, metrics
-from adain.backbones import Backbone
-from adain.export import Precision, export
-from adain.grid import markdown
+from adain.deploy.onnx_export import Precision, export
+from adain.evaluation import metrics
+from adain.evaluation.report import markdown
+from adain.imaging import listing, reader
 from adain.methods import Method
+from adain.models.backbones import Backbone
 from benchmarks.timing import machine, take_turns
 
 FOLDERS = "examples/content", "examples/style"
@@ -37,7 +38,7 @@ Paint = Callable[..., Tensor]
 
 def under_torch(ready: Method) -> Paint:
     def paint(content: Tensor, style: Tensor, alpha: float = 1.0) -> Tensor:
-        return adain.stylize(content, method=ready, **({"style": style, "alpha": alpha} if ready.styled else {}))
+        return adain.stylize(content, method=ready, **({"style": style, "alpha": alpha} if ready.takes_style else {}))
 
     return paint
 
@@ -70,9 +71,9 @@ def parity(ours: Paint, theirs: Paint) -> dict[str, str]:
 @cache
 def pictures() -> tuple[Backbone, list]:
     """The judging network, and for each folder its pictures with their features."""
-    network = metrics.judge()
+    network = metrics.evaluation_backbone()
     with torch.inference_mode():
-        sides = [[images.load_picture(path, metrics.SIDE) for path in images.files(Path(one))] for one in FOLDERS]
+        sides = [[reader.load_picture(path, metrics.EVAL_SIZE) for path in listing.files(Path(one))] for one in FOLDERS]
         return network, [[(picture, network(picture)) for picture in side] for side in sides]
 
 
@@ -104,7 +105,7 @@ def main(rounds: int) -> None:
             path = Path(folder) / "model.onnx"
             export(path, name, precision=precision, calibration=FOLDERS if precision == "int8" else None)
             size, pair = path.stat().st_size / 1e6, (under_onnxruntime(path), under_torch(ready))
-        judged = quality(pair[0]) if ready.styled else dict.fromkeys("SCG")
+        judged = quality(pair[0]) if ready.takes_style else dict.fromkeys("SCG")
         table.append({"model": label, "MB": f"{size:.1f}", **judged, **seconds(*pair, rounds)})
         differences.append({"model": label, **parity(*pair)})
         print(table[-1], differences[-1], flush=True)
@@ -117,4 +118,4 @@ if __name__ == "__main__":
     options = parser.parse_args()
     torch.manual_seed(0)
     print(f"{machine()}, onnxruntime {onnxruntime.__version__}")
-    main(options.rounds)
+    main(options.bf16_safe)

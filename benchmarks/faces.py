@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 import adain
-from adain import images, metrics
-from adain.detail import keep_detail
-from adain.extras import needing
-from adain.grid import markdown
+from adain.evaluation import metrics
+from adain.evaluation.report import markdown
+from adain.imaging import listing, photo, reader
+from adain.inference.detail import keep_detail
+from adain.utils.extras import require_extra
 from benchmarks.timing import machine
 
 SMALLEST = 48  # pixels a side of a face
@@ -33,7 +34,7 @@ Box = tuple[int, int, int, int]
 
 def cascade() -> Any:
     """OpenCV's cascade; ValueError if OpenCV is missing."""
-    with needing("faces", "the benchmark of faces"):
+    with require_extra("faces", "the benchmark of faces"):
         import cv2
     path = Path(cv2.data.haarcascades) / CASCADE
     if not path.is_file():
@@ -43,8 +44,8 @@ def cascade() -> Any:
 
 def faces(detector: Any, image: Tensor) -> list[Box]:
     """Left, top, width and height of every face in an image (1, 3, H, W)."""
-    grey = np.array(images.to_image(image).convert("L"))
-    return [tuple(map(int, box)) for box in detector.detectMultiScale(grey, 1.1, 5, minSize=(SMALLEST, SMALLEST))]
+    gray = np.array(photo.to_image(image).convert("L"))
+    return [tuple(map(int, box)) for box in detector.detectMultiScale(gray, 1.1, 5, minSize=(SMALLEST, SMALLEST))]
 
 
 def overlap(a: Box, b: Box) -> float:
@@ -62,10 +63,10 @@ def kept(before: list[Box], after: list[Box]) -> int:
 
 def portraits(folder: Path, detector: Any, size: int, most: int) -> Iterator[tuple[Tensor, list[Box]]]:
     """At most `most` images of the folder in which faces are found, and the faces."""
-    for path in images.files(folder):
+    for path in listing.files(folder):
         if most == 0:
             return
-        image = images.load_picture(path, size)
+        image = reader.load_picture(path, size)
         if found := faces(detector, image):
             most -= 1
             yield image, found
@@ -87,10 +88,10 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"error: {error}")
     contents = list(portraits(options.content, detector, options.size, options.contents))
-    styles = [images.load_picture(path, options.size) for path in images.files(options.style)[: options.styles]]
+    styles = [reader.load_picture(path, options.size) for path in listing.files(options.style)[: options.styles]]
     total = len(styles) * sum(len(found) for _, found in contents)
     print(f"{machine()}; {len(contents)} photos with faces, {len(styles)} styles, {total} faces in results")
-    network = metrics.judge()
+    network = metrics.evaluation_backbone()
     with torch.inference_mode():
         style_features = [network(style) for style in styles]
         content_features = [network(content) for content, _ in contents]

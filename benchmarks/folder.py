@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 import adain
-from adain import images, memory
-from adain.folder import paint_folder
+from adain.batch.runner import stylize_folder
+from adain.imaging import reader, writer
+from adain.utils import memory
 from benchmarks.timing import machine, take_turns
 
 ROOT = Path(__file__).parents[1]
@@ -51,16 +52,18 @@ def main() -> None:
 
         def one_run() -> None:
             shutil.rmtree(run, ignore_errors=True)  # what is done would not be done again
-            failed = paint_folder(content, STYLE, run, "all", ready, style_size=options.size, quiet=True)
+            failed = stylize_folder(content, STYLE, run, "all", ready, style_size=options.size, quiet=True)
             assert not failed
 
         def one_by_one() -> None:
             code = adain.encode_style(ready, STYLE, options.size)
             for path in paths:
-                photo = adain.stylize(images.load(path), code, ready)
-                images.save(photo.pixels, loop / f"{path.stem}__{STYLE.stem}.png", like=photo)
+                photo = adain.stylize(reader.load(path), code, ready)
+                writer.save(photo.pixels, loop / f"{path.stem}__{STYLE.stem}.png", like=photo)
 
-        times = take_turns({"a loop over the pictures": one_by_one, "one run for the folder": one_run}, options.rounds)
+        times = take_turns(
+            {"a loop over the pictures": one_by_one, "one run for the folder": one_run}, options.bf16_safe
+        )
         for path in sorted(loop.iterdir()):
             a, b = (np.asarray(Image.open(folder / path.name)).astype(int) for folder in (loop, run))
             assert abs(a - b).mean() <= 1, f"{path.name} differs"

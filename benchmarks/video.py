@@ -14,9 +14,11 @@ from tempfile import TemporaryDirectory
 import av
 import numpy as np
 
-from adain import flicker, images, inference
-from adain.grid import markdown
-from adain.video import stylize_video
+from adain.evaluation import flicker, synthetic_clips
+from adain.evaluation.report import markdown
+from adain.imaging import listing, reader
+from adain.inference import preparation, style_encoding
+from adain.video.runner import stylize_video
 
 ROUNDS = 3
 FRAMES = {256: 32, 512: 12}
@@ -24,11 +26,11 @@ METHODS = ("adain-lite", "adain")
 
 
 def write(path: Path, photos: list[Path], side: int) -> Path:
-    photo, figure = (images.load_picture(one) for one in photos[:2])
+    photo, figure = (reader.load_picture(one) for one in photos[:2])
     with av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", Fraction(25), {"crf": "18"}, width=side * 3 // 2, height=side)
-        for frame in islice(flicker.generate(photo, figure, FRAMES[side], side), FRAMES[side]):
-            values = np.asarray(images.to_image(frame.pixels))
+        for frame in islice(synthetic_clips.generate(photo, figure, FRAMES[side], side), FRAMES[side]):
+            values = np.asarray(photo.to_image(frame.pixels))
             output.mux(stream.encode(av.VideoFrame.from_ndarray(values, "rgb24")))
         output.mux(stream.encode())
     return path
@@ -42,15 +44,15 @@ def seconds(clip: Path, style: dict, method, steady: float) -> np.ndarray:
 
 
 def main(content: str = "examples/content", style: str = "examples/style") -> None:
-    photos, painting = images.files(Path(content)), images.files(Path(style))[-1]
+    photos, painting = listing.files(Path(content)), listing.files(Path(style))[-1]
     steady = flicker.default_steadiness()
     rows = []
     with TemporaryDirectory() as folder:
         for side, frames in FRAMES.items():
             clip = write(Path(folder) / "clip.mp4", photos, side)
             for name in METHODS:
-                method = inference.prepare(name)
-                code = inference.encode_style(method, painting)
+                method = preparation.prepare(name)
+                code = style_encoding.encode_style(method, painting)
                 seconds(clip, code, method, steady)  # to warm up
                 runs = [(seconds(clip, code, method, 0), seconds(clip, code, method, steady)) for _ in range(ROUNDS)]
                 (alone, _), (steadied, _) = (frames / np.median(times, 0) for times in zip(*runs, strict=True))

@@ -1,7 +1,7 @@
 """Winograd's algorithm beside PyTorch's convolution, layer by layer: `python -m benchmarks.winograd`.
 
-The table behind `adain.winograd.MEASURED`. Ratios are PyTorch's time over Winograd's, reflection padding included:
-of the output; of the output and the gradient to the input; and of these and the gradient to the kernel.
+The table behind `adain.functional.winograd.MEASURED`. Ratios are PyTorch's time over Winograd's, reflection padding
+included: of the output; of the output and the gradient to the input; and of these and the gradient to the kernel.
 """
 
 import argparse
@@ -11,8 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from adain import memory, winograd
-from adain.layers import Conv2d, UpConv2d
+from adain.functional import winograd
+from adain.models.layers import Conv2d, UpConv2d
+from adain.utils import memory
 from benchmarks.timing import machine, take_turns
 
 SHAPES = [
@@ -79,7 +80,7 @@ def main() -> None:
             else:
                 layer = UpConv2d(inputs, outputs, 3, upsampling="bilinear", **arguments)
             x = torch.rand(batch, inputs, side, side).to(memory_format=torch.channels_last)
-            found = " | ".join(f"{value:.2f}" for value in measure(layer, x, options.rounds))
+            found = " | ".join(f"{value:.2f}" for value in measure(layer, x, options.bf16_safe))
             tiles = batch * (-(-side // winograd.TILE)) ** 2
             print(f"| {kind} | {batch} | {inputs} to {outputs} | {side} | {tiles} | {found} |", flush=True)
 

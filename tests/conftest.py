@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from adain import cli, images, inference
+from adain.cli import main
+from adain.imaging import reader
+from adain.inference import preparation
 
 os.environ["HF_DATASETS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
 THREADS = max(1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))  # two in all, where there are two cores
@@ -38,13 +40,13 @@ def examples():
 def exit_code(*words):
     """Of the `adain` command."""
     try:
-        return cli.main([*map(str, words)])
+        return main.main([*map(str, words)])
     except SystemExit as stop:
         return stop.code
 
 
 def picture(path, size=(48, 40), seed=0):
-    """A coloured noise picture with some structure, written to `path`."""
+    """A colored noise picture with some structure, written to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(path)
@@ -61,12 +63,12 @@ def picture_folders(base, count):
 
 @pytest.fixture(scope="session")
 def lite():
-    return inference.prepare("adain-lite", "cpu", "fp32")
+    return preparation.prepare("adain-lite", "cpu", "fp32")
 
 
 @pytest.fixture(scope="session")
 def painting():
-    return images.load_picture(ROOT / "examples" / "style" / "starry_night.jpg", 64)
+    return reader.load_picture(ROOT / "examples" / "style" / "starry_night.jpg", 64)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import adain
 from tests.conftest import ROOT
 
 
-def test_an_installed_wheel_stylises_with_its_own_weights(tmp_path, examples):
+def test_an_installed_wheel_stylizes_with_its_own_weights(tmp_path, examples):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True, timeout=120)
@@ -23,7 +23,7 @@ def test_an_installed_wheel_stylises_with_its_own_weights(tmp_path, examples):
         assert (tmp_path / "site" / "adain" / name).exists(), name
     content, style = examples / "content" / "rocket.jpg", examples / "style" / "shipwreck.jpg"
     flags = ["--content", str(content), "--style", str(style), "--size", "64", "--output", str(tmp_path / "out.png")]
-    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); import adain.cli as c; "
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); import adain.cli.main as c; "
     code += f"assert c.__file__.startswith({str(tmp_path)!r}); sys.exit(c.main(['stylize', *{flags!r}]))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=120)
     assert (tmp_path / "out.png").stat().st_size > 1000

@@ -15,7 +15,9 @@ import pytest
 import torch
 from PIL import ImageChops
 
-from adain import images, inference, weights
+from adain.imaging import reader, writer
+from adain.inference import pipeline, preparation
+from adain.methods import weights
 from tests.conftest import ROOT, exit_code
 
 SAVED = Path(__file__).parent / "fixtures" / "saved"
@@ -37,22 +39,22 @@ def saved(tmp_path, monkeypatch):
 
 def difference(path, other):
     """The largest difference of two pictures, of 255."""
-    return max(high for _, high in ImageChops.difference(images.read(path), images.read(other)).getextrema())
+    return max(high for _, high in ImageChops.difference(reader.read(path), reader.read(other)).getextrema())
 
 
 @pytest.mark.parametrize("name", ["run/last.ckpt", "tiny.safetensors"])
 def test_weights_make_the_same_results(saved, name):
-    method = inference.prepare(saved / name, "cpu", "fp32")
+    method = preparation.prepare(saved / name, "cpu", "fp32")
     for result in RESULTS:
         content, style = result.removesuffix(".png").split("__")
         content, style = saved / "content" / f"{content}.png", saved / "style" / f"{style}.png"
-        images.save(inference.stylize(content, style, method), "again.png")
+        writer.save(pipeline.stylize(content, style, method), "again.png")
         assert difference("again.png", saved / "results" / result) <= 1
 
 
 def test_a_style_code_makes_the_same_result(saved):
     method = weights.load(saved / "tiny.safetensors")
-    images.save(inference.stylize(saved / "content" / "1.png", saved / "code.safetensors", method), "again.png")
+    writer.save(pipeline.stylize(saved / "content" / "1.png", saved / "code.safetensors", method), "again.png")
     assert difference("again.png", saved / "results" / "1__0.png") <= 1
 
 

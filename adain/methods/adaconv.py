@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adain import ops
-from adain.backbones import Backbone
-from adain.decoders import mirror
-from adain.layers import UpConv2d, Upsampling
-from adain.losses import Features
+from adain.functional import adaptive_convolution, statistics
+from adain.functional.losses import Features
+from adain.functional.statistics import StatisticsFn, at_least_float32, compute_statistics
 from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable
+from adain.models.backbones import Backbone
+from adain.models.decoders import mirror
+from adain.models.layers import UpConv2d, Upsampling
 
 LAYER = "relu4_1"
 POOLED = 4  # pixels a side of what the style encoder's last layer sees; the paper's, for styles of 256 px
@@ -44,7 +45,9 @@ class Predictor(nn.Module):
         """(B, descriptor, 3, 3) to (B, C, C / groups, 3, 3) and (B, C)."""
         pooled = descriptor.mean((2, 3))
         depthwise, pointwise = self.depthwise(descriptor), self.pointwise(pooled)
-        return ops.compose(depthwise.unflatten(1, self.shape), pointwise.unflatten(1, self.shape)), self.bias(pooled)
+        return adaptive_convolution.compose(
+            depthwise.unflatten(1, self.shape), pointwise.unflatten(1, self.shape)
+        ), self.bias(pooled)
 
 
 class AdaConv(EncoderDecoder, Trainable):
@@ -52,7 +55,7 @@ class AdaConv(EncoderDecoder, Trainable):
 
     The style's relu4_1 goes through three convolutions, pooling and one linear layer to a descriptor, from which a
     predictor for each scale makes kernels: they carry its small structures, where AdaIN has means and deviations only.
-    A block is instance normalisation and the predicted convolutions; the decoder's own convolutions follow. Alpha, and
+    A block is instance normalization and the predicted convolutions; the decoder's own convolutions follow. Alpha, and
     mixtures of styles, blend the predicted kernels, which the paper leaves open.
 
     Args:
@@ -95,7 +98,7 @@ class AdaConv(EncoderDecoder, Trainable):
         if len(groups) != len(widths) or any(w % n for w, n in zip(widths, groups, strict=True)):
             raise ValueError(f"groups {list(groups)}: give one number for each scale, a divisor of {widths}")
         self.stride = 2 ** (len(widths) - 1)
-        self.reach = 2 * (self.encoder.reach(LAYER) or 0) + 2 * self.stride
+        self.receptive_radius = 2 * (self.encoder.receptive_radius(LAYER) or 0) + 2 * self.stride
         inputs = [widths[0], style_width, style_width]
         convs = [nn.Conv2d(width, style_width, 3, padding=1, padding_mode="replicate") for width in inputs]
         for conv in convs:
@@ -119,31 +122,35 @@ class AdaConv(EncoderDecoder, Trainable):
         x = features
         for conv in self.style:
             x = F.avg_pool2d(F.leaky_relu(conv(x)), 2, ceil_mode=True)
-        x = self.describe(ops.pool(x, POOLED).flatten(1))
+        x = self.describe(adaptive_convolution.pool(x, POOLED).flatten(1))
         descriptor = x.unflatten(1, (-1, SIDE, SIDE))
         kernels, biases = zip(*(predictor(descriptor) for predictor in self.predictors), strict=True)
-        code = {f"kernel/{i}": ops.widened(kernel) for i, kernel in enumerate(kernels)}
-        code |= {f"bias/{i}": ops.widened(bias) for i, bias in enumerate(biases)}
+        code = {f"kernel/{i}": at_least_float32(kernel) for i, kernel in enumerate(kernels)}
+        code |= {f"bias/{i}": at_least_float32(bias) for i, bias in enumerate(biases)}
         if self.residual:
-            mean, std = (statistic.flatten(1) for statistic in ops.mean_std(features))
+            mean, std = (statistic.flatten(1) for statistic in statistics.mean_std(features))
             code["bias/0"] = code["bias/0"] + mean
-            code["kernel/0"] = code["kernel/0"] + ops.centred(std, self.groups[0], SIDE)
+            code["kernel/0"] = code["kernel/0"] + adaptive_convolution.diagonal_kernel(std, self.groups[0], SIDE)
         return code
 
-    def encode_content(self, content: Tensor, measure: ops.Measure = ops.whole, blend: bool = True) -> EncodedContent:
+    def encode_content(
+        self, content: Tensor, measure: StatisticsFn = compute_statistics, blend: bool = True
+    ) -> EncodedContent:
         """The content's relu4_1, and for blending the kernels predicted from it."""
         features = self.encoder(content)[LAYER]
         return EncodedContent(features, self.predict(features) if blend else {})
 
     def decode(
-        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole
+        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
     ) -> Tensor:
         """The content's features decoded with the style's kernels; below alpha 1 blended with the content's own."""
         return self._convolve(content.features, content.blended(code, alpha), measure)
 
-    def _convolve(self, x: Tensor, code: StyleCode, measure: ops.Measure = ops.whole) -> Tensor:
+    def _convolve(self, x: Tensor, code: StyleCode, measure: StatisticsFn = compute_statistics) -> Tensor:
         for i, scale in enumerate(self.scales):
-            x = ops.adaconv(x, code[f"kernel/{i}"], code[f"bias/{i}"], self.residual and i > 0, measure)
+            x = adaptive_convolution.adaconv(
+                x, code[f"kernel/{i}"], code[f"bias/{i}"], self.residual and i > 0, measure
+            )
             for part in scale:
                 x = part(x)
         return x

@@ -4,20 +4,21 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from adain import ops
-from adain.backbones import POOL, Backbone, Padding, Pooling
-from adain.decoders import Norm, mirror
-from adain.layers import Upsampling
+from adain.functional import normalization, statistics
+from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable
+from adain.models.backbones import POOL, Backbone, Padding, Pooling
+from adain.models.decoders import Norm, mirror
+from adain.models.layers import Upsampling
 
 
 class AdaIN(EncoderDecoder, Trainable):
-    """Frozen encoder, adaptive instance normalisation, learned decoder: T(c, s) = g(AdaIN(f(c), f(s))).
+    """Frozen encoder, adaptive instance normalization, learned decoder: T(c, s) = g(AdaIN(f(c), f(s))).
 
     Args:
-        backbone: the encoder, a row of `adain.backbones.BACKBONES`.
+        backbone: the encoder, a row of `adain.models.backbones.BACKBONES`.
         layer: where it is cut, and its channels aligned.
-        weights: of the backbone, as `adain.backbones.Backbone` takes them.
+        weights: of the backbone, as `adain.models.backbones.Backbone` takes them.
         norm: in the decoder; the paper's Fig. 6 compares them.
         padding: in encoder and decoder.
         pooling: in the encoder.
@@ -25,7 +26,7 @@ class AdaIN(EncoderDecoder, Trainable):
     """
 
     name = "adain"
-    rounds = True
+    bf16_safe = True
 
     def __init__(
         self,
@@ -47,26 +48,28 @@ class AdaIN(EncoderDecoder, Trainable):
         self.encoder = Backbone(layers=self.layers, **self.network)
         self.decoder = mirror(self.encoder, layer, norm, padding, upsampling)
         self.stride = 2 ** self.encoder.plan(layer).count(POOL)
-        reach = None if norm == "instance" else self.encoder.reach(layer)
-        self.reach = reach and 2 * reach  # the decoder sees as far as the encoder that it mirrors
+        reach = None if norm == "instance" else self.encoder.receptive_radius(layer)
+        self.receptive_radius = reach and 2 * reach  # the decoder sees as far as the encoder that it mirrors
 
     def encode_style(self, style: Tensor) -> StyleCode:
         """Channel means and standard deviations (B, C, 1, 1) of f(s)."""
-        mean, std = ops.mean_std(self.encoder(style)[self.layer])
+        mean, std = statistics.mean_std(self.encoder(style)[self.layer])
         return {"mean": mean, "std": std}
 
-    def encode_content(self, content: Tensor, measure: ops.Measure = ops.whole, blend: bool = True) -> EncodedContent:
+    def encode_content(
+        self, content: Tensor, measure: StatisticsFn = compute_statistics, blend: bool = True
+    ) -> EncodedContent:
         """f(c)."""
         return EncodedContent(self.encoder(content)[self.layer])
 
     def decode(
-        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole
+        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
     ) -> Tensor:
         """g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))) (eq. 14)."""
-        target = ops.adain(content.features, code["mean"], code["std"], measure)
-        return self.decoder(ops.blend(content.features, target, alpha))
+        target = normalization.adain(content.features, code["mean"], code["std"], measure)
+        return self.decoder(normalization.blend(content.features, target, alpha))
 
-    def rebuild(self, content: EncodedContent, measure: ops.Measure = ops.whole) -> Tensor:
+    def rebuild(self, content: EncodedContent, measure: StatisticsFn = compute_statistics) -> Tensor:
         """g(f(c))."""
         return self.decoder(content.features)
 
@@ -78,4 +81,6 @@ class AdaIN(EncoderDecoder, Trainable):
         style_features: Mapping[str, Tensor],
     ) -> Tensor:
         """g(AdaIN(f(c), f(s))), both features as given."""
-        return self.decoder(ops.adain(content_features[self.layer], *ops.mean_std(style_features[self.layer])))
+        return self.decoder(
+            normalization.adain(content_features[self.layer], *statistics.mean_std(style_features[self.layer]))
+        )

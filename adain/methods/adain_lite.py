@@ -7,31 +7,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adain import ops
-from adain.backbones import check_choice
-from adain.layers import Conv2d, UpConv2d, Upsampling
+from adain.functional import normalization, statistics
+from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable
+from adain.models.layers import Conv2d, UpConv2d, Upsampling
+from adain.utils.checks import check_choice
 
 
 class Block(nn.Module):
-    """A residual block whose two normalised convolutions take their means and deviations from a style."""
+    """A residual block whose two normalized convolutions take their means and deviations from a style."""
 
     def __init__(self, width: int):
         super().__init__()
         self.conv1, self.conv2 = _conv(width, width), _conv(width, width)
 
-    def forward(self, x: Tensor, statistics: list[Tensor], measure: ops.Measure) -> Tensor:
+    def forward(self, x: Tensor, statistics: list[Tensor], measure: StatisticsFn) -> Tensor:
         """`x` (B, C, H, W); `statistics` two means and two deviations (B or 1, C, 1, 1)."""
         mean1, std1, mean2, std2 = statistics
-        y = F.relu(ops.adain(self.conv1(x), mean1, std1, measure))
-        return x + ops.adain(self.conv2(y), mean2, std2, measure)
+        y = F.relu(normalization.adain(self.conv1(x), mean1, std1, measure))
+        return x + normalization.adain(self.conv2(y), mean2, std2, measure)
 
 
 class AdaINLite(EncoderDecoder, Trainable):
-    """A slim hourglass with adaptive instance normalisation in its trunk, steered by a slim style encoder.
+    """A slim hourglass with adaptive instance normalization in its trunk, steered by a slim style encoder.
 
-    Content: three convolutions to a quarter of the size, residual blocks in which every convolution is normalised
-    and then given a mean and a deviation by the style (Dumoulin et al. 2017, conditional instance normalisation),
+    Content: three convolutions to a quarter of the size, residual blocks in which every convolution is normalized
+    and then given a mean and a deviation by the style (Dumoulin et al. 2017, conditional instance normalization),
     and convolutions back up, whose channels the style scales and shifts (Perez et al. 2018, FiLM). All statistics of
     the content are taken at a quarter of its size, where they are cheap.
 
@@ -49,7 +50,7 @@ class AdaINLite(EncoderDecoder, Trainable):
     name = "adain-lite"
     stride = 4
     bytes_per_pixel = 300
-    rounds = True
+    bf16_safe = True
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class AdaINLite(EncoderDecoder, Trainable):
         self.arguments = {"widths": list(widths), "blocks": blocks, "style_widths": list(style_widths), "code": code}
         if upsampling != "nearest":  # named only then, so that fingerprints of earlier weights stay the same
             self.arguments["upsampling"] = upsampling
-        self.reach = 8 * blocks + 24  # two convolutions a block, at a quarter; and the ways down and up
+        self.receptive_radius = 8 * blocks + 24  # two convolutions a block, at a quarter; and the ways down and up
         first, second, deep = widths
         self.down = nn.Sequential(
             _conv(3, first), nn.ReLU(True), _conv(first, second, 2), nn.ReLU(True), _conv(second, deep, 2)
@@ -79,31 +80,33 @@ class AdaINLite(EncoderDecoder, Trainable):
         self.spread = nn.Linear(code, sum(self.sizes))
         nn.init.normal_(self.spread.weight, std=0.1 / code**0.5)  # first, every style is about the same
         nn.init.zeros_(self.spread.bias)
-        nn.init.normal_(self.out.weight, std=0.01)  # and every picture about mid-grey
+        nn.init.normal_(self.out.weight, std=0.01)  # and every picture about mid-gray
         nn.init.constant_(self.out.bias, 0.45)  # type: ignore[arg-type]
 
-    def encode_style(self, style: Tensor, measure: ops.Measure = ops.whole) -> StyleCode:
+    def encode_style(self, style: Tensor, measure: StatisticsFn = compute_statistics) -> StyleCode:
         """One vector (B, code)."""
         x = style * 2 - 1
         found: list[Tensor] = []
         for conv in self.style:
             x = F.relu(conv(x))
-            found += measure(ops.mean_std, x)
+            found += measure(statistics.mean_std, x)
         return {"code": self.squeeze(torch.cat(found, 1).flatten(1).to(x.dtype))}
 
-    def encode_content(self, content: Tensor, measure: ops.Measure = ops.whole, blend: bool = True) -> EncodedContent:
+    def encode_content(
+        self, content: Tensor, measure: StatisticsFn = compute_statistics, blend: bool = True
+    ) -> EncodedContent:
         """Features at a quarter of the content's size, and for blending the content's own code."""
         code = self.encode_style(content, measure) if blend else {}
         return EncodedContent(self.down(content * 2 - 1), code)
 
     def decode(
-        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole
+        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
     ) -> Tensor:
         """The decoded content, its statistics from the code; below alpha 1 blended with the content's own."""
         vector = content.blended(code, alpha)["code"].to(content.features.dtype)  # a saved one is float32
         spread = self.spread(F.relu(vector))[..., None, None].split(self.sizes, 1)
         shifts, scales = list(spread[0::2]), [1 + scale for scale in spread[1::2]]
-        x = F.relu(ops.adain(content.features, shifts.pop(0), scales.pop(0), measure))
+        x = F.relu(normalization.adain(content.features, shifts.pop(0), scales.pop(0), measure))
         for i, block in enumerate(self.blocks):
             x = block(x, [shifts[2 * i], scales[2 * i], shifts[2 * i + 1], scales[2 * i + 1]], measure)
         for conv, shift, scale in zip((self.up2, self.up1), shifts[-2:], scales[-2:], strict=True):

@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from adain import ops
-from adain.losses import Features
+from adain.functional import normalization
+from adain.functional.losses import Features
+from adain.functional.statistics import StatisticsFn, compute_statistics
 
 Alpha = float | Tensor
 """Strength of the style, from 0 to 1; exports give a tensor, (B,), one for each of the batch."""
@@ -32,7 +33,7 @@ class EncodedContent:
         """(1 - alpha) the content's own code + alpha `code`."""
         if not below_one(alpha):
             return code
-        return {name: ops.blend(own, code[name].to(own.dtype), alpha) for name, own in self.code.items()}
+        return {name: normalization.blend(own, code[name].to(own.dtype), alpha) for name, own in self.code.items()}
 
     def rows(self, index: Tensor) -> "EncodedContent":
         """Those of the batch that `index` (N,) lists, which may repeat."""
@@ -60,20 +61,20 @@ class Method(nn.Module, ABC):
         guided: whether it takes masks itself, by `guide`.
         iterative: whether it takes many steps, after each of which it calls the `callback` it was built with.
         trained: whether it has weights of its own; if not, its arguments are the user's.
-        loaded_fingerprint: of the file that its weights were loaded from (`adain.weights.fingerprint`), if any.
+        loaded_fingerprint: of the file that its weights were loaded from (`adain.methods.weights.fingerprint`), if any.
         loaded_digests: of these weights in each precision, by which a later change of them is noticed.
     """
 
     name: str
     arguments: dict[str, Any]
     stride: int
-    styled = True
-    mixes = True
-    reach: int | None = None
+    takes_style = True
+    supports_mixing = True
+    receptive_radius: int | None = None
     bytes_per_pixel = 1000
-    rounds = False
-    drafts = False
-    guided = False
+    bf16_safe = False
+    bf16_warmup = False
+    supports_masks = False
     iterative = False
     trained = False
     loaded_fingerprint: str | None = None
@@ -90,13 +91,17 @@ class Method(nn.Module, ABC):
         """The codes of a batch of style pictures."""
 
     @abstractmethod
-    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def stylize(
+        self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+    ) -> Tensor:
         """`content` in the style of `code`, from untouched style (`alpha` 0) to all of it (1). Not clamped.
 
         Whatever is averaged over the whole content must come from `measure`, if there are tiles to be.
         """
 
-    def encode_content(self, content: Tensor, measure: ops.Measure = ops.whole, blend: bool = True) -> EncodedContent:
+    def encode_content(
+        self, content: Tensor, measure: StatisticsFn = compute_statistics, blend: bool = True
+    ) -> EncodedContent:
         """What `decode` takes of a content (B, 3, H, W); by default the content itself.
 
         Without `blend`, `decode` may be called at alpha 1 only: the content's own code is left out, and nothing is
@@ -105,14 +110,14 @@ class Method(nn.Module, ABC):
         return EncodedContent(content)
 
     def decode(
-        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole
+        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
     ) -> Tensor:
         """As `stylize`, of an encoded content."""
         return self.stylize(content.features, code, alpha, measure)
 
     def tiles(self, alpha: float) -> bool:
         """Whether it can paint in tiles at this strength."""
-        return self.reach is not None
+        return self.receptive_radius is not None
 
     def guide(self, codes: Sequence[StyleCode], alphas: Sequence[float], masks: Sequence[Tensor]) -> StyleCode:
         """The one code by which a `guided` method paints each style, as strongly, where its mask says."""
@@ -136,20 +141,24 @@ class EncoderDecoder(Method):
     """
 
     @abstractmethod
-    def encode_content(self, content: Tensor, measure: ops.Measure = ops.whole, blend: bool = True) -> EncodedContent:
+    def encode_content(
+        self, content: Tensor, measure: StatisticsFn = compute_statistics, blend: bool = True
+    ) -> EncodedContent:
         """As of `Method`."""
 
     @abstractmethod
     def decode(
-        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole
+        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
     ) -> Tensor:
         """As of `Method`."""
 
-    def rebuild(self, content: EncodedContent, measure: ops.Measure = ops.whole) -> Tensor:
+    def rebuild(self, content: EncodedContent, measure: StatisticsFn = compute_statistics) -> Tensor:
         """What `decode` returns at alpha 0, bit for bit, whatever the style; by default with the content's own code."""
         return self.decode(content, content.code, measure=measure)
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def stylize(
+        self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+    ) -> Tensor:
         """`content` encoded, blended with the style in feature space, and decoded."""
         return self.decode(self.encode_content(content, measure, below_one(alpha)), code, alpha, measure)
 
@@ -168,7 +177,7 @@ class Trainable(Method):
     layers: tuple[str, ...] = ()
 
     def forward(self, content: Tensor, style: Tensor, content_features: Features, style_features: Features) -> Tensor:
-        """For training: the stylised batch, from pictures and the loss network's features of them.
+        """For training: the stylized batch, from pictures and the loss network's features of them.
 
         The features are needed for the losses anyway; a method that encodes with the same network takes them from
         there instead of computing them again. By default as `stylize` at full strength, for one that does not.

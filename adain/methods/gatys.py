@@ -1,9 +1,8 @@
-"""Gatys: a picture optimised until its features fit content and style (Gatys, Ecker & Bethge, CVPR 2016)."""
+"""Gatys: a picture optimized until its features fit content and style (Gatys, Ecker & Bethge, CVPR 2016)."""
 
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Literal
@@ -12,13 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adain import ops
-from adain.backbones import POOL, Backbone, Padding, Pooling, check_choice
-from adain.errors import OptimizationError
-from adain.losses import Features, content_loss, gram_loss, total_variation
+from adain.functional import statistics
+from adain.functional.losses import Features, content_loss, gram_loss, total_variation
+from adain.functional.statistics import StatisticsFn, at_least_float32, compute_statistics
 from adain.methods.base import Alpha, Method, StyleCode
+from adain.methods.progress import Progress, Stop
+from adain.models.backbones import POOL, Backbone, Padding, Pooling
+from adain.utils.checks import check_choice
+from adain.utils.errors import OptimizationError
 
 log = logging.getLogger(__name__)
+
 
 OPTIMIZERS = {
     "lbfgs": lambda x, lr, history, momentum: torch.optim.LBFGS(
@@ -30,35 +33,20 @@ OPTIMIZERS = {
 """Of the pixels' moves, set as `Gatys` documents. L-BFGS goes one step, and one evaluation, at a time."""
 
 COARSE, DRAFT = 0.05, 0.003  # of the loss, gained in ten steps: less is not worth a coarse size, or half precision
+
 FIRST_STEP = 0.01  # of L-BFGS, a pixel's mean; torch's moves all pixels by 1 in sum, which half precision rounds away
+
 MOST_HALVINGS = 5  # of a style whose code may serve any size of content
+
 NEGLIGIBLE = 1e-6  # a loss that need not get lower
+
 SUM_RATE = 1e-2  # of SGD, times half the number of values that the original form's content loss adds up
+
 ENOUGH_STEPS = 10  # to expect a lower loss; the first ones of L-BFGS may lead astray
+
 STARTS = ("content", "style", "noise")
+
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where an optimisation stands after a step: its weighted losses."""
-
-    step: int
-    steps: int
-    size: int  # shorter side in pixels of the picture that is worked on
-    total: float
-    content: float
-    style: float
-    tv: float
-    picture: Tensor  # (1, 3, H, W), the best so far
-
-
-class Stop(Exception):  # noqa: N818 - no error
-    """Raised by a callback to end an optimisation, whose result is then the best that it has reached."""
-
-    def __init__(self, picture: Tensor):
-        super().__init__()
-        self.picture = picture
 
 
 class Gatys(Method):
@@ -75,8 +63,8 @@ class Gatys(Method):
     content's.
 
     Args:
-        backbone: whose features are compared, a row of `adain.backbones.BACKBONES`.
-        weights: of the backbone, as `adain.backbones.Backbone` takes them.
+        backbone: whose features are compared, a row of `adain.models.backbones.BACKBONES`.
+        weights: of the backbone, as `adain.models.backbones.Backbone` takes them.
         pooling: in the backbone; average gives smoother pictures, the paper says.
         padding: in the backbone.
         content_layers: where the content is compared.
@@ -85,10 +73,10 @@ class Gatys(Method):
         style_layer_weights: one for each style layer; by default 1.
         content_weight: factor of the content loss.
         style_weight: factor of the style loss.
-        tv_weight: factor of the total variation, the mean squared difference of neighbours.
+        tv_weight: factor of the total variation, the mean squared difference of neighbors.
         form: of the losses, see above.
         optimizer: L-BFGS needs the fewest steps by far.
-        lr: of the optimiser; by default 1 for lbfgs, 0.02 for adam, 1e-3 for sgd, and 1e-2 for
+        lr: of the optimizer; by default 1 for lbfgs, 0.02 for adam, 1e-3 for sgd, and 1e-2 for
             sgd with the original form, divided by half the number of values of the content features, as eq. 1 is a sum.
         history: of lbfgs, in steps.
         momentum: of sgd.
@@ -104,7 +92,7 @@ class Gatys(Method):
 
     name = "gatys"
     iterative = True
-    guided = True
+    supports_masks = True
 
     def __init__(
         self,
@@ -161,14 +149,14 @@ class Gatys(Method):
 
     def encode_style(self, style: Tensor) -> StyleCode:
         """Gram matrices (B, C, C) of the style and of its halvings, `<layer>/<halvings>`."""
-        code, scaled = StyleCode(), ops.widened(style)
+        code, scaled = StyleCode(), at_least_float32(style)
         for halvings in range(MOST_HALVINGS + 1 if self.coarsest else 1):
             if not halvings or min(scaled.shape[2:]) >= 4 * self.stride:
                 scaled = F.interpolate(scaled, scale_factor=0.5 ** bool(halvings), mode="bilinear", antialias=True)
                 features = self._features(scaled)
-            code |= {f"{layer}/{halvings}": ops.gram(features[layer]) for layer in self.style_layers}
+            code |= {f"{layer}/{halvings}": statistics.gram(features[layer]) for layer in self.style_layers}
         if self.init == "style":
-            code["picture"] = _resize(ops.widened(style), (512, 512))  # of one shape, so that several can be mixed
+            code["picture"] = _resize(at_least_float32(style), (512, 512))  # of one shape, so that several can be mixed
         elif self.start:
             code |= {f"start/{name}": value for name, value in self.start.encode_style(style).items()}
         return code
@@ -178,20 +166,22 @@ class Gatys(Method):
         code = {name: torch.cat([code[name] for code in codes]) for name in codes[0]}
         return {**code, "alpha": torch.tensor(alphas), "mask": torch.cat([*masks])}
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
-        """Each content optimised for itself, from coarse to fine."""
+    def stylize(
+        self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+    ) -> Tensor:
+        """Each content optimized for itself, from coarse to fine."""
         with torch.inference_mode(False):
             code = {name: value.clone() for name, value in code.items()}
-            contents = ops.widened(content).clone().split(1)
+            contents = at_least_float32(content).clone().split(1)
             if "mask" in code:  # its styles side by side, in each picture
                 down, right = (a - b for a, b in zip(content.shape[2:], code["mask"].shape[2:], strict=True))
                 code["mask"] = F.pad(code["mask"], (0, right, 0, down))
-                return torch.cat([self._optimise(one, code, code["alpha"]) for one in contents])
+                return torch.cat([self._optimize(one, code, code["alpha"]) for one in contents])
             codes = [{name: gram[i % len(gram)][None] for name, gram in code.items()} for i in range(len(content))]
             pairs = zip(contents, codes, strict=True)
-            return torch.cat([self._optimise(*pair, torch.tensor([alpha])) for pair in pairs])
+            return torch.cat([self._optimize(*pair, torch.tensor([alpha])) for pair in pairs])
 
-    def _optimise(self, content: Tensor, code: StyleCode, alpha: Tensor) -> Tensor:
+    def _optimize(self, content: Tensor, code: StyleCode, alpha: Tensor) -> Tensor:
         """One picture (1, 3, H, W) at each of its sizes, smallest first, in styles (R, ...), alphas (R,)."""
         side, picture, improved = min(content.shape[2:]), None, False
         # Below two strides the deepest layer has nothing to reflect.
@@ -205,7 +195,7 @@ class Gatys(Method):
             regions = self._regions(features, code.get("mask"))
             grams = {}
             for layer in self.style_layers:
-                own = ops.gram(_within(features, regions, layer))
+                own = statistics.gram(_within(features, regions, layer))
                 grams[layer] = own.lerp(code[f"{layer}/{min(k, MOST_HALVINGS)}"], alpha.to(own).view(-1, 1, 1))
             picture = self._start(scaled, code) if picture is None else _resize(picture, size)
             try:
@@ -259,7 +249,7 @@ class Gatys(Method):
         moves = torch.zeros_like(start).requires_grad_()
         spectrum = _spectrum(start, self.precondition)
         optimizer, best, kept = self.build(moves), math.inf, start
-        seen, terms, totals, draft = start, start.new_zeros(4), list[float](), self.drafts
+        seen, terms, totals, draft = start, start.new_zeros(4), list[float](), self.bf16_warmup
 
         def loss() -> Tensor:
             nonlocal seen, terms
@@ -338,7 +328,7 @@ def _within(features: Features, regions: Features, layer: str) -> Tensor:
 
 
 def _load(init: str) -> Method:
-    from adain import weights  # which knows all methods, this one too
+    from adain.methods import weights  # which knows all methods, this one too
 
     check_choice("init", init, (*STARTS, *(name for name, kind in weights.METHODS.items() if kind.trained)))
     return weights.load(init)

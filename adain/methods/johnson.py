@@ -2,13 +2,13 @@
 
 from torch import Tensor, nn
 
-from adain import ops
-from adain.layers import Conv2d, UpConv2d
+from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.methods.base import Alpha, StyleCode, Trainable
+from adain.models.layers import Conv2d, UpConv2d
 
 
 class Residual(nn.Module):
-    """Two normalised convolutions, added to their input."""
+    """Two normalized convolutions, added to their input."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -23,7 +23,7 @@ class Johnson(Trainable):
     """A feed-forward network that paints in the one style it was trained on; alpha and styles do not apply.
 
     9x9 convolution, two of stride 2, residual blocks, two upsampling ones, 9x9 convolution (Johnson et al. 2016,
-    supplement), with the instance normalisation of Ulyanov et al. 2016 and reflected borders throughout.
+    supplement), with the instance normalization of Ulyanov et al. 2016 and reflected borders throughout.
 
     Args:
         width: channels of the first convolution; the blocks have four times as many.
@@ -32,13 +32,13 @@ class Johnson(Trainable):
 
     name = "johnson"
     stride = 4
-    styled = False
+    takes_style = False
 
     def __init__(self, width: int = 32, blocks: int = 5):
         super().__init__()
         self.arguments = {"width": width, "blocks": blocks}
         last = nn.Conv2d(width, 3, 9, padding=4, padding_mode="reflect")
-        nn.init.normal_(last.weight, std=0.1 / last.weight[0].numel() ** 0.5)  # first, about mid-grey
+        nn.init.normal_(last.weight, std=0.1 / last.weight[0].numel() ** 0.5)  # first, about mid-gray
         nn.init.constant_(last.bias, 0.45)  # type: ignore[arg-type]
         self.net = nn.Sequential(
             *_layer(3, width, 9),
@@ -54,7 +54,9 @@ class Johnson(Trainable):
         """Nothing: the style is in the weights."""
         return {}
 
-    def stylize(self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: ops.Measure = ops.whole) -> Tensor:
+    def stylize(
+        self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+    ) -> Tensor:
         """`content` in the network's style, whatever the rest."""
         return self.net(content * 2 - 1)
 

@@ -2,9 +2,10 @@
 
 from torch import Tensor
 
-from adain import ops
+from adain.functional import patch_swap
+from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.methods.base import StyleCode
-from adain.methods.transform import FeatureTransform
+from adain.methods.feature_transform import FeatureTransform
 
 
 class StyleSwap(FeatureTransform):
@@ -19,7 +20,7 @@ class StyleSwap(FeatureTransform):
     """
 
     name = "style-swap"
-    mixes = False
+    supports_mixing = False
 
     def __init__(self, patch: int = 3, stride: int = 1, decoder: str = "adain"):
         if not 1 <= stride <= patch:
@@ -27,13 +28,13 @@ class StyleSwap(FeatureTransform):
         super().__init__(decoder)
         self.arguments |= {"patch": patch, "stride": stride}
         self.patch, self.step = patch, stride
-        self.reach = None  # any patch of the style may be the best, but not the same one for a part's border
+        self.receptive_radius = None  # any patch of the style may be the best, but not the same one for a part's border
 
     def code(self, features: Tensor) -> StyleCode:
         """The features."""
         return {"features": features}
 
-    def transform(self, features: Tensor, code: StyleCode, measure: ops.Measure = ops.whole) -> Tensor:
+    def transform(self, features: Tensor, code: StyleCode, measure: StatisticsFn = compute_statistics) -> Tensor:
         """The features with their patches swapped; of tiny pictures' features smaller patches."""
         patch = min(self.patch, *features.shape[2:], *code["features"].shape[2:])
-        return ops.swap(features, code["features"].to(features), patch, min(self.step, patch))
+        return patch_swap.swap(features, code["features"].to(features), patch, min(self.step, patch))

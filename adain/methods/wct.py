@@ -1,10 +1,11 @@
-"""WCT: whitening and colouring transform (Li et al., NIPS 2017, arXiv 1705.08086)."""
+"""WCT: whitening and coloring transform (Li et al., NIPS 2017, arXiv 1705.08086)."""
 
 from torch import Tensor
 
-from adain import ops
+from adain.functional import whitening
+from adain.functional.statistics import StatisticsFn, at_least_float32, compute_statistics
 from adain.methods.base import StyleCode
-from adain.methods.transform import FeatureTransform
+from adain.methods.feature_transform import FeatureTransform
 
 
 class WCT(FeatureTransform):
@@ -19,14 +20,14 @@ class WCT(FeatureTransform):
     name = "wct"
 
     def code(self, features: Tensor) -> StyleCode:
-        """The features' mean (B, C, 1) and the root of their covariance (B, C, C), which colours."""
-        mean, covariance = ops.covariance(features)
-        return {"mean": mean.float(), "root": ops.symmetric_power(covariance, 0.5).float()}
+        """The features' mean (B, C, 1) and the root of their covariance (B, C, C), which colors."""
+        mean, covariance = whitening.covariance(features)
+        return {"mean": mean.float(), "root": whitening.symmetric_power(covariance, 0.5).float()}
 
-    def transform(self, features: Tensor, code: StyleCode, measure: ops.Measure = ops.whole) -> Tensor:
-        """The features whitened, then coloured: one product with each pixel's channels."""
-        mean, covariance = measure(ops.covariance, features)
-        matrix = code["root"].to(mean) @ ops.symmetric_power(covariance, -0.5)
+    def transform(self, features: Tensor, code: StyleCode, measure: StatisticsFn = compute_statistics) -> Tensor:
+        """The features whitened, then colored: one product with each pixel's channels."""
+        mean, covariance = measure(whitening.covariance, features)
+        matrix = code["root"].to(mean) @ whitening.symmetric_power(covariance, -0.5)
         shift = code["mean"].to(mean) - matrix @ mean
-        wide = ops.widened(features)
+        wide = at_least_float32(features)
         return (matrix.to(wide) @ wide.flatten(2) + shift.to(wide)).view(features.shape)

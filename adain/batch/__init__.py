@@ -1,0 +1,1 @@
+"""Many images: jobs, folders, and the manifest of a run."""

@@ -1,0 +1,1 @@
+"""Deployment: the web page and ONNX export."""

@@ -1,0 +1,1 @@
+"""The web page: its sessions, its layout, and its server."""

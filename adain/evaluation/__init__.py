@@ -1,0 +1,1 @@
+"""Metrics, grids, sweeps, contact sheets, and flicker."""

@@ -1,0 +1,1 @@
+"""Pure functions of tensors: statistics, normalization, convolutions, color, filters, and losses."""

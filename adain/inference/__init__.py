@@ -1,0 +1,1 @@
+"""One image: options, style encoding, masks, tiling, and the `stylize` pipeline."""

@@ -1,0 +1,1 @@
+"""Networks and their parts: backbones, decoders, layers, and the reading of checkpoint files."""

@@ -1,0 +1,1 @@
+"""Training: the LightningModule, the data, callbacks, optimizers, and the command line."""

@@ -1,0 +1,1 @@
+"""General helpers: errors, checks, files, interrupts, memory, precision, and optional packages."""

@@ -1,0 +1,1 @@
+"""Videos: formats, decoding, temporal smoothing, and encoding."""

@@ -1,0 +1,308 @@
+import inspect
+import subprocess
+import sys
+from functools import partial
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import adain
+from adain.cli import main
+from adain.imaging import reader
+from adain.methods import METHODS
+from tests.conftest import ROOT, exit_code
+
+
+def run(*args, **options):
+    return subprocess.run(
+        [sys.executable, *map(str, args)], cwd=ROOT, capture_output=True, check=False, **{"text": True, **options}
+    )
+
+
+stylize = partial(exit_code, "stylize")
+
+
+def test_infer_writes_the_picture_and_says_where(examples, tmp_path):
+    output = tmp_path / "out.jpg"
+    content, style = examples / "content" / "chelsea.png", examples / "style" / "starry_night.jpg"
+    pictures = "--content", content, "--style", style, "--output", output
+    process = run("infer.py", *pictures, "--alpha", "0.8", "--size", "64", "--style-size", "64")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == f"{output}\n"
+    with Image.open(output) as image:
+        assert image.size == (96, 64)
+        assert np.asarray(image).std() > 10, "not a flat picture"
+
+
+def test_the_default_name_stands_beside_the_content(make_picture, capsys):
+    content, style = make_picture("a/c.jpg"), make_picture("b/s.png")
+    assert stylize("--content", content, "--style", style, "--quiet") == 0
+    assert (content.parent / "c__s.png").exists()
+    assert capsys.readouterr().out == ""
+
+
+def test_several_contents_into_a_folder(make_picture, tmp_path):
+    contents = [make_picture(f"{name}.png", seed=i) for i, name in enumerate("ab")]
+    styles = [make_picture(f"{name}.png", seed=9 + i) for i, name in enumerate("xy")]
+    assert stylize("--content", *contents, "--style", *styles, "--output", tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a__x+y.png", "b__x+y.png"]
+
+
+def test_a_broken_content_does_not_stop_the_others(make_picture, tmp_path, capsys):
+    good, bad = make_picture("good.png"), tmp_path / "bad.png"
+    bad.write_text("no picture")
+    assert stylize("--content", bad, good, "--style", good, "--output", tmp_path / "out") == 1
+    assert (tmp_path / "out" / "good__good.png").exists()
+    assert "bad.png is not a readable picture" in capsys.readouterr().err
+    assert stylize("--content", bad, "--style", good, "--output", tmp_path / "out") == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--alpha": "1.5"}, "alpha lies between 0"),
+        ({"--alpha": "much"}, "alpha"),
+        ({"--content": "missing.png"}, "missing.png: no such file"),
+        ({"--output": "out.xyz"}, "must end in one of .png"),
+        ({"--output": "CONTENT"}, "is an input and would be overwritten"),
+        ({"--method": "magic"}, "the methods are adain"),
+        ({"--checkpoint": "missing.safetensors"}, "neither a file of weights nor a method"),
+        ({"--device": "tpu"}, "device tpu cannot be used here"),
+        ({"--precision": "int4"}, "precision"),
+        ({"--size": "0"}, "at least 1 pixel"),
+        ({"--sise": "5"}, "--sise"),
+    ],
+    ids=lambda value: "".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
+)
+def test_wrong_input_is_one_line_and_exit_code_2(make_picture, tmp_path, capsys, changes, message):
+    content = make_picture("c.png")
+    before = content.read_bytes()
+    flags = {"--content": content, "--style": content, "--output": tmp_path / "out.png", **changes}
+    if flags["--output"] == "CONTENT":
+        flags["--output"] = content
+    assert stylize(*(part for pair in flags.items() for part in pair)) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert message in errors
+    assert content.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [content], "nothing is half written"
+
+
+def test_two_contents_never_share_an_output(make_picture, capsys, tmp_path):
+    a, b = make_picture("1/c.png"), make_picture("2/c.png")
+    assert stylize("--content", a, b, "--style", a, "--output", tmp_path / "out") == 2
+    assert "several contents would be written to one output" in capsys.readouterr().err
+
+
+LITE = ("--method", "adain-lite", "--quiet", "--device", "cpu")
+
+
+def test_masks_strengths_and_colors(make_picture, tmp_path):
+    content, a, b = (make_picture(f"{name}.png", seed=i) for i, name in enumerate("cab"))
+    mask = tmp_path / "mask.png"
+    Image.fromarray(np.tile(np.repeat(np.uint8([255, 0]), 24), (40, 1))).save(mask)
+    inverse = tmp_path / "inverse.png"
+    Image.fromarray(np.tile(np.repeat(np.uint8([0, 255]), 24), (40, 1))).save(inverse)
+    flags = "--content", content, "--style", a, b, *LITE
+    parts = "--mask", mask, inverse, "--feather", "2", "--alpha", "1", "0.3"
+    assert stylize(*flags, *parts, "--color", "keep-luminance", "--output", tmp_path / "1.png") == 0
+    assert stylize(*flags, "--style-weight", "1", "3", "--photorealistic", "--output", tmp_path / "2.png") == 0
+    with Image.open(tmp_path / "1.png") as one, Image.open(tmp_path / "2.png") as two:
+        assert one.size == two.size == (48, 40)
+        assert one.tobytes() != two.tobytes()
+
+
+def test_a_mask_that_does_not_fit_one_content_leaves_the_others(make_picture, tmp_path, capsys):
+    wide, other, tall = make_picture("wide.png"), make_picture("other.png"), make_picture("tall.png", (40, 90))
+    mask = tmp_path / "mask.png"
+    Image.new("L", (48, 40), 255).save(mask)
+    flags = "--style", wide, "--mask", mask, *LITE, "--output", tmp_path / "out"
+    assert stylize("--content", wide, tall, other, *flags) == 1
+    reason = f"{tall}: a mask of 48x40 does not have the shape of a 40x90 picture\n"
+    assert capsys.readouterr().err == f"adain: {reason}"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"wide__wide.png", "other__wide.png"}
+
+
+def test_if_all_contents_fail_every_reason_is_printed(make_picture, tmp_path, capsys):
+    style, tall = make_picture("style.png"), make_picture("tall.png", (40, 90))
+    broken, mask = tmp_path / "broken.png", tmp_path / "mask.png"
+    broken.write_text("no picture")
+    Image.new("L", (48, 40), 255).save(mask)
+    flags = "--style", style, "--mask", mask, *LITE, "--output", tmp_path / "out"
+    assert stylize("--content", tall, broken, *flags) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert errors[0].startswith(f"adain: error: {tall}: a mask of 48x40")
+    assert errors[1].startswith(f"adain: error: {broken} is not a readable picture")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")],
+    ids=["numpy", "torch"],
+)
+def test_too_little_memory_for_one_content_leaves_the_others(make_picture, tmp_path, capsys, monkeypatch, error):
+    large, small = make_picture("large.png", (60, 40)), make_picture("small.png")
+    load = reader.load
+
+    def limited(path, *args, **options):
+        if path == large:
+            raise error
+        return load(path, *args, **options)
+
+    monkeypatch.setattr(reader, "load", limited)
+    assert stylize("--content", large, small, "--style", small, *LITE, "--output", tmp_path / "out") == 1
+    assert capsys.readouterr().err.startswith(f"adain: {large}: out of memory; a smaller --size")
+    assert stylize("--content", large, "--style", small, *LITE, "--output", tmp_path / "out") == 2
+
+
+@pytest.mark.parametrize("part", ["style", "mask"])
+@pytest.mark.parametrize("flags", [(), ("--color", "coral")], ids=["encoded-once", "encoded-per-content"])
+def test_truncated_and_max_pixels_reach_styles_and_masks(make_picture, tmp_path, capsys, part, flags):
+    pictures = {"content": make_picture("c.png"), "style": make_picture("s.png"), "mask": make_picture("m.png")}
+    large = make_picture("large.png", (96, 80))
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(large.read_bytes()[: large.stat().st_size // 2])
+    for bad, flag, message in [(large, ("--max-pixels", "3000"), "over the limit"), (cut, (), "truncated")]:
+        given = [word for name, path in (pictures | {part: bad}).items() for word in (f"--{name}", path)]
+        assert stylize(*given, *flag, *flags, *LITE, "--output", tmp_path / "out.png") == 2
+        errors = capsys.readouterr().err
+        assert errors.count("\n") == 1
+        assert f"{bad} is not a readable picture" in errors
+        assert message in errors
+    assert stylize(*given, "--truncated", *flags, *LITE, "--output", tmp_path / "out.png") == 0
+
+
+def test_truncated_and_max_pixels_reach_the_styles_of_a_folder(make_picture, tmp_path):
+    content = make_picture("c/c.png").parent
+    large = make_picture("s/large.png", (96, 80))
+    cut = large.with_name("cut.png")
+    cut.write_bytes(large.read_bytes()[: large.stat().st_size // 2])
+    given = "--content", content, "--style", large.parent, *LITE, "--workers", "0", "--output", tmp_path / "out"
+    assert stylize(*given, "--max-pixels", "3000", "--truncated") == 1
+    assert not list(tmp_path.glob("out/*.png"))
+    for color in ("style", "coral"):
+        assert stylize(*given, "--color", color, "--truncated") == 0
+
+
+def test_results_have_the_limit_of_inputs(make_picture, tmp_path, capsys):
+    content = make_picture("c.png", (48, 40))
+    flags = "--content", content, "--style", content, *LITE, "--output", tmp_path / "out"
+    assert stylize(*flags, "--size", "300000") == 2
+    expected = "the result would have 360000 x 300000 pixels, over the limit of 536870912; use a smaller --size"
+    assert capsys.readouterr().err.startswith(f"adain: error: {content}: {expected}")
+    assert stylize(*flags, "--size", "20", "--max-pixels", "1920") == 0
+
+
+def test_a_folder_leaves_out_too_large_results_and_values_that_are_not_finite(make_picture, tmp_path, capsys):
+    make_picture("c/long.png", (600, 40))
+    make_picture("c/short.png")
+    Image.fromarray(np.full((40, 48), np.nan, np.float32)).save(tmp_path / "c" / "nan.tif")
+    style = make_picture("s/style.png").parent
+    flags = "--max-pixels", "24000", "--size", "50", "--workers", "0"
+    assert stylize("--content", tmp_path / "c", "--style", style, *LITE, *flags, "--output", tmp_path / "out") == 1
+    errors = sorted(capsys.readouterr().err.splitlines())
+    assert "long.png: the result would have 750 x 50 pixels, over the limit of 24000" in errors[0]
+    assert "nan.tif: is not a readable picture (expected finite values, got NaN or infinity)" in errors[1]
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["short__style.png"]
+
+
+def test_a_style_kept_as_a_file_through_pipes(make_picture, tmp_path):
+    content, style, code = make_picture("c.png"), make_picture("s.png", seed=1), tmp_path / "s.safetensors"
+    kept = "encode-style", "--style", style, "--output", code, "--method", "adain-lite"
+    assert main.main([*map(str, kept)]) == 0
+    assert stylize("--content", content, "--style", code, *LITE, "--output", tmp_path / "out.png") == 0
+    flags = "--content", "-", "--style", code, *LITE
+    process = run("infer.py", *map(str, flags), input=content.read_bytes(), text=False)
+    assert process.returncode == 0
+    with Image.open(BytesIO(process.stdout)) as piped, Image.open(tmp_path / "out.png") as written:
+        assert piped.tobytes() == written.tobytes()
+
+
+def test_a_folder(make_picture, tmp_path, capsys):
+    for name in ("c/x/a.png", "c/b.png", "s/1.png", "s/2.png"):
+        make_picture(name)
+    (tmp_path / "c" / "bad.png").write_text("no picture")
+    folders = "--content", tmp_path / "c", "--style", tmp_path / "s", "--output", tmp_path / "out"
+    assert stylize(*folders, *LITE, "--workers", "0") == 1
+    assert "bad.png" in capsys.readouterr().err
+    painted = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png")}
+    assert painted == {"b__1.png", "b__2.png", "x/a__1.png", "x/a__2.png"}
+    assert stylize(*folders, *LITE, "--mask", tmp_path / "s" / "1.png") == 2
+    assert "a folder of contents takes no --mask" in capsys.readouterr().err
+    assert stylize("--content", tmp_path / "c", "--style", tmp_path / "s", *LITE) == 2
+    assert "name it with --output" in capsys.readouterr().err
+    assert stylize("--content", tmp_path / "c" / "b.png", "--style", tmp_path / "s" / "1.png", "--pairs", "all") == 2
+    assert "--pairs is for a folder" in capsys.readouterr().err
+
+
+def test_methods_without_weights_have_their_settings_as_flags():
+    assert [name for name, kind in METHODS.items() if not kind.trained] == [*main.SETTINGS]
+
+
+def test_grid_paints_all_and_a_sheet(make_picture, tmp_path):
+    for name in ("c/a.png", "c/b.png", "s/x.png"):
+        make_picture(name)
+    assert (
+        main.main(["grid", "--content", f"{tmp_path}/c", "--style", f"{tmp_path}/s", "--output", f"{tmp_path}/o"]) == 0
+    )
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["a__x.png", "b__x.png", "sheet.png"]
+
+
+def test_grid_takes_a_checkpoint_colors_a_device_and_a_place_for_the_sheet(make_picture, tmp_path, capsys):
+    folders = [
+        f"--{name}={make_picture(f'{name}/a.png', seed=seed).parent}" for seed, name in enumerate(("content", "style"))
+    ]
+    weights = ["--checkpoint", str(ROOT / "checkpoints" / "adain_lite.safetensors")]
+    results = []
+    for color in ("style", "keep-luminance"):
+        output, sheet = tmp_path / f"out-{color}", tmp_path / "sheets" / f"{color}.jpg"
+        flags = [f"--output={output}", f"--sheet={sheet}", f"--color={color}", "--device=cpu"]
+        assert main.main(["grid", *folders, *weights, *flags]) == 0
+        assert sheet.exists()
+        assert [path.name for path in output.iterdir()] == ["a__a.png"]
+        results.append(reader.load_picture(output / "a__a.png"))
+    expected = adain.stylize(tmp_path / "content" / "a.png", tmp_path / "style" / "a.png", "adain-lite")
+    assert (results[0] - expected).abs().max() < 2 / 255
+    assert (results[1] - results[0]).abs().max() > 10 / 255
+    assert main.main(["grid", *folders, "--output", str(tmp_path / "o"), "--sheet", "sheet.txt"]) == 2
+    assert main.main(["grid", *folders, "--output", str(tmp_path / "o"), "--method", "wct", *weights]) == 2
+    assert not (tmp_path / "o").exists(), "refused before anything is written"
+
+
+def test_help_and_unknown_commands(capsys):
+    assert main.main(["--help"]) == 0
+    usage = capsys.readouterr().out
+    assert all(name in usage for name in (*main.COMMANDS, "train"))
+    assert main.main(["paint"]) == 2
+    assert main.main([]) == 2
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_every_flag_is_explained(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main([name, "--help"])
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for parameter in inspect.signature(main.COMMANDS[name]).parameters.keys() - {"settings"}:
+        assert f"--{parameter.replace('_', '-')}" in text
+    assert "None" not in text
+
+
+def test_help_does_not_wait_for_torch_nor_stylizing_for_lightning():
+    code = "import sys, adain.cli as c; c.Parser.of(c.COMMANDS['stylize'], 'x'); assert 'torch' not in sys.modules"
+    assert run("-c", code).returncode == 0
+    heavy = "{'gradio', 'pytorch_lightning', 'lightning', 'datasets', 'torchvision', 'tensorboard'}"
+    code = f"import sys, adain; adain.prepare(); assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
+    process = run("-c", code)
+    assert process.returncode == 0, process.stderr
+
+
+def test_ctrl_c_ends_with_a_line(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert main.guarded(interrupted) == 130
+    assert capsys.readouterr().err == "adain: interrupted\n"

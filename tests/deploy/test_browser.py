@@ -1,0 +1,232 @@
+"""`adain serve` in a real Chromium."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from io import BytesIO
+from urllib.parse import urlparse
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import TimeoutError
+
+from adain.cli import main
+from tests.conftest import ROOT, picture
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address of a server with small limits; when it is ended, it must leave nothing behind."""
+    folder = tmp_path_factory.mktemp("server")
+    code = "import sys; from adain.cli import main; sys.exit(main())"
+    flags = ["--port", "0", "--method", "adain-lite", "--max-upload", "1", "--max-pixels", "1000000"]
+    command = [sys.executable, "-c", code, "serve", *flags]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | {"TMPDIR": str(folder)}, **pipes) as process:
+        yield next(line for line in process.stdout if line.startswith("adain:")).split()[1]
+        written = [*folder.iterdir()]
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert len(written) == 1, "all in one folder"
+    assert [*folder.iterdir()] == []
+    assert (process.returncode, "Traceback" in errors) == (0, False)
+
+
+@pytest.fixture
+def visit(browser, server):
+    """What opens the page for another visitor; no page may ask another host for anything."""
+    contexts, hosts = [], set()
+
+    def visit(**options):
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(60_000)
+        page.on("request", lambda request: hosts.add(urlparse(request.url).netloc))
+        page.goto(server)
+        page.wait_for_selector("#photo input[type=file]", state="attached")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert hosts - {""} == {urlparse(server).netloc}, "'' is of data: and blob:"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A photo and a style."""
+    return picture(tmp_path / "photo of a #1.png", (120, 100), 1), picture(tmp_path / "a style.jpg", (90, 90), 2)
+
+
+def give(page, photo, style):
+    """Upload both, at a small size."""
+    set_size(page, 64)
+    drop(page, "photo", photo)
+    drop(page, "style", style)
+
+
+def drop(page, box, path):
+    """Upload; again if Gradio drew the box anew in that very moment, and lost it."""
+    for _ in range(4):
+        page.set_input_files(f"#{box} input[type=file]", path)
+        with suppress(TimeoutError):
+            return page.locator(f"#{box} img").wait_for(timeout=15_000)
+    raise AssertionError(f"{path} never arrived")
+
+
+def set_size(page, size):
+    page.fill("#size input[type=number]", str(size))
+    page.press("#size input[type=number]", "Enter")
+
+
+def choose(page, label, value):
+    page.click(f"#{label} input")
+    page.get_by_role("option", name=value, exact=True).click()
+
+
+def shown(page, before=None):
+    """The result's bytes as the page shows it, once it is another than that at the address `before`; its address."""
+    changed = (
+        "before => { const i = document.querySelector('#result img'); return i && i.src !== before && i.complete }"
+    )
+    page.wait_for_function(changed, arg=before)
+    address = page.get_attribute("#result img", "src")
+    return page.request.get(address).body(), address
+
+
+def command(page, *parts):
+    """The command line, once it has these parts."""
+    has = "parts => parts.every(part => document.querySelector('#command textarea').value.includes(part))"
+    page.wait_for_function(has, arg=parts)
+    return page.input_value("#command textarea")
+
+
+def values(data):
+    with Image.open(BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_upload_move_the_slider_see_the_picture_change_and_download_it(visit, files, tmp_path, monkeypatch):
+    page = visit()
+    give(page, *files)
+    first, address = shown(page)
+    box = page.locator("#alpha input[type=range]").bounding_box()
+    page.mouse.click(box["x"] + 0.3 * box["width"], box["y"] + box["height"] / 2)
+    second, _ = shown(page, address)
+    assert values(first).shape == values(second).shape == (64, 77, 3)
+    assert np.abs(values(first) - values(second)).mean() > 1
+    with page.expect_download() as download:
+        page.click("#download")
+    assert download.value.suggested_filename == "photo of a #1__a style.png"
+    downloaded = download.value.path().read_bytes()
+    assert downloaded == second
+
+    words = shlex.split(command(page, "--alpha 0.3"))
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["stylize", *words[2:], "--quiet"]) == 0
+    again = (tmp_path / download.value.suggested_filename).read_bytes()
+    assert np.abs(values(again) - values(downloaded)).max() <= 1, "but for the number of threads, the same"
+
+
+def test_examples_a_second_style_and_a_method_without_any(visit):
+    page = visit()
+    set_size(page, 64)
+    for name in ("photo", "style", "second-style"):
+        page.locator(f"#{name}-examples button").first.click()
+    line = command(page, "examples/content/astronaut.png", "--style-weight 0.5 0.5")
+    assert line.count("examples/style/composition_vii.jpg") == 2
+    page.locator("#mix input[type=range]").press("ArrowRight")
+    command(page, "--style-weight 0.45 0.55")
+    choose(page, "color", "keep-luminance")
+    command(page, "--color keep-luminance")
+    choose(page, "method", "johnson")
+    assert "--style" not in command(page, "--method johnson")
+    page.wait_for_selector("#style", state="hidden")
+    assert not page.is_visible("#alpha")
+    assert "the one style that it was trained on" in page.inner_text("#note")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("no picture.png", b"no picture", "no picture.png is not a readable picture"),
+        ("notes.txt", b"no picture", "notes.txt is not a readable picture|Invalid file type"),
+        ("large.png", b"\x89PNG" + bytes(2**20), "exceed|maximum allowed size"),
+        ("wide.png", (1001, 1000), "wide.png is not a readable picture (1001 x 1000 is over the limit"),
+    ],
+)
+def test_what_is_no_picture_or_too_large_is_told(visit, files, tmp_path, name, data, message):
+    if isinstance(data, tuple):
+        picture(tmp_path / name, data)
+    else:
+        (tmp_path / name).write_bytes(data)
+    page = visit()
+    page.set_input_files("#photo input[type=file]", tmp_path / name)
+    words = [re.escape(part) for part in message.split("|")]
+    toast = page.get_by_test_id("toast-body").filter(has_text=re.compile("|".join(words)))
+    toast.first.wait_for()
+    page.locator("#photo img").wait_for(state="detached")
+    give(page, *files)
+    shown(page)
+
+
+def test_two_visitors_at_once(visit, files, tmp_path):
+    photo, style = files
+    other = picture(tmp_path / "other.png", (110, 100), 3)
+    one, two = visit(), visit()
+    give(one, photo, style)
+    give(two, other, style)
+    command(one, "photo of a #1.png", "--size 64")
+    command(two, "other.png", "--size 64")
+    assert values(shown(one)[0]).shape == (64, 77, 3)
+    assert values(shown(two)[0]).shape == (64, 70, 3)
+
+
+def test_an_optimization_shows_its_progress_and_is_stopped(visit, files):
+    page = visit()
+    choose(page, "method", "gatys")
+    give(page, *files)
+    page.click("#optimize")
+    page.get_by_text(re.compile(r"Step \d+ of \d+ at 64 px, loss .* left\.")).wait_for()
+    shown(page)
+    page.click("#stop")
+    page.get_by_text("Stopped; this is the best so far.").wait_for()
+    page.wait_for_selector("#result img[src$='.png']")
+    stopped, address = shown(page)
+    assert address.endswith(".png")
+    assert values(stopped).shape == (64, 77, 3)
+    steps = int(re.search(r"--gatys.steps (\d+)", command(page, "--method gatys"))[1])
+    assert 0 < steps < 200
+    with page.expect_download() as download:
+        page.click("#download")
+    assert download.value.path().read_bytes() == stopped
+
+
+def test_it_fits_on_a_phone(visit, files):
+    page = visit(viewport={"width": 360, "height": 740})
+    give(page, *files)
+    shown(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_a_screenshot_for_the_readme(visit, tmp_path, request):
+    target = request.config.getoption("--screenshot") or tmp_path / "web.png"
+    page = visit()
+    page.locator("#photo-examples button").nth(1).click()
+    page.locator("#style-examples button").nth(2).click()
+    shown(page)
+    command(page, "chelsea.png", "starry_night.jpg")
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(500)  # for what fades out
+    with Image.open(BytesIO(page.screenshot())) as image:
+        image.convert("RGB").quantize(256).save(target, optimize=True)
+        assert image.size == (1280, 800)
+    assert page.evaluate("document.documentElement.scrollHeight") <= 800, "on one screen"
+    assert os.path.getsize(target) < 400_000

@@ -1,0 +1,372 @@
+import pytest
+import torch
+from PIL import Image
+
+import adain
+from adain.evaluation import metrics
+from adain.functional import colors, normalization
+from adain.functional.losses import PerceptualLoss
+from adain.imaging import reader
+from adain.inference import pipeline, preparation, style_encoding
+from adain.methods import METHODS, AdaIN, Gatys, style_codes, weights
+from adain.models.backbones import Backbone
+from tests.conftest import QUICK
+from tests.methods.test_methods import MIXING, STYLED, TRAINED
+
+
+@pytest.fixture(params=METHODS, scope="module")
+def ready(request):
+    return adain.prepare(request.param, device="cpu", **QUICK.get(request.param, {}))
+
+
+def paint(content, style, ready, **settings):
+    """As `adain.stylize`, but no style for a method that takes none."""
+    return adain.stylize(content, style if ready.takes_style else None, ready, **settings)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 9), (33, 47)])
+def test_the_result_has_exactly_the_contents_size(ready, size):
+    content = torch.rand(1, 3, *size)
+    result = paint(content, torch.rand(3, 20, 30), ready)
+    assert result.shape == content.shape
+    assert result.min() >= 0
+    assert result.max() <= 1
+    assert result.isfinite().all()
+
+
+@pytest.mark.parametrize("ready", STYLED, indirect=True)
+@pytest.mark.parametrize("size", [(1, 1), (3, 50), (15, 17)])
+def test_tiny_styles(ready, size):
+    assert adain.stylize(torch.rand(1, 3, 24, 24), torch.rand(1, 3, *size), ready).isfinite().all()
+
+
+def test_sides_are_padded_by_reflection_to_the_stride_and_cut_again(ready):
+    content, style = torch.rand(1, 3, 37, 42), torch.rand(3, 32, 32)
+    down, right = (-side % ready.stride for side in content.shape[2:])
+    padded = torch.nn.functional.pad(content, (0, right, 0, down), mode="reflect")
+    expected = paint(padded, style, ready)[..., :37, :42]
+    torch.testing.assert_close(paint(content, style, ready), expected, atol=1e-5, rtol=0)
+
+
+def test_size_sets_the_shorter_side(ready, make_picture):
+    path = make_picture(size=(60, 40))
+    assert paint(path, path, ready, size=32).shape == (1, 3, 32, 48)
+    assert paint(reader.load_picture(path), path, ready, size=32).shape == (1, 3, 32, 48)
+
+
+@pytest.mark.parametrize("ready", STYLED, indirect=True)
+def test_style_size_changes_the_strokes(ready, examples):
+    style = examples / "style" / "starry_night.jpg"
+    small, large = (adain.encode_style(ready, style, size) for size in (64, 256))
+    assert any(
+        small[name].shape != large[name].shape or (small[name] - large[name]).norm() > 0.05 * large[name].norm()
+        for name in small
+    )
+
+
+def test_a_large_style_is_reduced_to_the_largest_size(monkeypatch):
+    monkeypatch.setattr(style_encoding, "LARGEST_STYLE", 32)
+    ready, large = adain.prepare("adain-lite", "cpu", "fp32"), torch.rand(1, 3, 96, 64)
+    capped, whole = adain.encode_style(ready, large), adain.encode_style(ready, large, 64)
+    for name, expected in adain.encode_style(ready, large, 32).items():
+        torch.testing.assert_close(capped[name], expected)
+        assert (capped[name] - whole[name]).norm() > 0.01 * whole[name].norm(), "a size that is asked for is not capped"
+    small = torch.rand(1, 3, 20, 30)
+    for name, expected in adain.encode_style(ready, small, 20).items():
+        torch.testing.assert_close(adain.encode_style(ready, small)[name], expected)
+
+
+@pytest.mark.parametrize("ready", MIXING, indirect=True)
+def test_a_style_brought_to_the_size_of_the_content(ready, make_picture):
+    content, style = make_picture("c.png", (50, 36), 1), make_picture("s.png", (90, 70), 2)
+    expected = adain.stylize(content, style, ready, size=24, style_size=24)
+    assert torch.equal(adain.stylize(content, style, ready, size=24, style_size="content"), expected)
+
+
+@pytest.mark.parametrize("ready", [name for name in TRAINED if name in STYLED], indirect=True)
+def test_the_style_distance_falls_as_alpha_rises(ready, examples):
+    content = reader.load_picture(examples / "content" / "chelsea.png", 256)
+    style = reader.load_picture(examples / "style" / "starry_night.jpg", 256)
+    loss = PerceptualLoss()
+    backbone = Backbone("vgg19", loss.layers)
+    code = adain.encode_style(ready, style)
+    painted = [adain.stylize(content, code, ready, alpha=alpha) for alpha in (0, 0.25, 0.5, 0.75, 1)]
+    features, target = backbone(content), backbone(style)
+    distances = [loss(backbone(picture), features, target)["style"].item() for picture in painted]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-1] < 0.6 * distances[0]
+
+
+def test_files_images_and_tensors_give_the_same(ready, make_picture):
+    path = make_picture()
+    results = [paint(one, path, ready) for one in (path, str(path), Image.open(path), reader.load_picture(path))]
+    assert all(torch.equal(results[0], other) for other in results)
+
+
+@pytest.mark.parametrize("ready", MIXING, indirect=True)
+def test_a_mixture_of_one_style_with_itself_is_that_style(ready, make_picture):
+    path = make_picture()
+    one, two = adain.encode_style(ready, path), adain.encode_style(ready, [path, path])
+    for name in one:
+        torch.testing.assert_close(one[name], two[name])
+
+
+def test_half_precision_stays_close(make_picture, ready):
+    path = make_picture(size=(64, 64))
+    expected = paint(path, path, ready)
+    name = next(name for name, kind in METHODS.items() if type(ready) is kind)
+    rounded = paint(path, path, adain.prepare(name, "cpu", "bf16", **QUICK.get(name, {})))
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - expected).abs().mean() < 1.5 / 255
+
+
+def test_the_result_can_be_worked_on(ready):
+    result = paint(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready)
+    result.mul_(0.5)
+    assert not result.is_inference()
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
+def test_alpha_out_of_range(ready, alpha):
+    with pytest.raises(ValueError, match="alpha lies between 0"):
+        adain.stylize(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready, alpha=alpha)
+
+
+@pytest.mark.parametrize("ready", STYLED, indirect=True)
+def test_wrong_arguments(ready):
+    with pytest.raises(ValueError, match="device tpu9 cannot be used here"):
+        adain.prepare(device="tpu9")
+    with pytest.raises(ValueError, match="choose from auto, fp32, bf16, fp16"):
+        adain.prepare(precision="int4")
+    with pytest.raises(OSError, match="neither a file of weights nor a method; the methods are adain"):
+        adain.prepare("adian")
+    with pytest.raises(ValueError, match="already built takes no alpah"):
+        adain.stylize(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready, alpah=0.5)
+    with pytest.raises(ValueError, match="no style given"):
+        adain.encode_style(ready, [])
+    with pytest.raises(ValueError, match="no style given"):
+        adain.stylize(torch.rand(3, 16, 16), method=ready)
+    for wrong in (torch.rand(1, 4, 8, 8), torch.rand(8, 8), torch.zeros(3, 8, 8, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match="a picture is"):
+            pipeline.stylize(wrong, torch.rand(3, 16, 16), ready)
+
+
+def test_a_method_with_a_style_of_its_own_takes_no_other():
+    ready, picture = adain.prepare("johnson", "cpu"), torch.rand(3, 16, 16)
+    with pytest.raises(ValueError, match="leave out style, style_weight"):
+        adain.stylize(picture, picture, ready, style_weight=[1])
+    with pytest.raises(ValueError, match="leave out alpha"):
+        adain.stylize(picture, method=ready, alpha=0.5)
+    with pytest.raises(ValueError, match="leave out color"):
+        adain.stylize(picture, method=ready, color="coral")
+    with pytest.raises(ValueError, match="leave out style"):
+        adain.encode_style(ready, picture)
+
+
+def test_strengths_of_a_mixture_are_shares_of_it(make_picture):
+    ready, content = adain.prepare("adain", "cpu", "fp32"), torch.rand(1, 3, 32, 32)
+    paths = [make_picture(f"{seed}.png", seed=seed) for seed in (1, 2)]
+    mixed = adain.stylize(content, paths, ready, alpha=[0.8, 0.2], style_weight=[1, 3], alpha_blend="features")
+    features = ready.encoder(content)["relu4_1"]
+    parts = [normalization.adain(features, *adain.encode_style(ready, path).values()) for path in paths]
+    expected = 0.25 * features.lerp(parts[0], 0.8) + 0.75 * features.lerp(parts[1], 0.2)
+    torch.testing.assert_close(mixed, ready.decoder(expected).clamp(0, 1), atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="3 alphas for 2 styles"):
+        adain.stylize(content, paths, ready, alpha=[1, 0, 1])
+
+
+def test_regions_with_a_style_and_a_strength_each(make_picture):
+    ready, content = adain.prepare("adain-lite", "cpu", "fp32"), torch.rand(1, 3, 32, 48)
+    paths = [make_picture(f"{seed}.png", seed=seed) for seed in (1, 2)]
+    left = torch.zeros(1, 16, 24)
+    left[..., :12] = 1
+    painted = adain.stylize(content, paths, ready, alpha=[1, 0.5], mask=[left, 1 - left])
+    whole = [adain.stylize(content, path, ready, alpha=alpha) for path, alpha in zip(paths, (1, 0.5), strict=True)]
+    torch.testing.assert_close(painted[..., :23], whole[0][..., :23])
+    torch.testing.assert_close(painted[..., 25:], whole[1][..., 25:])
+    for masks, message in (
+        ([left], "1 masks for 2 styles"),
+        ([left, left * 0], "black everywhere"),
+        ([left, torch.ones(1, 8, 90)], "does not have the shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            adain.stylize(content, paths, ready, mask=masks)
+
+
+def test_gatys_compares_each_region_with_its_own_style(make_picture):
+    gray = reader.load_picture(make_picture(size=(64, 64))).mean(1, keepdim=True).expand(1, 3, 64, 64)
+    styles = [gray * torch.tensor(tint).view(3, 1, 1) for tint in ([1, 0.2, 0.2], [0.2, 0.2, 1])]
+    left = torch.zeros(1, 64, 64)
+    left[..., :32] = 1
+    ready = adain.prepare("gatys", "cpu", "fp32", steps=12, style_layers=["relu1_1", "relu2_1"])
+    painted = adain.stylize(gray, styles, ready, mask=[left, 1 - left])
+    red, blue = painted.mean(2)[0, [0, 2]]
+    warmth = red - blue
+    assert warmth[:28].mean() > 0.01 > -0.01 > warmth[36:].mean()
+    half = adain.stylize(gray, styles[:1], ready, mask=[left])
+    assert torch.equal(half[..., 32:], gray[..., 32:])
+
+
+def test_gatys_gives_each_region_its_own_strength(make_picture):
+    content, style = (reader.load_picture(make_picture(size=(64, 64), seed=seed)) for seed in (1, 2))
+    left = torch.zeros(1, 64, 64)
+    left[..., :32] = 1
+    ready = adain.prepare("gatys", "cpu", "fp32", steps=3, style_layers=["relu1_1"], precondition=0.0)
+    changes = {}
+    for alpha in ((0, 0), (0, 1), (1, 0)):
+        painted = adain.stylize(content, [style, style], ready, mask=[left, 1 - left], alpha=alpha)
+        changes[alpha] = [part.abs().mean().item() for part in (painted - content).split(32, dim=3)]
+    assert max(changes[0, 0]) < 1e-4, "both targets are the content's own statistics"
+    assert changes[0, 1][1] > 5 * changes[0, 1][0]
+    assert changes[1, 0][0] > 5 * changes[1, 0][1]
+
+
+def test_guided_masks_keep_to_their_place_and_picture():
+    mask = torch.zeros(1, 1, 41, 41, dtype=torch.uint8)
+    mask[..., :20] = 255
+    method = METHODS["gatys"](steps=2, style_layers=["relu1_1"])
+    codes = [method.encode_style(torch.rand(1, 3, 32, 32)) for _ in range(2)]
+    code, contents = method.guide(codes, [1.0, 1.0], [mask, 255 - mask]), torch.rand(2, 3, 48, 48)
+    together = method.stylize(contents, code)
+    torch.testing.assert_close(together[1:], method.stylize(contents[1:], code), atol=1e-4, rtol=0)
+    padded = torch.nn.functional.pad(mask, (0, 7, 0, 7))
+    regions = method._regions(method.backbone(contents[:1]), padded)
+    assert (regions["relu1_1"][..., 20:] == 0).all()
+
+
+def test_settings_that_would_do_nothing_are_refused():
+    pictures = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    for wrong, message in (({"feather": 3}, "feather softens masks"), ({"tile": 0}, "at least 1 pixel a side")):
+        with pytest.raises(ValueError, match=message):
+            adain.stylize(*pictures, "adain-lite", device="cpu", **wrong)
+
+
+def test_colors_of_a_batch():
+    contents, style = torch.rand(2, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    ready = adain.prepare("adain-lite", "cpu", "fp32")
+    together = adain.stylize(contents, style, ready, color="coral")
+    one = adain.stylize(contents[1:], style, ready, color="coral")
+    torch.testing.assert_close(together[1:], one, atol=1e-4, rtol=0)
+
+
+def test_colors(make_picture):
+    content, style = make_picture("c.png", (48, 40), 1), make_picture("s.png", (48, 40), 2)
+    ready = adain.prepare("adain-lite", "cpu", "fp32")
+    plain = adain.stylize(content, style, ready)
+    kept = adain.stylize(content, style, ready, color="keep-luminance")
+    expected = colors.keep_luminance(plain, reader.load_picture(content)).clamp(0, 1)
+    torch.testing.assert_close(kept, expected)
+    recolored = colors.match_colors(reader.load_picture(style), reader.load_picture(content))
+    torch.testing.assert_close(
+        adain.stylize(content, style, ready, color="coral"), adain.stylize(content, recolored, ready)
+    )
+    with pytest.raises(ValueError, match="unknown color gray; choose from style, keep-luminance, coral"):
+        adain.stylize(content, style, ready, color="gray")
+
+
+def test_photorealism_keeps_more_of_the_structure(examples):
+    content = reader.load_picture(examples / "content" / "chelsea.png", 128)
+    ready = adain.prepare("adain-lite", "cpu", "fp32")
+    plain, smooth = (
+        adain.stylize(content, examples / "style" / "starry_night.jpg", ready, photorealistic=one)
+        for one in (False, True)
+    )
+    assert metrics.ssim(smooth, content) > metrics.ssim(plain, content) + 0.05
+    assert (smooth.mean((2, 3)) - plain.mean((2, 3))).abs().max() < 0.02
+
+
+def test_a_style_kept_as_a_file(make_picture, tmp_path):
+    content, style = make_picture("c.png", seed=1), make_picture("s.png", seed=2)
+    ready, file = adain.prepare("adain-lite", "cpu", "fp32"), tmp_path / "code.safetensors"
+    style_codes.save_code(adain.encode_style(ready, style), ready, file)
+    assert file.stat().st_size < 4096
+    torch.testing.assert_close(adain.stylize(content, file, ready), adain.stylize(content, style, ready))
+    mixed = adain.stylize(content, [file, content], ready)
+    torch.testing.assert_close(mixed, adain.stylize(content, [style, content], ready))
+    adain.stylize(content, file, adain.prepare("adain-lite", "cpu", "bf16"))
+    with pytest.raises(ValueError, match="was encoded by adain-lite with other weights"):
+        adain.stylize(content, file, "adain", device="cpu")
+    with pytest.raises(ValueError, match="has its size and colors already"):
+        adain.stylize(content, file, ready, color="coral")
+    with pytest.raises(ValueError, match="holds no style code"):
+        adain.stylize(content, weights.embedded("adain-lite"), ready)
+
+
+def test_a_photo_comes_back_as_one(make_picture):
+    photo = reader.load(make_picture())
+    ready = adain.prepare("adain-lite", "cpu", "fp32")
+    painted = adain.stylize(photo, make_picture("s.png", seed=2), ready)
+    assert painted.pixels.dtype == torch.uint8
+    assert painted.pixels.shape == photo.pixels.shape
+    assert painted.exif is photo.exif
+    with pytest.raises(ValueError, match="a photo has its size already"):
+        adain.stylize(photo, make_picture(), ready, size=20)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in METHODS.items() if kind.bf16_safe and kind.trained])
+def test_bfloat16_is_chosen_where_it_stays_close(name, examples, monkeypatch):
+    content, style = examples / "content" / "coffee.png", examples / "style" / "starry_night.jpg"
+    pictures = []
+    for fast in (False, True):
+        monkeypatch.setattr(preparation, "fast_half", lambda device, fast=fast: "bf16" if fast else None)
+        ready = adain.prepare(name, "cpu")
+        assert ready.like().dtype == (torch.bfloat16 if fast else torch.float32)
+        pictures.append(adain.stylize(content, style, ready, size=128, style_size=128))
+    assert (pictures[0] - pictures[1]).abs().mean() < 1 / 255
+
+
+def test_swapped_patches_cannot_be_mixed(make_picture):
+    with pytest.raises(ValueError, match="StyleSwap cannot mix styles; give one, not 2"):
+        adain.encode_style(adain.prepare("style-swap", "cpu"), [make_picture()] * 2)
+
+
+@pytest.mark.parametrize("ready", MIXING, indirect=True)
+def test_styles_are_mixed_by_their_weights(ready, make_picture):
+    paths = [make_picture(f"{seed}.png", seed=seed) for seed in (1, 2)]
+    one, two = (adain.encode_style(ready, path) for path in paths)
+    mixed = adain.encode_style(ready, paths, style_weight=[3, 1])
+    for name in mixed:
+        torch.testing.assert_close(mixed[name], 0.75 * one[name] + 0.25 * two[name])
+    for wrong in ([1], [1, -1], [0, 0], [1, float("nan")]):
+        with pytest.raises(ValueError, match="style weights are one for each of 2 styles"):
+            adain.encode_style(ready, paths, style_weight=wrong)
+
+
+def test_a_long_reason_is_cut_between_words(monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("unsupported " * 20)
+
+    monkeypatch.setattr(torch, "empty", fails)
+    with pytest.raises(ValueError, match=r"device far cannot be used here \((unsupported )+\.\.\.\); choose auto"):
+        adain.prepare("adain-lite", "far")
+
+
+def test_a_method_already_built_is_copied_and_evaluated():
+    built = AdaIN(norm="batch").train()
+    before = {name: value.clone() for name, value in built.state_dict().items()}
+    statistics = [name for name in before if name.endswith(("running_mean", "running_var"))]
+    assert statistics
+    ready = adain.prepare(built, "cpu", "bf16")
+    adain.stylize(torch.rand(1, 3, 40, 48), torch.rand(3, 32, 32), ready)
+    assert built.training
+    assert not any(module.training for module in ready.modules())
+    assert {value.dtype for value in ready.state_dict().values()} >= {torch.bfloat16}
+    for name, value in built.state_dict().items():
+        assert value.dtype == before[name].dtype
+        assert torch.equal(value, before[name]), name
+    for name in statistics:
+        torch.testing.assert_close(ready.state_dict()[name], before[name].bfloat16())
+
+
+def test_the_copy_of_a_method_calls_the_same_callback():
+    steps = []
+
+    class Callback:
+        def __call__(self, progress):
+            steps.append(progress.step)
+
+    built = Gatys(steps=2, callback=Callback())
+    ready = adain.prepare(built, "cpu", "fp32")
+    assert ready.callback is built.callback
+    adain.stylize(torch.rand(1, 3, 32, 32), torch.rand(3, 32, 32), ready)
+    assert steps == [1, 2]

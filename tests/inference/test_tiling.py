@@ -1,0 +1,220 @@
+import psutil
+import pytest
+import torch
+
+import adain
+from adain.functional import statistics, whitening
+from adain.inference import memory_budget, tiling
+from adain.inference.tiling import Region
+from adain.methods import METHODS, AdaIN, AdaINLite
+from adain.utils import memory
+from adain.utils.errors import ContentError
+
+
+@pytest.fixture(params=["adain", "adain-lite", "adaconv", "wct"], scope="module")
+def ready(request):
+    return adain.prepare(request.param, "cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def lite():
+    return adain.prepare("adain-lite", "cpu", "fp32")
+
+
+def picture(height, width, seed=0):
+    small = torch.rand(1, 3, 7, 9, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(small, (height, width), mode="bicubic").clamp(0, 1)
+
+
+@pytest.mark.parametrize(("size", "tile"), [((160, 201), 96), ((21, 250), 120)])
+def test_tiles_are_the_whole(ready, size, tile):
+    content, style = picture(*size), picture(64, 80, 1)
+    whole, tiled = (adain.stylize(content, style, ready, tile=one) for one in (None, tile))
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("tile", [8, 33, 64, 1000])
+def test_any_tile_size_and_alpha(lite, tile):
+    content, style = picture(70, 90), picture(64, 80, 1)
+    whole, tiled = (adain.stylize(content, style, lite, alpha=0.6, tile=one) for one in (None, tile))
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["style-swap", "johnson", "gatys"])
+def test_methods_that_must_see_the_whole_say_so(name):
+    method = METHODS[name]()
+    with pytest.raises(ValueError, match="must see the whole picture and cannot tile"):
+        tiling.stylize_tiled(method, picture(40, 40), [Region({})], tile=32)
+
+
+def test_adaconv_tiles_at_full_strength_only(monkeypatch):
+    ready, pictures = adain.prepare("adaconv", "cpu", "fp32"), (picture(40, 90), picture(40, 40))
+    with pytest.raises(ValueError, match=r"AdaConv at alpha 0.5 must see the whole picture and cannot tile"):
+        adain.stylize(*pictures, ready, alpha=0.5, tile=40)
+    whole = adain.stylize(*pictures, ready, alpha=0.5)
+    monkeypatch.setattr(memory_budget, "MODEST", 1)
+    assert torch.equal(adain.stylize(*pictures, ready, alpha=0.5), whole), "memory or not, it stays whole"
+
+
+def test_tiles_of_a_network_of_a_coarser_grid():
+    method = AdaIN(layer="relu5_1").eval()
+    content, code = picture(64, 200), method.encode_style(picture(64, 64, 1))
+    whole, tiled = (tiling.stylize_tiled(method, content, [Region(code)], one) for one in (None, 40))
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+def test_tiles_cover_a_picture_once_and_lie_on_the_grid():
+    seen = torch.zeros(1, 1, 104, 77)
+    for tile in tiling._tiles(104, 77, 30, 10):
+        seen[..., tile.own[0], tile.own[1]] += 1
+        assert all(part.start % tiling.GRID == 0 for part in (*tile.own, *tile.seen))
+        assert tile.cut(seen[..., tile.seen[0], tile.seen[1]]).shape == seen[..., tile.own[0], tile.own[1]].shape
+    assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("statistic", [statistics.mean_std, whitening.covariance])
+def test_moments_of_parts_are_those_of_the_whole(statistic):
+    features = torch.randn(2, 5, 12, 20) * 3 + 100
+    moments = tiling.Moments()
+    for part in (features[..., :7, :], features[..., 7:, :3], features[..., 7:, 3:]):
+        moments.add(statistic, part)
+    for found, expected in zip(moments.whole(), statistic(features), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+        assert found.dtype == expected.dtype
+
+
+@pytest.mark.parametrize(("dtype", "white"), [(torch.uint8, 255), (torch.uint16, 65535)])
+def test_bytes_in_bytes_out(lite, dtype, white):
+    numbers = picture(40, 56)
+    pixels = (numbers * white).round().to(dtype)
+    code = adain.encode_style(lite, picture(32, 32, 1))
+    painted = tiling.stylize_tiled(lite, pixels, [Region(code)])
+    assert painted.dtype == dtype
+    expected = adain.stylize(pixels.float() / white, code, lite)
+    torch.testing.assert_close(painted.float() / white, expected, atol=0.51 / white, rtol=0)
+
+
+def half(height, width, value=255):
+    mask = torch.zeros(1, 1, height, width, dtype=torch.uint8)
+    mask[..., : width // 2] = value
+    return mask
+
+
+def test_masks_leave_the_rest_untouched_and_share_where_they_overlap(lite):
+    content = picture(40, 64)
+    a, b = (adain.encode_style(lite, picture(32, 32, seed)) for seed in (1, 2))
+    whole = [adain.stylize(content, code, lite) for code in (a, b)]
+    one = tiling.stylize_tiled(lite, content, [Region(a, 1.0, half(40, 64))])
+    assert torch.equal(one[..., 32:], content[..., 32:])
+    torch.testing.assert_close(one[..., :32], whole[0][..., :32])
+    both = tiling.stylize_tiled(lite, content, [Region(a, 1.0, half(40, 64)), Region(b, 1.0, half(40, 64))])
+    torch.testing.assert_close(both[..., :32], (whole[0] + whole[1])[..., :32] / 2)
+    soft = tiling.stylize_tiled(lite, content, [Region(a, 1.0, half(40, 64, 51))])
+    torch.testing.assert_close(soft[..., :32], content.lerp(whole[0], 0.2)[..., :32])
+
+
+def test_a_feathered_edge_is_the_error_function(lite):
+    content, style, feather = picture(32, 96), picture(32, 32, 1), 6
+    mask = half(32, 96)[0].float() / 255
+    whole = adain.stylize(content, style, lite)
+    soft = adain.stylize(content, style, lite, mask=mask, feather=feather)
+    distance = torch.arange(96) + 0.5 - 48  # of each column's center from the edge
+    share = 0.5 * torch.erfc(distance / (feather * 2**0.5))  # a step blurred by a Gaussian
+    # Pillow approximates the Gaussian by three box filters: 0.01 off at most.
+    torch.testing.assert_close(soft, content.lerp(whole, share), atol=0.015, rtol=0)
+    hard = adain.stylize(content, style, lite, mask=mask)
+    assert (hard - soft)[..., 40:56].abs().mean() > 0.02, "or a hard edge would pass"
+
+
+def test_masks_through_tiles(lite):
+    content, style = picture(72, 100), picture(32, 32, 1)
+    mask = torch.zeros(1, 36, 50)
+    mask[:, 10:30, 5:40] = 1
+    whole, tiled = (adain.stylize(content, style, lite, mask=mask, feather=3, tile=one) for one in (None, 40))
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+def test_smoothing_through_tiles(lite):
+    content, style = picture(130, 140), picture(32, 32, 1)
+    settings = {"photorealistic": True, "color": "keep-luminance"}
+    whole, tiled = (adain.stylize(content, style, lite, tile=one, **settings) for one in (None, 48))
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+
+
+def test_the_tile_follows_from_the_memory(lite, monkeypatch):
+    class Free:
+        available = 2**30
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
+    assert memory_budget.choose_tile(lite, torch.empty(1, 3, 512, 512), None) is None
+    assert (
+        memory_budget.choose_tile(lite, torch.empty(1, 3, 1, 1).expand(1, 3, 9000, 9000), None)
+        == memory_budget.LARGEST_TILE
+    )
+    Free.available = 2**27
+    small = memory_budget.choose_tile(lite, torch.empty(1, 3, 1, 1).expand(1, 3, 9000, 9000), None)
+    assert memory_budget.SMALLEST_TILE < small < memory_budget.LARGEST_TILE
+    with pytest.raises(ContentError, match=r"tiles of 64 pixels need \d.\d\d GiB of memory, got --max-memory 0.01; "):
+        memory_budget.choose_tile(lite, torch.empty(1, 3, 512, 512), 0.01)
+
+
+def test_tiles_are_not_smaller_than_64_pixels(lite, monkeypatch):
+    large = torch.empty(1, 3, 1, 1).expand(1, 3, 9000, 9000)
+    needed = (64 + 2 * lite.receptive_radius) ** 2 * lite.bytes_per_pixel
+
+    class Free:
+        available = needed
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
+    assert memory_budget.choose_tile(lite, large, None) == 64
+    Free.available = needed - 2**20
+    with pytest.raises(
+        ContentError, match=r"tiles of 64 pixels need 0.02 GiB of memory, 0.01 GiB are free; allow more"
+    ):
+        memory_budget.choose_tile(lite, large, None)
+
+
+def test_memory_that_the_cuda_allocator_caches_is_free(monkeypatch):
+    device = torch.device("cuda", 0)
+    fakes = {"mem_get_info": (10, 100), "memory_reserved": 50, "memory_allocated": 20}
+    for name, value in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    assert memory.free(device) == 10 + 50 - 20
+
+
+def test_an_accelerator_out_of_memory_goes_on_in_tiles(lite, monkeypatch, caplog):
+    content, style = picture(96, 96), picture(32, 32, 1)
+    expected = adain.stylize(content, style, lite)
+    encode = AdaINLite.encode_content
+
+    def limited(self, batch, *args):
+        if batch[0, 0].numel() > 96 * 90:
+            raise torch.OutOfMemoryError("no more")
+        return encode(self, batch, *args)
+
+    monkeypatch.setattr(AdaINLite, "encode_content", limited)
+    monkeypatch.setattr(lite, "receptive_radius", 16)
+    assert adain.stylize(content, style, lite).shape == expected.shape
+    assert "trying again with tiles of 64 pixels" in caplog.text
+    monkeypatch.setattr(lite, "receptive_radius", None)
+    with pytest.raises(torch.OutOfMemoryError):
+        adain.stylize(content, style, lite)
+
+
+def test_an_accelerator_with_too_little_memory_for_tiles_of_64_pixels_is_an_error(lite, monkeypatch):
+    tried = []
+
+    def out_of_memory(tile):
+        tried.append(tile)
+        raise torch.OutOfMemoryError("no more")
+
+    with pytest.raises(ContentError, match=r"tiles of 64 pixels need 0.04 GiB of memory, the device has less; "):
+        memory_budget.run_fitting(out_of_memory, None, 300, 2**25)
+    assert tried == [None, 150, 75, 64]
+
+
+def test_reach_follows_the_encoder():
+    assert AdaIN(layer="relu1_1").receptive_radius == 2
+    assert AdaIN(layer="relu4_1").receptive_radius == 74
+    assert AdaIN("resnet18", "layer2", "random").receptive_radius is None
+    assert AdaIN(norm="instance").receptive_radius is None

@@ -1,0 +1,348 @@
+import csv
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import adain
+from adain.cli import main, parser
+from adain.evaluation import metrics
+from adain.evaluation.grid import Variant
+from adain.evaluation.sweep import variations
+from adain.functional.losses import gram_loss, total_variation
+from adain.inference.recorder import OptimizationRecorder, unique_names
+from adain.methods import gatys
+from adain.methods.gatys import Gatys
+from adain.methods.progress import Stop
+from tests.conftest import ROOT, exit_code
+
+
+def pictures(*sides):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.nn.functional.interpolate(torch.rand(1, 3, 4, 4, generator=generator), (s, s)) for s in sides]
+
+
+def run(steps=4, sides=(32, 48), **settings):
+    """The result and the progress of every step."""
+    seen = []
+    method = Gatys(steps=steps, callback=seen.append, **settings)
+    content, style = pictures(*sides)
+    return method.stylize(content, method.encode_style(style)), seen
+
+
+def test_gram_and_total_variation_by_hand():
+    features = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 2, 1, 2)
+    gram = torch.tensor([[5.0, 11.0], [11.0, 25.0]]) / 4
+    assert gram_loss(features, gram[None] - 1).tolist() == [4]
+    picture = torch.tensor([[0.0, 1.0], [2.0, 3.0]]).expand(1, 3, 2, 2)
+    assert total_variation(picture).tolist() == [4 + 1]
+
+
+@pytest.mark.parametrize("form", ["normalized", "original"])
+def test_the_losses_are_the_equations(form):
+    weights = {"content_weight": 2, "style_weight": 3, "tv_weight": 5}
+    layers = {"content_layers": ["relu4_2", "relu3_1"], "content_layer_weights": [0.5, 2]}
+    method = Gatys(form=form, style_layer_weights=[1, 2, 4, 0.5, 0.25], **layers, **weights).double()
+    content, style, picture = (one.double() for one in pictures(32, 48, 32))
+    code = method.encode_style(style)
+    grams = {layer: code[f"{layer}/0"] for layer in method.style_layers}
+    found = method.losses(picture, method.backbone(content), grams)
+    f, p, s = (method.backbone(one) for one in (picture, content, style))
+    content_term = style_term = 0.0
+    for layer, weight in {"relu4_2": 0.5, "relu3_1": 2}.items():
+        error = (f[layer] - p[layer]).square()
+        content_term += weight * (error.sum() / 2 if form == "original" else error.mean())
+    for layer, weight in {"relu1_1": 1, "relu2_1": 2, "relu3_1": 4, "relu4_1": 0.5, "relu5_1": 0.25}.items():
+        g, a = (torch.einsum("bchw,bdhw->cd", x[layer], x[layer]) / x[layer][0, 0].numel() for x in (f, s))
+        channels = f[layer].shape[1]
+        style_term += weight * (g - a).square().sum() / ((4 if form == "original" else 1) * channels**2)
+    expected = [2 * content_term, 3 * style_term, 5 * total_variation(picture)[0]]
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-9, atol=0)
+
+
+def test_the_gradient_against_finite_differences():
+    method = Gatys(content_layers=["relu2_1"], style_layers=["relu1_1"], tv_weight=1.0).double()
+    content, style = (one.double() for one in pictures(32, 32))
+    grams = {"relu1_1": method.encode_style(style)["relu1_1/0"]}
+    features = method.backbone(content)
+    picture = torch.rand_like(content).requires_grad_()  # without the ties of flat parts
+    (gradient,) = torch.autograd.grad(method.losses(picture, features, grams).sum(), picture)
+    direction = torch.randn_like(picture)
+    ahead, behind = (method.losses(picture.detach() + e * direction, features, grams).sum() for e in (1e-6, -1e-6))
+    assert (ahead - behind) / 2e-6 == pytest.approx((gradient * direction).sum().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "sgd"])
+def test_every_optimizer_descends(optimizer, steps=12):
+    _, seen = run(steps, optimizer=optimizer)
+    assert [progress.step for progress in seen] == list(range(1, steps + 1))
+    assert seen[-1].total < 0.8 * seen[0].total
+    assert seen[0].content < 1e-6, "it starts from the content"
+
+
+def test_a_step_has_the_spectrum_that_the_exponent_says():
+    weights = gatys._spectrum(torch.zeros(1, 3, 32, 64), 0.5)
+    assert weights.square().mean().item() == pytest.approx(1)
+    assert (weights[0, 2] / weights[0, 8]).item() == pytest.approx(2)
+    assert (weights[4, 0] / weights[0, 8]).item() == pytest.approx(1), "4 / 32 and 8 / 64 are the same frequency"
+    assert gatys._spectrum(torch.zeros(1, 3, 5, 7), 0.0).tolist() == [[1.0] * 4] * 5
+
+
+def test_a_draft_ends_when_it_stalls_and_float32_goes_on(monkeypatch):
+    monkeypatch.setattr(gatys, "DRAFT", 1.0)
+    content, style = pictures(32, 48)
+    seen = []
+    method = Gatys(steps=14, callback=seen.append)
+    method.bf16_warmup = True
+    code = method.encode_style(style)
+    method.stylize(content, code)
+    assert [progress.step for progress in seen] == list(range(1, 15))
+    features, grams = method.backbone(content), {layer: code[f"{layer}/0"] for layer in method.style_layers}
+    off = [abs(1 - method.losses(one.picture, features, grams).sum().item() / one.total) for one in (seen[9], seen[-1])]
+    assert off[0] > 1e-5 > off[1], "bfloat16 is only nearly right"
+
+
+def test_a_seed_is_a_picture():
+    a, b, other = (run(2, init="noise", seed=seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, other)
+
+
+def test_small_coarsest_and_deep_layers_keep_to_sizes_that_can_be():
+    assert {progress.size for progress in run(1, sides=(80, 64), coarsest=8)[1]} == {40, 80}
+    settings = {"backbone": "resnet18", "weights": "random", "content_layers": ["layer2"], "style_layers": ["layer4"]}
+    assert {progress.size for progress in run(1, sides=(128, 256), coarsest=8, **settings)[1]} == {64, 128}
+
+
+def test_a_feed_forward_start_at_half_precision_moves_in_float32():
+    method = Gatys(steps=1, init="adain-lite").to(torch.bfloat16)
+    content, style = (picture.bfloat16() for picture in pictures(32, 32))
+    assert method.stylize(content, method.encode_style(style)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("init", ["content", "style", "noise", "adain-lite"])
+def test_every_start(init):
+    result, seen = run(1, init=init)
+    assert result.shape == (1, 3, 32, 32)
+    assert (seen[0].content < 1e-6) == (init == "content")
+
+
+def test_coarse_to_fine_visits_every_size():
+    result, seen = run(2, sides=(160, 64), coarsest=64)
+    assert [progress.size for progress in seen] == [40, 40, 80, 80, 160, 160]
+    assert result.shape == (1, 3, 160, 160)
+    assert len(run(2, sides=(160, 64), coarsest=0)[1]) == 2
+
+
+def test_it_stops_at_its_tolerance_and_when_told():
+    assert len(run(60, optimizer="adam", lr=1e-9, tolerance=1e-3)[1]) == 11
+
+    def stop(progress):
+        if progress.step == 3:
+            raise Stop(progress.picture)
+
+    calls = []
+    method = Gatys(steps=50, callback=lambda progress: (calls.append(progress), stop(progress)))
+    content, style = pictures(32, 32)
+    result = method.stylize(content, method.encode_style(style))
+    assert len(calls) == 3
+    assert torch.equal(result, calls[-1].picture)
+
+
+def test_alpha_blends_the_targets():
+    content, style = pictures(32, 48)
+    method = Gatys(steps=8)
+    code = method.encode_style(style)
+    torch.testing.assert_close(method.stylize(content, code, 0.0), content)
+    features = [method.backbone(method.stylize(content, code, alpha)) for alpha in (0.0, 0.5, 1.0)]
+    grams = {layer: code[f"{layer}/0"] for layer in method.style_layers}
+    losses = [sum(gram_loss(f[layer], gram).item() for layer, gram in grams.items()) for f in features]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_other_backbones_layers_and_weights():
+    settings = {"backbone": "resnet18", "weights": "random", "content_layers": ["layer2"], "pooling": "average"}
+    _, seen = run(12, style_layers=["layer1", "layer2"], style_layer_weights=[0.5, 2], **settings)
+    assert seen[-1].total < seen[0].total
+
+
+def test_an_optimization_that_diverges_keeps_its_best(caplog):
+    picture, seen = run(8, optimizer="sgd", lr=1e30)  # too few steps to be refused because nothing improved
+    assert picture.isfinite().all()
+    assert len(seen) < 8
+    assert "the best before it is kept" in caplog.text
+
+
+def test_wrong_settings():
+    with pytest.raises(ValueError, match="2 content layer weights for 1 layers"):
+        Gatys(content_layer_weights=[1, 2])
+    with pytest.raises(ValueError, match="unknown optimizer newton; choose from lbfgs, adam, sgd"):
+        Gatys(optimizer="newton")
+    with pytest.raises(ValueError, match="unknown init sky; choose from content, style, noise, adain"):
+        Gatys(init="sky")
+    with pytest.raises(ValueError, match="not finite at step 1"):
+        run(20, style_weight=float("inf"))
+    for wrong in ({"steps": 0}, {"history": 0}, {"coarsest": -1}):
+        with pytest.raises(ValueError, match="is at least"):
+            Gatys(**wrong)
+    with pytest.raises(ValueError, match="at least one content layer"):
+        Gatys(style_layers=[])
+
+
+def test_through_the_one_call(make_picture, tmp_path):
+    path = make_picture()
+    with OptimizationRecorder(tmp_path / "log", snapshot_every=2, quiet=True) as watch:
+        result = adain.stylize(path, [path, path], "gatys", style_weight=[1, 3], steps=4, callback=watch)
+    assert result.shape == (1, 3, 40, 48)
+    names = {entry.name for entry in (tmp_path / "log").iterdir()}
+    assert names == {"losses.csv", "losses.png", "picture_00002.png", "picture_00004.png", "events"}
+    assert len((tmp_path / "log" / "losses.csv").read_text().splitlines()) == 5
+
+
+def test_ctrl_c_keeps_what_was_reached(make_picture, capsys):
+    path = make_picture()
+    with OptimizationRecorder(quiet=True) as watch:
+
+        def interrupted(progress):
+            if progress.step == 2:
+                signal.raise_signal(signal.SIGINT)
+            watch(progress)
+
+        result = adain.stylize(path, path, "gatys", init="noise", callback=interrupted)
+    assert result.isfinite().all()
+    assert "what was reached is kept" in capsys.readouterr().err
+
+
+def test_the_command_line_records_each_picture_and_says_what_it_left(make_picture, tmp_path, capsys, monkeypatch):
+    a, b, style = (make_picture(name, seed=i) for i, name in enumerate(("a.png", "b.png", "s.png")))
+    flags = ["stylize", "--content", str(a), str(b), "--style", str(style), "--output", str(tmp_path / "out")]
+    flags += ["--method", "gatys", "--gatys.steps", "2"]
+    assert main.main([*flags, "--log", str(tmp_path / "log"), "--snapshot-every", "2"]) == 0
+    assert {path.name for path in (tmp_path / "log").glob("*.png")} == {"losses.png", "a_00002.png", "b_00002.png"}
+    runs = [row["run"] for row in csv.DictReader((tmp_path / "log" / "losses.csv").read_text().splitlines())]
+    assert runs == ["a", "a", "b", "b"]
+
+    def stop(watch, progress):
+        watch.stopped = True
+        raise Stop(progress.picture)
+
+    monkeypatch.setattr(OptimizationRecorder, "__call__", stop)
+    assert main.main(flags) == 1
+    assert "b.png was not painted" in capsys.readouterr().err
+
+
+def test_contents_of_one_stem_have_a_log_each(make_picture, tmp_path):
+    contents = [make_picture("1/a.png"), make_picture("2/a.png", seed=1)]
+    style, log = make_picture("s.png", seed=2), tmp_path / "log"
+    flags = ["--method", "gatys", "--gatys.steps", "2", "--quiet", "--log", log, "--snapshot-every", "2"]
+    assert exit_code("stylize", "--content", *contents, "--style", style, *flags) == 0
+    assert {path.name for path in log.glob("a*.png")} == {"a_00002.png", "a-2_00002.png"}
+    rows = [(row["run"], float(row["step"])) for row in csv.DictReader((log / "losses.csv").read_text().splitlines())]
+    assert rows == [("a", 1), ("a", 2), ("a-2", 1), ("a-2", 2)]
+
+
+def test_sgd_lowers_the_loss_of_the_original_form_at_any_size():
+    for sides in ((32, 48), (64, 48)):
+        _, seen = run(5, sides, optimizer="sgd", form="original")
+        totals = [progress.total for progress in seen]
+        assert totals == sorted(totals, reverse=True)
+        assert totals[-1] < totals[0]
+
+
+def test_an_optimization_that_improves_nothing_is_reported(make_picture, tmp_path, capsys):
+    content, style, output = make_picture("c.png"), make_picture("s.png", seed=1), tmp_path / "out.png"
+    flags = ["--method", "gatys", "--gatys.optimizer", "sgd", "--gatys.steps", "10", "--quiet", "--output", output]
+    assert exit_code("stylize", "--content", content, "--style", style, *flags, "--gatys.lr", "1e6") == 1
+    assert f"adain: {content}: no step lowered the loss; use another --gatys.optimizer" in capsys.readouterr().err
+    assert not output.exists()
+    assert exit_code("stylize", "--content", content, "--style", style, *flags, "--alpha", "0") == 0
+    assert exit_code("stylize", "--content", content, "--style", content, *flags) == 0
+
+
+def test_names_of_logs_are_never_shared():
+    paths = [Path(name) for name in ("1/a.png", "a-2.png", "2/a.png", "b.png")]
+    assert list(unique_names(paths).values()) == ["a", "a-2", "a-3", "b"]
+
+
+def test_watching_from_another_thread_leaves_ctrl_c_alone():
+    before = signal.getsignal(signal.SIGINT)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(OptimizationRecorder(quiet=True).__enter__).result()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--method adain --gatys.steps 5", "gatys.steps"),
+        ("--method adain --log x", "adain paints in one pass"),
+        ("--method gatys --checkpoint x", "gatys has no weights to take from x"),
+        ("--method gatys --snapshot-every 5", "snapshots need a folder"),
+    ],
+)
+def test_settings_that_would_be_ignored_are_refused(make_picture, capsys, flags, message):
+    path = make_picture()
+    assert exit_code("stylize", "--content", path, "--style", path, *flags.split()) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_configuration_holds_any_flag(make_picture, tmp_path):
+    path, config = make_picture(), tmp_path / "c.yaml"
+    config.write_text("method: gatys\ngatys:\n  steps: 1\n")
+    assert main.main(["stylize", "--config", str(config), "--content", str(path), "--style", str(path)]) == 0
+
+
+def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(metrics, "EVAL_SIZE", 32)
+    content, style = make_picture("c/a.png", seed=0), make_picture("s/x.png", seed=1)
+    folders = ["--content", str(content.parent), "--style", str(style.parent), "--output", str(tmp_path / "out")]
+    vary = "{init: [content, noise], style_weight: [1, 5, 25]}"
+    assert main.main(["sweep", *folders, "--vary", vary, "--size", "32", "--gatys.steps", "2"]) == 0
+    assert "| init noise, style_weight 25 | 1 |" in capsys.readouterr().out
+    losses = list(csv.DictReader((tmp_path / "out" / "losses.csv").read_text().splitlines()))
+    assert len(losses) == 6 * 2
+    figures = list(csv.DictReader((tmp_path / "out" / "figures.csv").read_text().splitlines()))
+    assert [bool(row["loss"]) for row in figures] == [False] + 6 * [True]
+    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+        width, height = sheet.size
+    assert (width // 256, height // 192) == (2 + 3, 2), "the last flag runs across"
+    assert main.main(["sweep", *folders]) == 2
+    assert "nothing to vary" in capsys.readouterr().err
+    wrong = {
+        "{stepz: [1]}": "stepz",
+        "{steps: [many]}": "many",
+        "{method: [adain], steps: [2]}": "takes no steps",
+    }
+    for vary, message in wrong.items():
+        assert main.main(["sweep", *folders, "--vary", vary]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_sweep_over_methods(make_picture, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(metrics, "EVAL_SIZE", 32)
+    content, style = make_picture("c/a.png", seed=0), make_picture("s/x.png", seed=1)
+    folders = ["--content", str(content.parent), "--style", str(style.parent), "--output", str(tmp_path / "out")]
+    flags = ["--gatys.steps", "1", "--size", "32", "--style-size", "32"]
+    assert main.main(["sweep", *folders, *flags, "--vary", "{method: [adain-lite, gatys]}"]) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "figures.csv").read_text().splitlines()))
+    assert [row["method"] for row in rows] == ["content", "method adain-lite", "method gatys"]
+    assert main.main(["sweep", *folders, *flags, "--cases", "{content: {steps: 1}}"]) == 2
+    assert "each case needs a label of its own" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_names_real_settings(path):
+    folders = ["--content", "c", "--style", "s", "--output", "o"]
+    parsed = parser.Parser.of(main.COMMANDS["sweep"], "sweep", main.SETTINGS).parse_args(
+        ["--config", str(path), *folders]
+    )
+    settings = {"gatys": parsed.as_dict()["gatys"]}
+    cases = variations(Variant("", "gatys"), parsed.vary or {}, parsed.cases or {}, settings)
+    assert len(cases) > 1
+    for case in cases:
+        method = Gatys(**{**case.settings, "weights": "random", "steps": 1})
+        content, style = pictures(64, 128)
+        assert method.stylize(content, method.encode_style(style)).shape == content.shape

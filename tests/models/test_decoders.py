@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torch import nn
+
+from adain.models.backbones import BACKBONES, Backbone
+from adain.models.decoders import mirror
+from adain.models.layers import UpConv2d
+from tests.models.test_backbones import LAYERS
+
+
+def plan(decoder):
+    convolutions = [part for part in decoder if isinstance(part, nn.Conv2d)]
+    return " ".join("up " * isinstance(part, UpConv2d) + str(part.out_channels) for part in convolutions)
+
+
+def test_the_mirror_of_vgg19_is_the_papers():
+    decoder = mirror(Backbone("vgg19", ["relu4_1"], "random"), "relu4_1")
+    assert decoder[0].in_channels == 512
+    assert plan(decoder) == "256 up 256 256 256 128 up 128 64 up 64 3"
+    assert isinstance(decoder[-1], nn.Conv2d), "nothing follows the last convolution"
+    assert sum(isinstance(part, nn.ReLU) for part in decoder) == 8
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_has_a_mirror_of_its_shape(name):
+    layer = LAYERS.get(name, "relu3_1")
+    backbone = Backbone(name, [layer], "random")
+    images = torch.rand(1, 3, 64, 96)
+    assert mirror(backbone, layer)(backbone(images)[layer]).shape == images.shape
+
+
+@pytest.mark.parametrize("padding", ["reflect", "zeros"])
+def test_the_folded_upsampling_is_upsampling_and_convolution(padding):
+    folded = UpConv2d(5, 4, 3, padding=1, padding_mode=padding).double()
+    plain = nn.Conv2d(5, 4, 3, padding=1, padding_mode=padding).double()
+    plain.load_state_dict(folded.state_dict())
+    x = torch.rand(2, 5, 3, 7, dtype=torch.float64, requires_grad=True)
+    upsampled = nn.functional.interpolate(x, scale_factor=2)
+    torch.testing.assert_close(folded(x), plain(upsampled))
+    gradients = [torch.autograd.grad(net.square().sum(), x)[0] for net in (folded(x), plain(upsampled))]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(("norm", "kind"), [("none", ()), ("batch", nn.BatchNorm2d), ("instance", nn.InstanceNorm2d)])
+def test_norm_follows_every_convolution_but_the_last(norm, kind):
+    decoder = mirror(Backbone("vgg19", ["relu2_1"], "random"), "relu2_1", norm)
+    assert sum(isinstance(part, kind) for part in decoder) == (0 if norm == "none" else 2)
+
+
+def test_the_start_keeps_the_scale_of_the_signal():
+    decoder = mirror(Backbone("vgg19", ["relu4_1"], "random"), "relu4_1")
+    with torch.no_grad():
+        last = decoder[:-1](torch.randn(1, 512, 8, 8).relu())
+        picture = decoder[-1](last)
+    assert 0.3 < last.pow(2).mean().sqrt() < 3
+    assert 0 < picture.mean() < 1, "the first pictures are gray"
+
+
+def test_unknown_norm():
+    with pytest.raises(ValueError, match="unknown norm group; choose from none, batch, instance"):
+        mirror(Backbone("vgg19", ["relu1_1"], "random"), "relu1_1", "group")

@@ -1,0 +1,266 @@
+import itertools
+import logging
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, DatasetDict, Image, load_from_disk
+from pytorch_lightning import Trainer
+from torch.utils.data import DataLoader
+
+from adain.imaging import listing, photo
+from adain.training.batches import EndlessBatches, MapPairs, StreamPairs
+from adain.training.datamodule import Pictures
+from adain.training.module import crossed
+from adain.training.sources import Crop, MapSide
+
+SMALL = {"size": (32, 40), "crop": 24, "batch_size": 4, "val_pairs": 4, "workers": 0}
+
+
+def opened(folders, **changes):
+    data = Pictures(*map(str, folders), **{**SMALL, **changes})
+    data.setup()
+    return data
+
+
+def first(side, n):
+    return [side[i][0] for i in range(n)]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_crops_are_pictures_of_the_size_asked_for(folders):
+    pairs = MapPairs(opened(folders).training)
+    sample = pairs[0]
+    for side in ("content", "style"):
+        assert sample[side].shape == (3, 24, 24)
+        assert sample[side].dtype == torch.float32
+        assert 0 <= sample[side].min() < sample[side].max() <= 1
+
+
+def test_a_sample_is_a_function_of_seed_and_index(folders):
+    a, again, other = (opened(folders, seed=seed).training[0] for seed in (1, 1, 2))
+    assert same(first(a, 30), first(again, 30))
+    assert not same(first(a, 30), first(other, 30))
+    assert torch.equal(a[17][0], again[17][0]), "whatever was read before"
+
+
+def test_every_picture_comes_once_a_round_and_none_of_those_held_out(tmp_path, make_picture):
+    gray = [np.full((40, 40, 3), 10 * i, dtype=np.uint8) for i in range(12)]
+    from PIL import Image as Pillow
+
+    for i, values in enumerate(gray):
+        (tmp_path / "p").mkdir(exist_ok=True)
+        Pillow.fromarray(values).save(tmp_path / "p" / f"{i}.png")
+    data = opened((tmp_path / "p", tmp_path / "p"))
+    side, held = data.training[0], data.validation[0]
+    rounds = [[round(side[i][0].mean().item() * 25.5) for i in range(8 * n, 8 * n + 8)] for n in (0, 1)]
+    kept_out = {round(held[i][0].mean().item() * 25.5) for i in range(4)}
+    assert sorted(rounds[0]) == sorted(rounds[1]) == sorted(set(range(12)) - kept_out)
+    assert rounds[0] != rounds[1]
+
+
+def test_crops_keep_the_aspect_and_vary():
+    image = photo.to_image(torch.linspace(0, 1, 90).expand(3, 30, 90))
+    crop = Crop((24, 24), 24, flip=True)
+    crops = [crop(image, np.random.default_rng(i)) for i in range(20)]
+    slopes = [(c[0, 0, -1] - c[0, 0, 0]).item() for c in crops]
+    assert min(slopes) < 0 < max(slopes), "some are mirrored"
+    assert np.allclose(np.abs(slopes), 23 / 72, atol=0.03), "none is squashed"
+    assert len({round(c.mean().item(), 3) for c in crops}) > 10, "they come from different places"
+
+
+def test_ranks_share_the_samples_without_overlap():
+    batches = [list(itertools.islice(EndlessBatches(3, rank, 2), 4)) for rank in (0, 1)]
+    assert sorted(itertools.chain(*batches[0], *batches[1])) == list(range(24))
+    resumed = list(itertools.islice(EndlessBatches(3, 1, 2, start=2), 2))
+    assert resumed == batches[1][2:]
+
+
+def test_broken_pictures_are_passed_over_and_counted(folders, caplog):
+    side = opened(folders, val_pairs=0).training[0]
+    with caplog.at_level(logging.WARNING):
+        skipped = [side[i][1] for i in range(15)]
+    assert sum(skipped) == 1
+    assert "broken.jpg is not a readable picture" in caplog.text
+
+
+def test_nothing_but_broken_pictures(tmp_path):
+    (tmp_path / "a.png").write_text("no")
+    with pytest.raises(ValueError, match="none of 1 pictures can be read"):
+        MapSide(listing.files(tmp_path), Crop((8, 8), 8), (0, 0))[0]
+
+
+@pytest.fixture
+def parquet(folders, tmp_path):
+    """The two folders as parquet data sets with an `image` column, the broken picture included."""
+    for folder in folders:
+        cells = [{"bytes": path.read_bytes(), "path": path.name} for path in listing.files(folder)]
+        data = Dataset.from_dict({"image": cells, "label": list(range(len(cells)))})
+        data.cast_column("image", Image()).to_parquet(tmp_path / f"{folder.name}.parquet")
+    return tmp_path / "content.parquet", tmp_path / "style.parquet"
+
+
+def test_a_data_set_gives_what_its_folder_gives(folders, parquet, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    assert same(first(opened(folders).training[1], 20), first(opened(parquet).training[1], 20))
+
+
+def test_a_data_set_saved_to_disk(folders, tmp_path):
+    cells = [{"bytes": path.read_bytes(), "path": path.name} for path in listing.files(folders[0])]
+    Dataset.from_dict({"image": cells}).cast_column("image", Image()).save_to_disk(tmp_path / "saved")
+    DatasetDict({"train": load_from_disk(tmp_path / "saved")}).save_to_disk(tmp_path / "splits")
+    expected = first(opened(folders).training[0], 5)
+    for name in ("saved", "splits"):
+        assert same(expected, first(opened((tmp_path / name, folders[1])).training[0], 5))
+
+
+def stream(data, rank=0, world=1, position=None, threads=0):
+    return iter(StreamPairs(data.training, rank, world, threads, position))
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_an_unshuffled_stream_continues_exactly(folders, parquet, threads, mixed):
+    sources = (parquet[0], folders[1] if mixed else parquet[1])
+    data = opened(sources, streaming=True, shuffle_buffer=0)
+    samples = list(itertools.islice(stream(data, threads=threads), 30))
+    for cut in (1, 9, 10, 17, 25):  # within and past the first round of 10
+        resumed = itertools.islice(stream(data, threads=threads, position=samples[cut - 1]["position"]), 30 - cut)
+        for a, b in zip(samples[cut:], resumed, strict=True):
+            assert torch.equal(a["content"], b["content"])
+            assert torch.equal(a["style"], b["style"])
+
+
+def named(side):
+    """The side with the names of its pictures in place of their crops."""
+    side.crop = lambda cell, rng: cell["path"]
+    return side
+
+
+def test_a_stream_read_by_a_worker_process_continues_exactly(parquet):
+    def batches(workers, state=None):
+        data = opened(parquet, streaming=True, shuffle_buffer=0, batch_size=2, workers=workers)
+        data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+        if state:
+            data.load_state_dict(state)
+        return data, iter(data.train_dataloader())
+
+    alone, working = ([next(loader) for _ in range(9)] for _, loader in (batches(0), batches(2)))
+    assert all(torch.equal(a["style"], b["style"]) for a, b in zip(alone, working, strict=True))
+    data, loader = batches(2)
+    for _ in range(4):
+        data.position = next(loader)["position"]  # as training does
+    _, resumed = batches(2, data.state_dict())
+    assert all(torch.equal(a["style"], next(resumed)["style"]) for a in alone[4:])
+
+
+def test_a_shuffled_stream_repeats_nothing_in_a_round_even_if_resumed(parquet):
+    side = named(opened(parquet, streaming=True, shuffle_buffer=5, val_pairs=0).training[0])
+    samples = list(itertools.islice(side.samples(0, 1, None, None), 30))
+    names = [name for name, _, _ in samples]
+    assert sorted(names[:15]) == sorted(names[15:]), "every picture once a round"
+    assert names[:15] != names[15:] != sorted(names[15:])
+    for cut in range(1, 15):
+        resumed = side.samples(0, 1, None, samples[cut - 1][2])
+        rest = [name for name, _, _ in itertools.takewhile(lambda sample: sample[2]["round"] == 0, resumed)]
+        assert not set(rest) & set(names[:cut])
+        assert len(rest) >= 15 - cut - 4, "no more is lost than the buffer holds"
+
+
+def test_rows_without_a_picture_are_passed_over(tmp_path, make_picture):
+    good = {"bytes": make_picture().read_bytes(), "path": None}
+    data = Dataset.from_dict({"image": [None, good] * 4}).cast_column("image", Image())
+    data.to_parquet(tmp_path / "holes.parquet")
+    sources = tmp_path / "holes.parquet", tmp_path / "holes.parquet"
+    for streaming in (False, True):
+        data = opened(sources, streaming=streaming, shuffle_buffer=0, val_pairs=0)
+        if streaming:
+            samples = list(itertools.islice(stream(data), 4))
+        else:
+            samples = [MapPairs(data.training)[i] for i in range(4)]
+        assert sum(sample["skipped"] for sample in samples) > 0
+
+
+def test_a_stream_without_readable_pictures_ends(tmp_path):
+    cells = [{"bytes": b"no picture", "path": None}] * 5
+    Dataset.from_dict({"image": cells}).cast_column("image", Image()).to_parquet(tmp_path / "bad.parquet")
+    data = opened((tmp_path / "bad.parquet",) * 2, streaming=True, shuffle_buffer=0, val_pairs=0)
+    with pytest.raises(ValueError, match="no picture of a whole round can be read"):
+        next(stream(data))
+
+
+def test_the_ranks_of_a_stream_see_different_pictures(parquet):
+    data = opened(parquet, streaming=True, shuffle_buffer=0, size=(24, 24), flip=False)
+    side = named(data.training[0])
+    names = [{name for name, _, _ in itertools.islice(side.samples(rank, 2, None, None), 5)} for rank in (0, 1)]
+    assert not names[0] & names[1]
+    held = {cell["path"] for cell in data.validation[0].pictures}
+    assert not held & (names[0] | names[1]), "pictures held out are not trained on"
+
+
+def test_a_stream_counts_its_broken_pictures(parquet):
+    data = opened(parquet, streaming=True, shuffle_buffer=0, val_pairs=0)
+    samples = list(itertools.islice(stream(data), 14))
+    assert sum(sample["skipped"] for sample in samples) == 2, "one on each side"
+
+
+def test_workers_change_nothing(folders):
+    data = opened(folders)
+    batches = [
+        list(itertools.islice(DataLoader(MapPairs(data.training), batch_sampler=EndlessBatches(2), num_workers=n), 3))
+        for n in (0, 2)
+    ]
+    for a, b in zip(*batches, strict=True):
+        assert torch.equal(a["content"], b["content"])
+
+
+def test_wrong_sources(folders, parquet, tmp_path):
+    with pytest.raises(ValueError, match="crop 64 and size"):
+        Pictures(size=(32, 40), crop=64)
+    with pytest.raises(ValueError, match="holds 15 pictures; more than the 15 held out"):
+        opened(folders, val_pairs=15)
+    with pytest.raises(OSError, match="nobody/nothing is no folder here, and no data set that can be opened"):
+        opened(("nobody/nothing", "nobody/nothing"))
+    with pytest.raises(ValueError, match="has no pictures in a column picture; choose from image"):
+        opened(parquet, column="picture")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no pictures"):
+        opened((tmp_path / "empty", folders[1]))
+
+
+def test_every_content_of_a_batch_meets_several_styles(folders):
+    data = opened(folders, batch_size=6, styles_per_content=2)
+    data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    batch = next(iter(data.train_dataloader()))
+    assert len(batch["content"]) == len(batch["style"]) == 3
+    contents, styles = crossed(3, batch["styles_per_content"], torch.device("cpu"))
+    pairs = set(zip(contents.tolist(), styles.tolist(), strict=True))
+    assert len(pairs) == 6, "no pair comes twice"
+    assert contents.bincount().tolist() == styles.bincount().tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("batch_size", "styles"), [(8, 3), (6, 3), (8, 0)])
+def test_batches_that_cannot_be_crossed(batch_size, styles, folders):
+    with pytest.raises(ValueError, match="multiple of styles_per_content"):
+        Pictures(*map(str, folders), batch_size=batch_size, styles_per_content=styles)
+
+
+def test_content_and_style_are_drawn_independently(folders):
+    data = opened((folders[0], folders[0]), flip=False, val_pairs=0, size=(24, 24), crop=24)
+    contents, styles = (first(side, 14) for side in data.training)
+    assert not same(contents, styles), "a picture is not always stylized as itself"
+    orders = [[round(crop.mean().item(), 4) for crop in crops] for crops in (contents, styles)]
+    assert orders[0] != orders[1]
+
+
+def test_sizes_are_drawn_from_the_whole_range():
+    image = photo.to_image(torch.linspace(0, 1, 200).expand(3, 200, 200))
+    crop = Crop((24, 48), 24)
+    slopes = [np.ptp(crop(image, np.random.default_rng(i))[0, 0].numpy()) for i in range(60)]
+    sizes = [23 / slope for slope in slopes]  # the gradient rises by 1 over the resized picture
+    assert 23 < min(sizes) < 27
+    assert 45 < max(sizes) < 50
+    assert 30 < np.mean(sizes) < 42

@@ -1,0 +1,388 @@
+"""Training as users run it: `train.py` in a process of its own, on small pictures."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from datasets import Dataset, Image
+from pytorch_lightning import Callback, Trainer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from adain.functional.losses import PerceptualLoss
+from adain.imaging import listing
+from adain.methods import METHODS, weights
+from adain.training.callbacks import LastCheckpoint
+from adain.training.datamodule import Pictures
+from adain.training.module import StyleTransfer
+from tests.conftest import ROOT, picture_folders, wait_for
+
+CONFIG = {
+    "model": {"method": {"class_path": "AdaIN", "init_args": {"layer": "relu2_1"}}, "loss": {}},
+    "data": {"size": [40, 44], "crop": 32, "batch_size": 2, "val_pairs": 3, "workers": 0},
+    "trainer": {
+        "max_steps": 4,
+        "log_every_n_steps": 1,
+        "val_check_interval": 2,
+        "accelerator": "cpu",
+        "precision": "32-true",  # on every processor, so that bounds are those of float32
+        "enable_model_summary": False,
+    },
+    "last": {"every_n_steps": 1},
+}
+CONFIG["model"]["loss"] = {
+    "content_layer": "relu2_1",
+    "style_layers": ["relu1_1", "relu2_1"],
+    "reconstruction_weight": 1.0,
+}
+
+
+def start(folders, root, *flags, launcher=(), config=CONFIG):
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "test.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, *launcher, str(ROOT / "train.py"), "fit", "--config", str(root / "test.yaml")]
+    command += ["--data.content", str(folders[0]), "--data.style", str(folders[1])]
+    command += ["--trainer.default_root_dir", str(root), "--trainer.enable_progress_bar", "false", *flags]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums in one order, whatever the machine
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def train(folders, root, *flags, **options):
+    process = start(folders, root, *flags, **options)
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, output + errors
+    return next(root.rglob("last.ckpt"))
+
+
+def state(checkpoint):
+    return torch.load(checkpoint, weights_only=True)
+
+
+def killed(process, root):
+    """The checkpoint that a run leaves which is killed as soon as it has written one."""
+    wait_for(lambda: list(root.rglob("last.ckpt")), process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return next(root.rglob("last.ckpt"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One uninterrupted run of four steps on folders."""
+    base = tmp_path_factory.mktemp("run")
+    folders = picture_folders(base, 9)
+    return folders, train(folders, base / "whole")
+
+
+def test_the_board_holds_losses_speed_and_pictures(finished):
+    board = EventAccumulator(str(finished[1].parent), size_guidance={"scalars": 0, "images": 0})
+    board.Reload()
+    scalars, pictures = board.Tags()["scalars"], board.Tags()["images"]
+    named = {"loss", "content", "style", "style/relu1_1", "style/relu2_1", "reconstruction", "pictures_per_second"}
+    assert {f"train/{name}" for name in named} <= set(scalars)
+    assert {"lr", "val/content", "val/style"} <= set(scalars)
+    assert len(board.Scalars("train/style")) == 4
+    assert pictures == ["content | style | stylized"]
+    assert [event.step for event in board.Images(pictures[0])] == [2, 4]
+    assert board.Images(pictures[0])[0].width == 3 * 32, "content, style, stylized"
+    assert board.Images(pictures[0])[0].height == 3 * 32, "a row for each pair held out"
+
+
+def test_a_run_killed_and_resumed_ends_with_the_same_weights(finished, tmp_path):
+    folders, whole = finished
+    halfway = killed(start(folders, tmp_path, "--trainer.max_steps", "1000"), tmp_path)
+    step = state(halfway)["global_step"]
+    steps = max(4, step + 2)
+    resumed = state(train(folders, tmp_path / "b", "--ckpt_path", str(halfway), "--trainer.max_steps", str(steps)))
+    expected = state(whole if steps == 4 else train(folders, tmp_path / "c", "--trainer.max_steps", str(steps)))
+    assert resumed["global_step"] == expected["global_step"] == steps
+    for name, tensor in expected["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][name], tensor), name
+    for a, b in zip(*(run["optimizer_states"][0]["state"].values() for run in (resumed, expected)), strict=True):
+        assert torch.equal(a["exp_avg_sq"], b["exp_avg_sq"])
+
+
+def test_a_stopped_run_leaves_its_last_step_and_goes_on_exactly(finished, tmp_path):
+    seldom = "--last.every_n_steps", "100000", "--trainer.val_check_interval", "100000"
+    process = start(finished[0], tmp_path / "a", "--trainer.max_steps", "100000", *seldom)
+    wait_for(lambda: any(path.stat().st_size > 5000 for path in tmp_path.rglob("events.*")), process)
+    assert not list(tmp_path.rglob("last.ckpt")), "it is the interruption that writes it"
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, output + errors
+    stopped = next(tmp_path.rglob("last.ckpt"))
+    steps = str(state(stopped)["global_step"] + 1)
+    resumed = train(finished[0], tmp_path / "b", "--ckpt_path", str(stopped), "--trainer.max_steps", steps, *seldom)
+    whole = train(finished[0], tmp_path / "c", "--trainer.max_steps", steps, *seldom)
+    for name, tensor in state(whole)["state_dict"].items():
+        assert torch.equal(state(resumed)["state_dict"][name], tensor), name
+
+
+def test_two_processes_stop_together(finished, tmp_path):
+    flags = "--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.log_every_n_steps", "3"
+    process = start(finished[0], tmp_path, "--trainer.max_steps", "100000", *flags)
+    wait_for(lambda: list(tmp_path.rglob("last.ckpt")), process)
+    process.send_signal(signal.SIGINT)  # to the first of them only
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, output + errors
+    assert state(next(tmp_path.rglob("last.ckpt")))["global_step"] % 3 == 0
+
+
+def test_a_run_becomes_weights_that_know_how_they_came_about(finished, tmp_path):
+    _, checkpoint = finished
+    weights.convert(checkpoint, str(tmp_path / "small.safetensors"))
+    metadata = weights.read(tmp_path / "small.safetensors")[1]
+    assert metadata["steps"] == "4"
+    assert yaml.safe_load(metadata["recipe"])["fit"]["data"]["crop"] == 32
+    method = weights.load(tmp_path / "small.safetensors")
+    assert method.arguments["layer"] == "relu2_1"
+    for name, tensor in method.state_dict().items():
+        torch.testing.assert_close(tensor, state(checkpoint)["state_dict"][f"method.{name}"], atol=1e-3, rtol=1e-3)
+    module = StyleTransfer(METHODS["adain"](layer="relu2_1"), start=str(tmp_path / "small.safetensors"))
+    assert torch.equal(module.method.decoder.conv1.weight, method.decoder.conv1.weight)
+
+
+def test_checkpoints_leave_the_frozen_networks_out(finished):
+    checkpoint = state(finished[1])
+    assert {name.split(".")[1] for name in checkpoint["state_dict"]} == {"decoder"}
+
+
+@pytest.mark.parametrize("streaming", ["false", "true"])
+def test_training_on_data_sets(finished, tmp_path, streaming):
+    sources = []
+    for folder in finished[0]:
+        cells = [{"bytes": path.read_bytes(), "path": path.name} for path in listing.files(folder)]
+        sources.append(tmp_path / f"{folder.name}.parquet")
+        Dataset.from_dict({"image": cells}).cast_column("image", Image()).to_parquet(sources[-1])
+    flags = "--data.streaming", streaming, "--data.shuffle_buffer", "0"
+    process = start(sources, tmp_path / "b", *flags, "--trainer.max_steps", "1000", "--last.every_n_steps", "2")
+    half = killed(process, tmp_path / "b")
+    steps = str(max(4, state(half)["global_step"] + 1))
+    resumed = state(train(sources, tmp_path / "c", *flags, "--ckpt_path", str(half), "--trainer.max_steps", steps))
+    whole = state(train(sources, tmp_path / "a", *flags, "--trainer.max_steps", steps))
+    for name, tensor in whole["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][name], tensor), name
+
+
+def test_two_processes_train_as_one_with_twice_the_batch(finished, tmp_path):
+    folders = finished[0]
+    flags = "--trainer.devices", "2", "--trainer.strategy", "ddp"
+    two = state(train(folders, tmp_path / "two", *flags))
+    one = state(train(folders, tmp_path / "one", "--data.batch_size", "4", "--model.loss.reconstruction_weight", "0"))
+    none = state(train(folders, tmp_path / "two0", *flags, "--model.loss.reconstruction_weight", "0"))
+    assert two["global_step"] == one["global_step"] == 4
+    for name, tensor in one["state_dict"].items():
+        torch.testing.assert_close(none["state_dict"][name], tensor, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_averaged_weights(finished, tmp_path):
+    average = {"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.5, "use_buffers": False}}
+    config = {**CONFIG, "trainer": {**CONFIG["trainer"], "callbacks": [average]}}
+    checkpoint = train(finished[0], tmp_path, config=config)
+    mean, live = state(checkpoint)["state_dict"], state(finished[1])["state_dict"]
+    differences = [(mean[name] - live[name]).abs().max() for name in live]
+    assert 0 < max(differences) < 0.01
+    weights.convert(checkpoint, str(tmp_path / "mean.safetensors"))
+    key = "decoder.conv1.weight"
+    torch.testing.assert_close(
+        weights.read(tmp_path / "mean.safetensors")[0][key].float(), mean["method." + key], atol=1e-3, rtol=1e-3
+    )
+
+
+@pytest.mark.slow
+def test_a_finished_run_with_averaged_weights_goes_on_exactly(finished, tmp_path):
+    average = {"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.5, "use_buffers": False}}
+    config = {**CONFIG, "trainer": {**CONFIG["trainer"], "callbacks": [average]}}
+    four = train(finished[0], tmp_path / "a", config=config)
+    flags = "--trainer.max_steps", "6"
+    resumed = state(train(finished[0], tmp_path / "b", "--ckpt_path", str(four), *flags, config=config))
+    whole = state(train(finished[0], tmp_path / "c", *flags, config=config))
+    for part in ("state_dict", "current_model_state"):
+        for name, tensor in whole[part].items():
+            assert torch.equal(resumed[part][name], tensor), (part, name)
+
+
+def test_a_checkpoint_with_code_is_refused(finished, tmp_path):
+    torch.save({"state_dict": {}, "code": torch.nn.Linear(1, 1)}, tmp_path / "evil.ckpt")
+    process = start(finished[0], tmp_path, "--ckpt_path", str(tmp_path / "evil.ckpt"))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "Traceback" not in errors
+    assert "evil.ckpt" in errors.splitlines()[-1]
+
+
+def test_a_missing_folder_is_one_line(tmp_path):
+    process = start((tmp_path / "nothing", tmp_path / "nothing"), tmp_path)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "Traceback" not in errors
+    assert "is no folder here, and no data set that can be opened" in errors.splitlines()[-1]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_names_real_settings(path):
+    process = subprocess.run(
+        [sys.executable, "train.py", "fit", "--config", str(path), "--print_config"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert yaml.safe_load(process.stdout)["trainer"]["max_steps"] > 0
+
+
+def test_a_method_is_trained_on_the_network_it_encodes_with():
+    method = METHODS["adain"]("resnet18", "layer2", "random")
+    module = StyleTransfer(method, PerceptualLoss("layer2", ("layer1", "layer2")))
+    batch = {"content": torch.rand(2, 3, 32, 32), "style": torch.rand(2, 3, 32, 32)}
+    stylized, terms = module(batch)
+    expected = method.stylize(batch["content"], method.encode_style(batch["style"]))
+    torch.testing.assert_close(stylized, expected, atol=1e-4, rtol=1e-4)
+    module.loss.total(terms).backward()
+    assert all(parameter.grad is not None for parameter in method.parameters())
+
+
+def rates(steps, **settings):
+    """The learning rates of the first steps, as the optimizer has them, of a run of so many steps."""
+    module = StyleTransfer(
+        METHODS["adain"](layer="relu1_1"), PerceptualLoss("relu1_1", ("relu1_1",)), lr=1.0, **settings
+    )
+    module.trainer = Trainer(max_steps=steps, max_epochs=-1, logger=False, accelerator="cpu")
+    settings = module.configure_optimizers()
+    optimizer, scheduler = settings["optimizer"], settings["lr_scheduler"]["scheduler"]
+    found = []
+    for _ in range(steps + 1):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_the_inverse_schedule_divides_by_the_decay():
+    assert rates(3, lr_decay=0.5) == pytest.approx([1, 1 / 1.5, 1 / 2, 1 / 2.5])
+
+
+def test_the_cosine_schedule_ends_at_zero():
+    assert rates(4, schedule="cosine") == pytest.approx([1, (1 + 0.5**0.5) / 2, 1 / 2, (1 - 0.5**0.5) / 2, 0])
+
+
+def test_the_rate_rises_over_the_warmup_steps():
+    assert rates(5, lr_decay=0, warmup_steps=4) == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1, 1, 1])
+    cosine = rates(4, schedule="cosine", warmup_steps=2)
+    assert cosine[:2] == pytest.approx([1 / 2, (1 + 0.5**0.5) / 2])
+
+
+def module_and_batch(pairs=8, **weights):
+    module = StyleTransfer(METHODS["adain"](layer="relu1_1"), PerceptualLoss("relu1_1", ("relu1_1",), **weights))
+    return module, {"content": torch.rand(pairs, 3, 16, 16), "style": torch.rand(pairs, 3, 16, 16)}
+
+
+def test_the_reconstruction_is_compared_with_the_content():
+    module, batch = module_and_batch(reconstruction_weight=1.0)
+    content = batch["content"][:2]  # a quarter of the batch
+    code = module.method.encode_style(content)
+    expected = (module.method.stylize(content, code) - content).square().mean()
+    assert module(batch)[1]["reconstruction"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_total_variation_is_part_of_the_loss():
+    module, batch = module_and_batch(tv_weight=3.0)
+    stylized, terms = module(batch)
+    down, across = (stylized.diff(dim=dim).square().mean() for dim in (2, 3))
+    assert terms["tv"].item() == pytest.approx((down + across).item(), rel=1e-4)
+    others = {name: term for name, term in terms.items() if name != "tv"}
+    difference = module.loss.total(terms) - module.loss.total(others)
+    assert difference.item() == pytest.approx(3 * terms["tv"].item(), rel=1e-3)
+
+
+def test_a_run_cannot_go_on_with_batches_shared_out_otherwise(finished):
+    data = Pictures(*map(str, finished[0]), size=(32, 32), crop=32, batch_size=4)
+    with pytest.raises(ValueError, match="drew 2 pictures of each kind for a batch, not 4"):
+        data.load_state_dict({"position": [None], "batch_size": 2})
+    data.load_state_dict({"position": [None, None], "batch_size": 4})
+    data.trainer = type("Trainer", (), {"global_rank": 0, "world_size": 1})()
+    with pytest.raises(ValueError, match="had 2 ranks, not 1"):
+        data.train_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data.crop", "33"], "crop 33 does not suit the method"),
+        (["--model.lr", "1e30"], "the loss is not finite at step"),
+        (["--ckpt_path", "checkpoints/vgg19.safetensors"], "is no run's checkpoint"),
+        (["--ckpt_path", "last"], "no weights at last"),
+        (["--model.start", "checkpoints/vgg19.safetensors"], "does not say which method it holds"),
+    ],
+)
+def test_mistakes_are_one_line(finished, tmp_path, flags, message):
+    process = start(finished[0], tmp_path, "--trainer.max_steps", "50", *flags)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, errors
+    assert "Traceback" not in errors
+    assert message in errors.splitlines()[-1]
+    assert not list(tmp_path.rglob("last.ckpt")), "nothing worth resuming"
+
+
+class Explode(Callback):
+    """Makes a run diverge: a step at a learning rate of 1e30."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, module, batch, index):
+        if trainer.global_step == self.step:
+            trainer.optimizers[0].param_groups[0]["lr"] = 1e30
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice about workers and loggers
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint(finished, tmp_path, caplog):
+    data = Pictures(*map(str, finished[0]), size=(32, 32), crop=32, batch_size=2, val_pairs=0, workers=0)
+    module = StyleTransfer(METHODS["adain"](layer="relu1_1"), PerceptualLoss("relu1_1", ("relu1_1",)))
+    trainer = Trainer(
+        max_steps=5,
+        max_epochs=-1,
+        accelerator="cpu",
+        callbacks=[LastCheckpoint(every_n_steps=1), Explode(step=3)],
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, datamodule=data)
+    kept = state(tmp_path / "last.ckpt")
+    assert kept["global_step"] == 3
+    assert all(tensor.abs().max() < 10 for tensor in kept["state_dict"].values())
+    assert "no checkpoint at step 4: the loss with these weights is not finite" in caplog.text
+
+
+def test_the_given_rate_replaces_the_checkpoints(finished, tmp_path):
+    flags = "--ckpt_path", str(finished[1]), "--trainer.max_steps", "5", "--model.lr", "1e-7"
+    resumed = state(train(finished[0], tmp_path, *flags))
+    assert resumed["optimizer_states"][0]["param_groups"][0]["lr"] < 1e-7
+
+
+def test_crossed_pairs_are_the_pairs_written_out():
+    task = StyleTransfer(METHODS["adain"](), PerceptualLoss(relative=True, reconstruction_weight=1.0))
+    content, style = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    few = {"content": content, "style": style, "styles_per_content": 2}
+    pairs = {"content": content[[0, 1, 0, 1]], "style": style[[0, 1, 1, 0]]}
+    results = []
+    for batch in (few, pairs):
+        terms = task(batch)[1]
+        task.zero_grad()
+        task.loss.total(terms).backward()
+        results.append((terms, [parameter.grad.clone() for parameter in task.method.parameters()]))
+    torch.testing.assert_close(results[0], results[1], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_compiled_training_is_the_same(finished, tmp_path):
+    short = "--trainer.max_steps", "2"
+    plain = state(train(finished[0], tmp_path / "plain", *short))
+    compiled = state(train(finished[0], tmp_path / "compiled", *short, "--model.compile", "true"))
+    for name, tensor in plain["state_dict"].items():
+        torch.testing.assert_close(compiled["state_dict"][name], tensor, atol=1e-4, rtol=0)
