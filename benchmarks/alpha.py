@@ -26,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     size = options.size
     content = reader.load_picture(ROOT / "examples" / "content" / "astronaut.png", size)[..., :size, :size]
-    print(f"{machine()}; {size} px, style pre-encoded, alpha {options.alpha}, {options.bf16_safe} rounds")
+    print(f"{machine()}; {size} px, style pre-encoded, alpha {options.alpha}, {options.rounds} rounds")
     print("| method | features (s) | residual (s) | extra time |\n| --- | --- | --- | --- |")
     for name in options.methods:
         ready = adain.prepare(name, options.device)
@@ -38,7 +38,7 @@ def main() -> None:
         def residual(ready=ready, code=code) -> object:  # type: ignore[no-untyped-def]
             return adain.stylize(content, code, ready, alpha=options.alpha, alpha_blend="residual")
 
-        times = take_turns({"features": features, "residual": residual}, options.bf16_safe, options.device)
+        times = take_turns({"features": features, "residual": residual}, options.rounds, options.device)
         extra = times["features"].ratio(times["residual"]) - 1
         cells = f"{times['features'].median:.3f} | {times['residual'].median:.3f} | {extra:+.0%}"
         print(f"| {name} | {cells} |", flush=True)

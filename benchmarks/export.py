@@ -118,4 +118,4 @@ if __name__ == "__main__":
     options = parser.parse_args()
     torch.manual_seed(0)
     print(f"{machine()}, onnxruntime {onnxruntime.__version__}")
-    main(options.bf16_safe)
+    main(options.rounds)

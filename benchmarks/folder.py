@@ -61,9 +61,7 @@ def main() -> None:
                 photo = adain.stylize(reader.load(path), code, ready)
                 writer.save(photo.pixels, loop / f"{path.stem}__{STYLE.stem}.png", like=photo)
 
-        times = take_turns(
-            {"a loop over the pictures": one_by_one, "one run for the folder": one_run}, options.bf16_safe
-        )
+        times = take_turns({"a loop over the pictures": one_by_one, "one run for the folder": one_run}, options.rounds)
         for path in sorted(loop.iterdir()):
             a, b = (np.asarray(Image.open(folder / path.name)).astype(int) for folder in (loop, run))
             assert abs(a - b).mean() <= 1, f"{path.name} differs"

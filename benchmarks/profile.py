@@ -30,7 +30,7 @@ def main() -> None:
     print("| method | type | seconds | convolution | GFLOP/s | of the peak |\n| --- | --- | --- | --- | --- | --- |")
     for name in options.methods:
         ready = adain.prepare(name, "cpu", options.precision)
-        dtype = ready.like().dtype
+        dtype = ready.dtype
         content, code = torch.rand(1, 3, options.size, options.size), adain.encode_style(ready, torch.rand(3, 256, 256))
 
         def stylize(content=content, code=code, ready=ready) -> object:  # type: ignore[no-untyped-def]

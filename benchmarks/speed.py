@@ -59,7 +59,7 @@ def stylizing(device: str, rounds: int, side: int, precisions: list[Precision]) 
     for precision in precisions:
         ready = adain.prepare(load("adain"), device, precision)
         code = adain.encode_style(ready, style)
-        label = f"adain {str(ready.like().dtype).removeprefix('torch.')}"
+        label = f"adain {str(ready.dtype).removeprefix('torch.')}"
         encoded[label] = lambda ready=ready: adain.stylize(content, style, ready)
         cached[label] = lambda ready=ready, code=code: adain.stylize(content, code, ready)
     for label, (net, context) in others.items():
@@ -165,10 +165,10 @@ if __name__ == "__main__":
     memory.keep_freed()  # as the command line does, for all sides
     print(machine(options.device))
     if options.sizes:
-        start_up(options.bf16_safe)
+        start_up(options.rounds)
     for side in options.sizes:
-        stylizing(options.device, options.bf16_safe, side, options.precision)
+        stylizing(options.device, options.rounds, side, options.precision)
     if options.sizes:
-        small(options.device, options.bf16_safe, 512)
+        small(options.device, options.rounds, 512)
     for crop in options.crops:
-        training(options.device, options.bf16_safe, crop, options.batch)
+        training(options.device, options.rounds, crop, options.batch)

@@ -17,19 +17,19 @@ FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 class Times:
     """The seconds of each round of one contestant."""
 
-    bf16_safe: list[float]
+    rounds: list[float]
 
     @property
     def median(self) -> float:
-        return statistics.median(self.bf16_safe)
+        return statistics.median(self.rounds)
 
     @property
     def spread(self) -> str:
-        return f"{min(self.bf16_safe):.3f} to {max(self.bf16_safe):.3f}"
+        return f"{min(self.rounds):.3f} to {max(self.rounds):.3f}"
 
     def ratio(self, other: "Times") -> float:
         """How many times longer `other` took: the median over the rounds, whatever else the machine did in some."""
-        return statistics.median(b / a for a, b in zip(self.bf16_safe, other.bf16_safe, strict=True))
+        return statistics.median(b / a for a, b in zip(self.rounds, other.rounds, strict=True))
 
 
 def take_turns(calls: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu") -> dict[str, Times]:

@@ -80,7 +80,7 @@ def main() -> None:
             else:
                 layer = UpConv2d(inputs, outputs, 3, upsampling="bilinear", **arguments)
             x = torch.rand(batch, inputs, side, side).to(memory_format=torch.channels_last)
-            found = " | ".join(f"{value:.2f}" for value in measure(layer, x, options.bf16_safe))
+            found = " | ".join(f"{value:.2f}" for value in measure(layer, x, options.rounds))
             tiles = batch * (-(-side // winograd.TILE)) ** 2
             print(f"| {kind} | {batch} | {inputs} to {outputs} | {side} | {tiles} | {found} |", flush=True)
 

@@ -123,7 +123,7 @@ def stylize_folder(
     about["detail"] = detail
     about["work_size"] = "content" if work_size is None and small else work_size
     # As asked, since what `auto` comes to differs by less than is seen, and a run may go on on another machine.
-    about["precision"] = str(ready.like().dtype) if ready is method else precision
+    about["precision"] = str(ready.dtype) if ready is method else precision
     manifest = Manifest(folder / (f"manifest-{rank}.jsonl" if world > 1 else "manifest.jsonl"), about, seed)
     missing = manifest.missing(jobs)
     if world == 1:  # others might be writing theirs
@@ -132,15 +132,15 @@ def stylize_folder(
 
     failures = Failures()
     read = partial(_read, size=size, max_pixels=max_pixels, truncated=truncated)
-    encode, reading = None, reader.ReadOptions(max_pixels, truncated)
+    encode, read_options = None, reader.ReadOptions(max_pixels, truncated)
     if ready.takes_style and color != "coral":
         many = (
             ready.supports_mixing and not ready.iterative
         )  # codes of a megabyte at most; style-swap's and gatys's take tens
-        encode = lru_cache(512 if many else 16)(partial(style_encoding.encode_style, ready, reading=reading))
+        encode = lru_cache(512 if many else 16)(partial(style_encoding.encode_style, ready, read_options=read_options))
         del look["style_size"]
     stylize = partial(pipeline.stylize, method=ready, work_size=work_size, tile=tile, max_memory=max_memory, **look)
-    stylize = partial(stylize, detail=detail, reading=reading)
+    stylize = partial(stylize, detail=detail, read_options=read_options)
     side_of = partial(style_encoding.style_side, style_size, work_size=work_size)
     units = _units(missing, read, encode, side_of, workers, failures)
     painted = _painted(_batches(units, 1 if ready.iterative else batch_size), stylize, failures)

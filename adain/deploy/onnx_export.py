@@ -135,7 +135,7 @@ class Graph(nn.Module):
         """The content (B, 3, H, W) and, for methods that take a style, the style or its code's tensors, and alpha."""
         content, *given = inputs
         batch, _, height, width = content.shape
-        dtype, stride = self.method.like().dtype, self.method.stride
+        dtype, stride = self.method.dtype, self.method.stride
         code: StyleCode = {}
         strength: Tensor | float = 1.0
         if self.method.takes_style:

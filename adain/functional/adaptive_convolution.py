@@ -25,7 +25,11 @@ def diagonal_kernel(scale: Tensor, groups: int, size: int) -> Tensor:
 
 
 def adaconv(
-    x: Tensor, kernel: Tensor, bias: Tensor, residual: bool = False, measure: StatisticsFn = compute_statistics
+    x: Tensor,
+    kernel: Tensor,
+    bias: Tensor,
+    residual: bool = False,
+    statistics_fn: StatisticsFn = compute_statistics,
 ) -> Tensor:
     """Adaptive convolution: `x` instance-normalized, then convolved with each picture's own kernel.
 
@@ -36,7 +40,7 @@ def adaconv(
     batch, channels, height, width = x.shape
     members, reach = kernel.shape[2], kernel.shape[-1] // 2
     groups = channels // members
-    mean, std = (statistic.view(batch, groups, 1, members) for statistic in measure(mean_std, x))
+    mean, std = (statistic.view(batch, groups, 1, members) for statistic in statistics_fn(mean_std, x))
     grouped = kernel.unflatten(1, (groups, members)) / std[..., None, None]  # (B, groups, outputs, inputs, k, k)
     bias = bias - (grouped.sum((-2, -1)) @ mean.mT).flatten(1)
     if residual:

@@ -6,13 +6,18 @@ from torch import Tensor
 from adain.functional.statistics import StatisticsFn, compute_statistics, mean_std
 
 
-def adain(content: Tensor, style_mean: Tensor, style_std: Tensor, measure: StatisticsFn = compute_statistics) -> Tensor:
+def adain(
+    content: Tensor,
+    style_mean: Tensor,
+    style_std: Tensor,
+    statistics_fn: StatisticsFn = compute_statistics,
+) -> Tensor:
     """AdaIN(x, y) = std(y) (x - mean(x)) / std(x) + mean(y) (Huang & Belongie 2017, eq. 8).
 
     `content` (B, C, H, W), `style_mean` and `style_std` (B or 1, C, 1, 1); the result has the shape and type of
     `content`. A channel of `content` that is constant comes out as the constant `style_mean`.
     """
-    mean, std = measure(mean_std, content)
+    mean, std = statistics_fn(mean_std, content)
     scale = style_std / std
     return torch.addcmul(style_mean - mean * scale, content, scale).to(content.dtype)  # one pass over the features
 

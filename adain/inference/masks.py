@@ -13,11 +13,11 @@ from adain.inference.options import Picture
 from adain.utils.errors import ContentError
 
 
-def load_mask(mask: Picture, pixels: Tensor, feather: float, reading: ReadOptions) -> Tensor:
+def load_mask(mask: Picture, pixels: Tensor, feather: float, read_options: ReadOptions) -> Tensor:
     """(1, 1, H, W), uint8, of the size of the pixels; ValueError if it is black, ContentError if of another shape."""
     if isinstance(mask, Tensor):
         mask = photo.to_image(mask.float().reshape(-1, *mask.shape[-2:])[:3].expand(3, -1, -1))
-    image = reader.read(mask, max_pixels=reading.max_pixels, truncated=reading.truncated)
+    image = reader.read(mask, max_pixels=read_options.max_pixels, truncated=read_options.truncated)
     height, width = pixels.shape[2:]
     if abs(math.log(image.width / image.height) - math.log(width / height)) > 0.05 and min(height, width) > 16:
         shape = f"{image.width}x{image.height}"

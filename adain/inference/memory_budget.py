@@ -48,13 +48,13 @@ def choose_tile(method: Method, pixels: Tensor, max_memory: float | None, reach:
     Raises:
         ContentError: not even the smallest tiles fit.
     """
-    like = method.like()
+    on_gpu = method.device.type == "cuda"
     held = 0.0
     if max_memory is None:
-        limit = float(memory.free(like.device))
-        budget = limit / 2 if like.is_cuda else min(limit / 2, MODEST)
+        limit = float(memory.free(method.device))
+        budget = limit / 2 if on_gpu else min(limit / 2, MODEST)
     else:
-        held = 0 if like.is_cuda else memory.held() + pixels.nbytes
+        held = 0 if on_gpu else memory.held() + pixels.nbytes
         limit = budget = max_memory * 2**30 - held
     if pixels[:, 0].numel() * _bytes_per_pixel(method) <= budget:
         return None
@@ -68,7 +68,7 @@ def choose_tile(method: Method, pixels: Tensor, max_memory: float | None, reach:
 
 
 def _bytes_per_pixel(method: Method) -> float:
-    return method.bytes_per_pixel * method.like().element_size() / 4
+    return method.bytes_per_pixel * method.dtype.itemsize / 4
 
 
 def _tile_bytes(method: Method, pixels: Tensor, tile: int, reach: int) -> float:

@@ -55,8 +55,8 @@ def stylize(
     max_memory: float | None = None,
     device: str = "auto",
     precision: Precision = "auto",
-    measure: StatisticsFn = compute_statistics,
-    reading: ReadOptions = DEFAULT_READING,
+    statistics_fn: StatisticsFn = compute_statistics,
+    read_options: ReadOptions = DEFAULT_READING,
     **settings: Any,
 ) -> Tensor | Photo:
     """Paint `content` in `style`: (B, 3, H, W), RGB in [0, 1], float32, of exactly the content's size.
@@ -92,8 +92,8 @@ def stylize(
             CPU 1 GiB. Tiles take more time than the whole at once.
         device: as `prepare` takes it.
         precision: as `prepare` takes it.
-        measure: what takes the content's statistics; another than the default sees them on their way.
-        reading: which files are accepted, of contents, styles and masks.
+        statistics_fn: what takes the content's statistics; another than the default sees them on their way.
+        read_options: which files are accepted, of contents, styles and masks.
         settings: as `prepare` takes them.
 
     Raises:
@@ -119,11 +119,11 @@ def stylize(
         refuse_style_options(ready, **alone, **strength, **blend, color=None if color != "coral" else color)
     if isinstance(content, Photo) and size is not None:
         raise ValueError("a photo has its size already; give it to adain.imaging.reader.load")
-    pixels = content.pixels if isinstance(content, Photo) else as_tensor(content, size, reading)
+    pixels = content.pixels if isinstance(content, Photo) else as_tensor(content, size, read_options)
     work_size = full_size.work_size_for(ready, work_size)
     shape = full_size.work_shape(work_size, pixels.shape[2:])
-    encode = encoder(ready, pixels, style_size, color, reading, work_size)
-    masks = None if mask is None else [load_mask(one, pixels, feather, reading) for one in listed(mask)]
+    encode = encoder(ready, pixels, style_size, color, read_options, work_size)
+    masks = None if mask is None else [load_mask(one, pixels, feather, read_options) for one in listed(mask)]
     brushes = _brushes(ready, listed(style), alphas, style_weight, masks, encode)
     if alpha_blend == "residual" and isinstance(ready, EncoderDecoder):
         brushes = [replace(brush, residual=1 - brush.alpha) for brush in brushes]
@@ -135,11 +135,13 @@ def stylize(
         return guided_filter.guided_filter(painted, original, radius) if radius else painted
 
     change = finish if radius or recolor else None
-    network = partial(_paint, ready, finish=change, reach=2 * radius, measure=measure, tile=tile, max_memory=max_memory)
+    network = partial(
+        _paint, ready, finish=change, reach=2 * radius, statistics_fn=statistics_fn, tile=tile, max_memory=max_memory
+    )
     if shape == pixels.shape[2:]:
         painted = network(pixels, brushes)
     else:
-        painted = full_size.stylize(network, pixels, brushes, shape, recolor, ready.like().device)
+        painted = full_size.stylize(network, pixels, brushes, shape, recolor, ready.device)
     if detail:
         painted = keep_detail(painted, pixels, detail, _stylized_where(masks, alphas))
     return replace(content, pixels=painted) if isinstance(content, Photo) else painted

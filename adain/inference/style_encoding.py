@@ -28,7 +28,7 @@ def encode_style(
     size: int | None = None,
     style_weight: Sequence[float] | None = None,
     change: Callable[[Tensor], Tensor] | None = None,
-    reading: ReadOptions = DEFAULT_READING,
+    read_options: ReadOptions = DEFAULT_READING,
 ) -> StyleCode:
     """The code of a style, or the mixture of several styles' codes; reusable with any content.
 
@@ -38,7 +38,7 @@ def encode_style(
         size: shorter side of each style in pixels: larger styles paint with coarser strokes.
         style_weight: share of each style, of any sum; even by default.
         change: what is done to each picture, (B, 3, H, W) in [0, 1], before it is encoded.
-        reading: which files are accepted.
+        read_options: which files are accepted.
 
     Raises:
         ValueError: more or fewer styles than the method takes, or weights that are not one for each, positive in sum
@@ -52,7 +52,7 @@ def encode_style(
     if len(styles) > 1 and not method.supports_mixing:
         raise ValueError(f"{type(method).__name__} cannot mix styles; give one, not {len(styles)}")
     with torch.inference_mode():
-        codes = [_code(method, one, size, change, reading) for one in styles]
+        codes = [_code(method, one, size, change, read_options) for one in styles]
         weighted = [(code, share / sum(shares)) for code, share in zip(codes, shares, strict=True)]
         return {name: torch.stack([code[name] * share for code, share in weighted]).sum(0) for name in codes[0]}
 
@@ -62,7 +62,7 @@ def encoder(
     content: Tensor,
     style_size: StyleSize = None,
     color: Color = "style",
-    reading: ReadOptions = DEFAULT_READING,
+    read_options: ReadOptions = DEFAULT_READING,
     work_size: WorkSize = None,
 ) -> Callable[..., StyleCode]:
     """`encode_style` of `method` for a content: of its size, or in its colors, where the settings ask for that.
@@ -74,7 +74,7 @@ def encoder(
         step = max(1, min(content.shape[2:]) // 256)  # so many pixels are enough to know the colors
         change = partial(colors.match_colors, target=to_float(content[..., ::step, ::step]))
     side = style_side(style_size, content, work_size)
-    return partial(encode_style, method, size=side, change=change, reading=reading)
+    return partial(encode_style, method, size=side, change=change, read_options=read_options)
 
 
 def style_side(style_size: StyleSize, content: Tensor, work_size: WorkSize = None) -> int | None:
@@ -92,7 +92,7 @@ def _code(
     style: Style,
     size: int | None,
     change: Callable[[Tensor], Tensor] | None,
-    reading: ReadOptions,
+    read_options: ReadOptions,
 ) -> StyleCode:
     if isinstance(style, str | Path) and Path(style).suffix == ".safetensors":
         style = style_codes.load_code(style, method)
@@ -100,14 +100,13 @@ def _code(
         if size is not None or change:
             raise ValueError("a style code has its size and colors already; give the picture to change them")
         return style
-    picture = as_tensor(style, size, reading)
+    picture = as_tensor(style, size, read_options)
     if size is None and min(picture.shape[2:]) > LARGEST_STYLE:
-        picture = as_tensor(picture, LARGEST_STYLE, reading)
+        picture = as_tensor(picture, LARGEST_STYLE, read_options)
     picture = change(picture) if change else picture
-    like = method.like()
     down, right = (max(0, 2 * method.stride - side) for side in picture.shape[2:])
     padded = F.pad(picture, (0, right, 0, down), mode="replicate")  # below two strides, reflection runs out
-    return method.encode_style(padded.to(like.device, like.dtype, memory_format=torch.channels_last))
+    return method.encode_style(padded.to(method.device, method.dtype, memory_format=torch.channels_last))
 
 
 def style_shares(style_weight: Sequence[float] | None, styles: int) -> list[float]:
@@ -132,17 +131,17 @@ def listed(given: Any) -> list:
     return [] if given is None else [*given] if isinstance(given, list | tuple) else [given]
 
 
-def as_tensor(picture: Picture, size: int | None, reading: ReadOptions) -> Tensor:
+def as_tensor(picture: Picture, size: int | None, read_options: ReadOptions) -> Tensor:
     """The picture as a batch (B, 3, H, W) in float32."""
     if not isinstance(picture, Tensor):
-        return reader.load_picture(picture, size, reading.max_pixels, reading.truncated)
+        return reader.load_picture(picture, size, read_options.max_pixels, read_options.truncated)
     batch = picture if picture.dim() == 4 else picture[None]
     if batch.dim() != 4 or batch.shape[1] != 3 or not batch.is_floating_point():
         found = f"{tuple(picture.shape)}, {picture.dtype}"
         raise ValueError(f"a picture is (B, 3, H, W) or (3, H, W), floating; not {found}")
     photo.check_size(size)
     if size is not None:
-        reader.check_result((batch.shape[3], batch.shape[2]), size, reading.max_pixels)
+        reader.check_result((batch.shape[3], batch.shape[2]), size, read_options.max_pixels)
         scale = size / min(batch.shape[2:])
         shape = [max(1, round(side * scale)) for side in batch.shape[2:]]
         batch = F.interpolate(batch.float(), shape, mode="bicubic", antialias=True).clamp(0, 1)

@@ -62,7 +62,7 @@ def stylize_tiled(
     tile: int | None = None,
     finish: Finish | None = None,
     reach: int = 0,
-    measure: StatisticsFn = compute_statistics,
+    statistics_fn: StatisticsFn = compute_statistics,
 ) -> Tensor:
     """The picture painted with every brush where its mask says, and left as it is elsewhere.
 
@@ -76,7 +76,7 @@ def stylize_tiled(
         tile: pixels a side that are painted at a time, rounded up to a multiple of `GRID`; None for the whole at once.
         finish: what is done to the painted colors.
         reach: how many pixels around a pixel `finish` looks at.
-        measure: what takes the statistics, also of those that were gathered.
+        statistics_fn: what takes the statistics, also of those that were gathered.
 
     Raises:
         ValueError: tiles for a method that must see the whole.
@@ -88,11 +88,11 @@ def stylize_tiled(
     tiles = list(_tiles(height, width, tile, (method.receptive_radius or 0) + reach, max(GRID, method.stride)))
     result = torch.empty_like(pixels)  # outside of inference mode, so that it can be worked on
     with torch.inference_mode():
-        known = _gather_all(method, pixels, tiles, brushes, measure) if tile else None
+        known = _gather_all(method, pixels, tiles, brushes, statistics_fn) if tile else None
         for one in tiles:
             content = _seen(pixels, one, method)
-            measures = [_replay(found, one) for found in known] if known else [measure] * (len(brushes) + 2)
-            layers = _layers(method, content, one, brushes, measures)
+            statistics_fns = [_replay(found, one) for found in known] if known else [statistics_fn] * (len(brushes) + 2)
+            layers = _layers(method, content, one, brushes, statistics_fns)
             painted = layers.over(content, finish)
             place = result[..., one.own[0], one.own[1]]
             place.copy_(rounded(one.cut(painted)[..., : place.shape[2], : place.shape[3]], pixels.dtype))
@@ -122,11 +122,11 @@ class Layers:
 
 
 def _layers(
-    method: Method, content: Tensor, tile: Tile, brushes: Sequence[Region], measures: Sequence[StatisticsFn]
+    method: Method, content: Tensor, tile: Tile, brushes: Sequence[Region], statistics_fns: Sequence[StatisticsFn]
 ) -> Layers:
-    """The layers of `content`, which is encoded once; `measures` are in the order of `_gather_all`."""
-    encoding, *painting, rebuilding = measures
-    encoded = method.encode_content(content.to(method.like().dtype), encoding, _blend(brushes))
+    """The layers of `content`, which is encoded once; `statistics_fns` are in the order of `_gather_all`."""
+    encoding, *painting, rebuilding = statistics_fns
+    encoded = method.encode_content(content.to(method.dtype), encoding, _blend(brushes))
 
     def stroke(i: int) -> Tensor:
         return method.decode(encoded, brushes[i].code, brushes[i].alpha, painting[i]).float().clamp(0, 1)
@@ -193,7 +193,7 @@ def _tiles(height: int, width: int, tile: int | None, reach: int, grid: int = GR
 
 def _seen(pixels: Tensor, tile: Tile, method: Method) -> Tensor:
     """What the tile sees, in float32, where the method is; beyond the picture's right and bottom, reflected."""
-    part = to_float(pixels[..., tile.seen[0], tile.seen[1]].to(method.like().device))
+    part = to_float(pixels[..., tile.seen[0], tile.seen[1]].to(method.device))
     down, right = (seen.stop - seen.start - side for seen, side in zip(tile.seen, part.shape[2:], strict=True))
     mode = "reflect" if down < part.shape[2] and right < part.shape[3] else "replicate"
     padded = F.pad(part, (0, right, 0, down), mode=mode) if down or right else part
@@ -215,11 +215,11 @@ class _Measured(Exception):  # noqa: N818 - no error
 
 
 def _gather_all(
-    method: Method, pixels: Tensor, tiles: Sequence[Tile], brushes: Sequence[Region], measure: StatisticsFn
+    method: Method, pixels: Tensor, tiles: Sequence[Tile], brushes: Sequence[Region], statistics_fn: StatisticsFn
 ) -> list[list[Statistic]]:
     """What `method` will measure of the whole picture: while encoding it, then for each brush, then rebuilding it."""
     blend = _blend(brushes)
-    gather = partial(_gather, method, pixels, tiles, measure)
+    gather = partial(_gather, method, pixels, tiles, statistics_fn)
     encoding = gather(lambda content, _, own: method.encode_content(content, own, blend)) if blend else []
 
     def encoded(content: Tensor, tile: Tile) -> EncodedContent:
@@ -235,7 +235,7 @@ def _gather_all(
 
 
 def _gather(
-    method: Method, pixels: Tensor, tiles: Sequence[Tile], measure: StatisticsFn, look: Look
+    method: Method, pixels: Tensor, tiles: Sequence[Tile], statistics_fn: StatisticsFn, look: Look
 ) -> list[Statistic]:
     """What `look` measures of the whole picture, in its order."""
     known: list[Statistic] = []
@@ -243,25 +243,25 @@ def _gather(
         moments = Moments()
         for tile in tiles:
             try:
-                look(_seen(pixels, tile, method).to(method.like().dtype), tile, _replay(known, tile))
+                look(_seen(pixels, tile, method).to(method.dtype), tile, _replay(known, tile))
             except _Measured as found:
                 moments.add(found.statistic, found.features)
             else:
                 return known
-        known.append(measure(moments.whole, pixels))
+        known.append(statistics_fn(moments.whole, pixels))
 
 
 def _replay(known: Sequence[Statistic], tile: Tile) -> StatisticsFn:
     """Answers with what is known, one after the other; where that ends, it ends the look at the tile."""
     waiting = iter(known)
 
-    def measure(statistic: Callable, features: Tensor) -> Statistic:
+    def statistics_fn(statistic: Callable, features: Tensor) -> Statistic:
         for found in waiting:
             return found
         scale = 2 ** round(math.log2((tile.seen[0].stop - tile.seen[0].start) / features.shape[2]))
         raise _Measured(statistic, tile.cut(features, scale))
 
-    return measure
+    return statistics_fn
 
 
 class Moments:

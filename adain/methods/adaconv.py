@@ -134,22 +134,26 @@ class AdaConv(EncoderDecoder, Trainable):
         return code
 
     def encode_content(
-        self, content: Tensor, measure: StatisticsFn = compute_statistics, blend: bool = True
+        self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
     ) -> EncodedContent:
         """The content's relu4_1, and for blending the kernels predicted from it."""
         features = self.encoder(content)[LAYER]
         return EncodedContent(features, self.predict(features) if blend else {})
 
     def decode(
-        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+        self,
+        content: EncodedContent,
+        code: StyleCode,
+        alpha: Alpha = 1.0,
+        statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
         """The content's features decoded with the style's kernels; below alpha 1 blended with the content's own."""
-        return self._convolve(content.features, content.blended(code, alpha), measure)
+        return self._convolve(content.features, content.blended(code, alpha), statistics_fn)
 
-    def _convolve(self, x: Tensor, code: StyleCode, measure: StatisticsFn = compute_statistics) -> Tensor:
+    def _convolve(self, x: Tensor, code: StyleCode, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
         for i, scale in enumerate(self.scales):
             x = adaptive_convolution.adaconv(
-                x, code[f"kernel/{i}"], code[f"bias/{i}"], self.residual and i > 0, measure
+                x, code[f"kernel/{i}"], code[f"bias/{i}"], self.residual and i > 0, statistics_fn
             )
             for part in scale:
                 x = part(x)

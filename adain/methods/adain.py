@@ -57,19 +57,23 @@ class AdaIN(EncoderDecoder, Trainable):
         return {"mean": mean, "std": std}
 
     def encode_content(
-        self, content: Tensor, measure: StatisticsFn = compute_statistics, blend: bool = True
+        self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
     ) -> EncodedContent:
         """f(c)."""
         return EncodedContent(self.encoder(content)[self.layer])
 
     def decode(
-        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+        self,
+        content: EncodedContent,
+        code: StyleCode,
+        alpha: Alpha = 1.0,
+        statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
         """g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))) (eq. 14)."""
-        target = normalization.adain(content.features, code["mean"], code["std"], measure)
+        target = normalization.adain(content.features, code["mean"], code["std"], statistics_fn)
         return self.decoder(normalization.blend(content.features, target, alpha))
 
-    def rebuild(self, content: EncodedContent, measure: StatisticsFn = compute_statistics) -> Tensor:
+    def rebuild(self, content: EncodedContent, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
         """g(f(c))."""
         return self.decoder(content.features)
 

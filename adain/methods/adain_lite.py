@@ -21,11 +21,11 @@ class Block(nn.Module):
         super().__init__()
         self.conv1, self.conv2 = _conv(width, width), _conv(width, width)
 
-    def forward(self, x: Tensor, statistics: list[Tensor], measure: StatisticsFn) -> Tensor:
+    def forward(self, x: Tensor, statistics: list[Tensor], statistics_fn: StatisticsFn) -> Tensor:
         """`x` (B, C, H, W); `statistics` two means and two deviations (B or 1, C, 1, 1)."""
         mean1, std1, mean2, std2 = statistics
-        y = F.relu(normalization.adain(self.conv1(x), mean1, std1, measure))
-        return x + normalization.adain(self.conv2(y), mean2, std2, measure)
+        y = F.relu(normalization.adain(self.conv1(x), mean1, std1, statistics_fn))
+        return x + normalization.adain(self.conv2(y), mean2, std2, statistics_fn)
 
 
 class AdaINLite(EncoderDecoder, Trainable):
@@ -83,32 +83,36 @@ class AdaINLite(EncoderDecoder, Trainable):
         nn.init.normal_(self.out.weight, std=0.01)  # and every picture about mid-gray
         nn.init.constant_(self.out.bias, 0.45)  # type: ignore[arg-type]
 
-    def encode_style(self, style: Tensor, measure: StatisticsFn = compute_statistics) -> StyleCode:
+    def encode_style(self, style: Tensor, statistics_fn: StatisticsFn = compute_statistics) -> StyleCode:
         """One vector (B, code)."""
         x = style * 2 - 1
         found: list[Tensor] = []
         for conv in self.style:
             x = F.relu(conv(x))
-            found += measure(statistics.mean_std, x)
+            found += statistics_fn(statistics.mean_std, x)
         return {"code": self.squeeze(torch.cat(found, 1).flatten(1).to(x.dtype))}
 
     def encode_content(
-        self, content: Tensor, measure: StatisticsFn = compute_statistics, blend: bool = True
+        self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
     ) -> EncodedContent:
         """Features at a quarter of the content's size, and for blending the content's own code."""
-        code = self.encode_style(content, measure) if blend else {}
+        code = self.encode_style(content, statistics_fn) if blend else {}
         return EncodedContent(self.down(content * 2 - 1), code)
 
     def decode(
-        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+        self,
+        content: EncodedContent,
+        code: StyleCode,
+        alpha: Alpha = 1.0,
+        statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
         """The decoded content, its statistics from the code; below alpha 1 blended with the content's own."""
         vector = content.blended(code, alpha)["code"].to(content.features.dtype)  # a saved one is float32
         spread = self.spread(F.relu(vector))[..., None, None].split(self.sizes, 1)
         shifts, scales = list(spread[0::2]), [1 + scale for scale in spread[1::2]]
-        x = F.relu(normalization.adain(content.features, shifts.pop(0), scales.pop(0), measure))
+        x = F.relu(normalization.adain(content.features, shifts.pop(0), scales.pop(0), statistics_fn))
         for i, block in enumerate(self.blocks):
-            x = block(x, [shifts[2 * i], scales[2 * i], shifts[2 * i + 1], scales[2 * i + 1]], measure)
+            x = block(x, [shifts[2 * i], scales[2 * i], shifts[2 * i + 1], scales[2 * i + 1]], statistics_fn)
         for conv, shift, scale in zip((self.up2, self.up1), shifts[-2:], scales[-2:], strict=True):
             x = F.relu(torch.addcmul(shift, conv(x), scale))
         return self.out(x)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from adain.functional import normalization
@@ -92,15 +93,19 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def stylize(
-        self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+        self,
+        content: Tensor,
+        code: StyleCode,
+        alpha: Alpha = 1.0,
+        statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
         """`content` in the style of `code`, from untouched style (`alpha` 0) to all of it (1). Not clamped.
 
-        Whatever is averaged over the whole content must come from `measure`, if there are tiles to be.
+        Whatever is averaged over the whole content must come from `statistics_fn`, if there are tiles to be.
         """
 
     def encode_content(
-        self, content: Tensor, measure: StatisticsFn = compute_statistics, blend: bool = True
+        self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
     ) -> EncodedContent:
         """What `decode` takes of a content (B, 3, H, W); by default the content itself.
 
@@ -110,10 +115,14 @@ class Method(nn.Module, ABC):
         return EncodedContent(content)
 
     def decode(
-        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+        self,
+        content: EncodedContent,
+        code: StyleCode,
+        alpha: Alpha = 1.0,
+        statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
         """As `stylize`, of an encoded content."""
-        return self.stylize(content.features, code, alpha, measure)
+        return self.stylize(content.features, code, alpha, statistics_fn)
 
     def tiles(self, alpha: float) -> bool:
         """Whether it can paint in tiles at this strength."""
@@ -123,8 +132,17 @@ class Method(nn.Module, ABC):
         """The one code by which a `guided` method paints each style, as strongly, where its mask says."""
         raise NotImplementedError
 
-    def like(self) -> Tensor:
-        """A tensor of the type, and on the device, that pictures must have."""
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights, which inputs must be on."""
+        return self._first_tensor().device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights, which inputs must have."""
+        return self._first_tensor().dtype
+
+    def _first_tensor(self) -> Tensor:
         return next(itertools.chain(self.parameters(), self.buffers()))
 
 
@@ -142,25 +160,33 @@ class EncoderDecoder(Method):
 
     @abstractmethod
     def encode_content(
-        self, content: Tensor, measure: StatisticsFn = compute_statistics, blend: bool = True
+        self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
     ) -> EncodedContent:
         """As of `Method`."""
 
     @abstractmethod
     def decode(
-        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+        self,
+        content: EncodedContent,
+        code: StyleCode,
+        alpha: Alpha = 1.0,
+        statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
         """As of `Method`."""
 
-    def rebuild(self, content: EncodedContent, measure: StatisticsFn = compute_statistics) -> Tensor:
+    def rebuild(self, content: EncodedContent, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
         """What `decode` returns at alpha 0, bit for bit, whatever the style; by default with the content's own code."""
-        return self.decode(content, content.code, measure=measure)
+        return self.decode(content, content.code, statistics_fn=statistics_fn)
 
     def stylize(
-        self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+        self,
+        content: Tensor,
+        code: StyleCode,
+        alpha: Alpha = 1.0,
+        statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
         """`content` encoded, blended with the style in feature space, and decoded."""
-        return self.decode(self.encode_content(content, measure, below_one(alpha)), code, alpha, measure)
+        return self.decode(self.encode_content(content, statistics_fn, below_one(alpha)), code, alpha, statistics_fn)
 
 
 class Trainable(Method):

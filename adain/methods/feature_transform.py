@@ -33,7 +33,7 @@ class FeatureTransform(EncoderDecoder):
         """What `transform` needs of a style's features (B, C, h, w)."""
 
     @abstractmethod
-    def transform(self, features: Tensor, code: StyleCode, measure: StatisticsFn = compute_statistics) -> Tensor:
+    def transform(self, features: Tensor, code: StyleCode, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
         """The content's features (B, C, H, W) in the style."""
 
     def encode_style(self, style: Tensor) -> StyleCode:
@@ -41,19 +41,23 @@ class FeatureTransform(EncoderDecoder):
         return self.code(self.encoder(style)[self.layer])
 
     def encode_content(
-        self, content: Tensor, measure: StatisticsFn = compute_statistics, blend: bool = True
+        self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
     ) -> EncodedContent:
         """The content's features."""
         return EncodedContent(self.encoder(content)[self.layer])
 
     def decode(
-        self, content: EncodedContent, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+        self,
+        content: EncodedContent,
+        code: StyleCode,
+        alpha: Alpha = 1.0,
+        statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
         """The transformed features decoded; below alpha 1 blended with the content's own."""
         features = content.features
-        transformed = self.transform(features, code, measure).to(features.dtype)
+        transformed = self.transform(features, code, statistics_fn).to(features.dtype)
         return self.decoder(normalization.blend(features, transformed, alpha))
 
-    def rebuild(self, content: EncodedContent, measure: StatisticsFn = compute_statistics) -> Tensor:
+    def rebuild(self, content: EncodedContent, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
         """The content's features decoded."""
         return self.decoder(content.features)

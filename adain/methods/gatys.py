@@ -167,7 +167,11 @@ class Gatys(Method):
         return {**code, "alpha": torch.tensor(alphas), "mask": torch.cat([*masks])}
 
     def stylize(
-        self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+        self,
+        content: Tensor,
+        code: StyleCode,
+        alpha: Alpha = 1.0,
+        statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
         """Each content optimized for itself, from coarse to fine."""
         with torch.inference_mode(False):

@@ -55,7 +55,11 @@ class Johnson(Trainable):
         return {}
 
     def stylize(
-        self, content: Tensor, code: StyleCode, alpha: Alpha = 1.0, measure: StatisticsFn = compute_statistics
+        self,
+        content: Tensor,
+        code: StyleCode,
+        alpha: Alpha = 1.0,
+        statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
         """`content` in the network's style, whatever the rest."""
         return self.net(content * 2 - 1)

@@ -31,4 +31,4 @@ def load_code(path: str | Path, method: Method) -> StyleCode:
         raise ValueError(
             f"{path} was encoded by {about['style']} with other weights than these; encode the style again"
         )
-    return {name: tensor.to(method.like().device) for name, tensor in code.items()}
+    return {name: tensor.to(method.device) for name, tensor in code.items()}

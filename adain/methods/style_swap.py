@@ -34,7 +34,7 @@ class StyleSwap(FeatureTransform):
         """The features."""
         return {"features": features}
 
-    def transform(self, features: Tensor, code: StyleCode, measure: StatisticsFn = compute_statistics) -> Tensor:
+    def transform(self, features: Tensor, code: StyleCode, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
         """The features with their patches swapped; of tiny pictures' features smaller patches."""
         patch = min(self.patch, *features.shape[2:], *code["features"].shape[2:])
         return patch_swap.swap(features, code["features"].to(features), patch, min(self.step, patch))

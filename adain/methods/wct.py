@@ -24,9 +24,9 @@ class WCT(FeatureTransform):
         mean, covariance = whitening.covariance(features)
         return {"mean": mean.float(), "root": whitening.symmetric_power(covariance, 0.5).float()}
 
-    def transform(self, features: Tensor, code: StyleCode, measure: StatisticsFn = compute_statistics) -> Tensor:
+    def transform(self, features: Tensor, code: StyleCode, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
         """The features whitened, then colored: one product with each pixel's channels."""
-        mean, covariance = measure(whitening.covariance, features)
+        mean, covariance = statistics_fn(whitening.covariance, features)
         matrix = code["root"].to(mean) @ whitening.symmetric_power(covariance, -0.5)
         shift = code["mean"].to(mean) - matrix @ mean
         wide = at_least_float32(features)

@@ -39,7 +39,7 @@ def stylize_frames(
     mask: Picture | Sequence[Picture] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
-    reading: reader.ReadOptions = reader.DEFAULT_READING,
+    read_options: reader.ReadOptions = reader.DEFAULT_READING,
     **options: Any,
 ) -> Iterator[Tensor]:
     """Paint frames one after the other, (1, 3, H, W), RGB in [0, 1], as `adain.stylize` would, but steadily.
@@ -58,7 +58,7 @@ def stylize_frames(
         mask: as `adain.stylize` takes it, the same for all frames.
         device: as `adain.stylize` takes it.
         precision: as `adain.stylize` takes it.
-        reading: which files of styles and masks are accepted.
+        read_options: which files of styles and masks are accepted.
         options: whatever else `adain.stylize` takes, but its size.
 
     Raises:
@@ -74,7 +74,7 @@ def stylize_frames(
     masks = style_encoding.listed(mask)
     for i, one in enumerate(masks):
         if isinstance(one, str | Path):
-            masks[i] = reader.read(one, max_pixels=reading.max_pixels, truncated=reading.truncated)
+            masks[i] = reader.read(one, max_pixels=read_options.max_pixels, truncated=read_options.truncated)
     options |= {"mask": None if mask is None else masks, "color": "style" if color == "coral" else color}
     options["work_size"] = work_size
 
@@ -85,9 +85,11 @@ def stylize_frames(
             if motion is None:
                 average.forget()
             if codes is None or (motion is None and color == "coral"):
-                encode = style_encoding.encoder(ready, frame, style_size, color, reading, work_size)
+                encode = style_encoding.encoder(ready, frame, style_size, color, read_options, work_size)
                 codes = [encode(one) for one in styles] if ready.takes_style else styles or None
-            result = pipeline.stylize(frame, codes, ready, measure=average if steady else compute_statistics, **options)
+            result = pipeline.stylize(
+                frame, codes, ready, statistics_fn=average if steady else compute_statistics, **options
+            )
             average.rewind()
             if motion is not None and before is not None:
                 carried = motion.carry(before, result, steady)
@@ -136,7 +138,7 @@ def stylize_video(
     """
     path = check_suffix(output)
     photo.check_size(size)
-    reading = reader.ReadOptions(max_pixels, truncated)
+    read_options = reader.ReadOptions(max_pixels, truncated)
     with open_clip(content, size, max_pixels, truncated) as clip:
         waiting = deque[Frame]()
 
@@ -147,7 +149,7 @@ def stylize_video(
 
         # Both are closed before the file is, so that no thread still reads it.
         with closing(prefetch(pixels())) as read:
-            painted = prefetch(stylize_frames(read, style, method, reading=reading, **options))
+            painted = prefetch(stylize_frames(read, style, method, read_options=read_options, **options))
             bar = tqdm(painted, path.name, clip.stream.frames or None, unit=" frames", disable=quiet)
             with closing(painted):
                 write_clip(path, clip, (waiting.popleft()._replace(pixels=picture) for picture in bar))

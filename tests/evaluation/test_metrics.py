@@ -56,7 +56,7 @@ def test_ssim_of_a_picture_with_itself():
 
 
 def end_this_process(*_):
-    """In place of `grid._paint_one`, in the process that measures the memory."""
+    """In place of `grid._paint_one`, in the process that statistics_fns the memory."""
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 

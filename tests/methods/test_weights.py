@@ -130,7 +130,7 @@ class Sepia(Trainable):
     def encode_style(self, style):
         return {"mean": style.mean((2, 3), keepdim=True)}
 
-    def stylize(self, content, code, alpha=1.0, measure=compute_statistics):
+    def stylize(self, content, code, alpha=1.0, statistics_fn=compute_statistics):
         return self.color(content) + code["mean"]
 
 

@@ -125,7 +125,7 @@ def test_an_odd_size_is_kept(tmp_path, lite, painting):
 
 def test_colors_come_through_reading_and_writing(tmp_path):
     class Same(Johnson):
-        def stylize(self, content, code, alpha=1.0, measure=compute_statistics):
+        def stylize(self, content, code, alpha=1.0, statistics_fn=compute_statistics):
             return content
 
     values = np.full((32, 48, 3), (200, 60, 90), np.uint8)

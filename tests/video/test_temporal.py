@@ -126,7 +126,7 @@ def test_tiles_and_the_whole_have_the_same_averages(lite, painting, alpha):
     for tile in (None, 32):
         average = temporal.Average(0.5)
         for frame in frames:
-            painted = pipeline.stylize(frame, code, lite, alpha=alpha, tile=tile, measure=average)
+            painted = pipeline.stylize(frame, code, lite, alpha=alpha, tile=tile, statistics_fn=average)
             average.rewind()
         results.append(painted)
     torch.testing.assert_close(*results, atol=2e-3, rtol=0)
