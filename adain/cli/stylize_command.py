@@ -157,14 +157,14 @@ def stylize(
         raise ValueError(f"{method} paints in one pass; --log and --snapshot-every are for {', '.join(ITERATIVE)}")
     torch.manual_seed(seed)
     watch, options = OptimizationRecorder(log, snapshot_every, quiet), look | parts | _given(alpha=alpha)
-    given, read_options = cast(Any, style), ReadOptions(**accepted)
+    given, reading = cast(Any, style), ReadOptions(**accepted)
     with watch if method in ITERATIVE else nullcontext():
         own |= {"seed": seed, "callback": watch} if method in ITERATIVE else {}
         ready = prepare(weights, device, precision, **own)
         if style and not (mask or style_size == "content" or color == "coral" or len(alpha or [1]) > 1):
             shares = options.pop("style_weight", None)
-            given = encode_style(ready, style, options.pop("style_size", None), shares, read_options=read_options)
-        failures = _paint_each(jobs, moving, given, ready, options, size, read_options, video, watch)
+            given = encode_style(ready, style, options.pop("style_size", None), shares, read_options=reading)
+        failures = _paint_each(jobs, moving, given, ready, options, size, reading, video, watch)
     all_wrong = len(failures) == len(jobs) and all(failure.wrong_input for failure in failures)
     return _report([failure.message for failure in failures], all_wrong)
 
@@ -213,13 +213,13 @@ def _paint_each(
 
                 limits: dict[str, Any] = {
                     "size": size,
-                    "max_pixels": read_options.max_pixels,
-                    "truncated": read_options.truncated,
+                    "max_pixels": reading.max_pixels,
+                    "truncated": reading.truncated,
                 }
                 stylize_video(source, style, target, method, quiet=watch.quiet, **options, **limits, **video)
             else:
-                photo = reader.load(source, size, read_options.max_pixels, read_options.truncated)
-                painted = pipeline.stylize(photo, style, method, read_options=read_options, **options)
+                photo = reader.load(source, size, reading.max_pixels, reading.truncated)
+                painted = pipeline.stylize(photo, style, method, read_options=reading, **options)
                 writer.save(painted.pixels, target, like=painted)
         except CONTENT_ERRORS as error:
             name = "" if isinstance(error, OSError) else f"{source}: "  # which names its file itself
