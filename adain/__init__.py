@@ -15,6 +15,7 @@ _HOMES = {
     "METHODS": "adain.methods",
     "encode_style": "adain.inference.style_encoding",
     "load": "adain.methods.weights",
+    "load_image": "adain.imaging.reader",
     "load_picture": "adain.imaging.reader",
     "prepare": "adain.inference.preparation",
     "save": "adain.imaging.writer",

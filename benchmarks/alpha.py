@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     size = options.size
-    content = reader.load_picture(ROOT / "examples" / "content" / "astronaut.png", size)[..., :size, :size]
+    content = reader.load_image(ROOT / "examples" / "content" / "astronaut.png", size)[..., :size, :size]
     print(f"{machine()}; {size} px, style pre-encoded, alpha {options.alpha}, {options.rounds} rounds")
     print("| method | features (s) | residual (s) | extra time |\n| --- | --- | --- | --- |")
     for name in options.methods:

@@ -59,7 +59,7 @@ def under_onnxruntime(path: Path) -> Paint:
 
 def parity(ours: Paint, theirs: Paint) -> dict[str, str]:
     """The largest difference of values in [0, 1], at each size."""
-    photo, style = (adain.load_picture(f"examples/{name}") for name in ("content/coffee.png", "style/wave.jpg"))
+    photo, style = (adain.load_image(f"examples/{name}") for name in ("content/coffee.png", "style/wave.jpg"))
     found = {}
     for batch, height, width in SIZES:
         pair = photo[..., :height, :width].repeat(batch, 1, 1, 1), style[..., :180, :240]
@@ -73,7 +73,7 @@ def pictures() -> tuple[Backbone, list]:
     """The judging network, and for each folder its pictures with their features."""
     network = metrics.evaluation_backbone()
     with torch.inference_mode():
-        sides = [[reader.load_picture(path, metrics.EVAL_SIZE) for path in listing.files(Path(one))] for one in FOLDERS]
+        sides = [[reader.load_image(path, metrics.EVAL_SIZE) for path in listing.files(Path(one))] for one in FOLDERS]
         return network, [[(picture, network(picture)) for picture in side] for side in sides]
 
 

@@ -66,7 +66,7 @@ def portraits(folder: Path, detector: Any, size: int, most: int) -> Iterator[tup
     for path in listing.files(folder):
         if most == 0:
             return
-        image = reader.load_picture(path, size)
+        image = reader.load_image(path, size)
         if found := faces(detector, image):
             most -= 1
             yield image, found
@@ -88,7 +88,7 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"error: {error}")
     contents = list(portraits(options.content, detector, options.size, options.contents))
-    styles = [reader.load_picture(path, options.size) for path in listing.files(options.style)[: options.styles]]
+    styles = [reader.load_image(path, options.size) for path in listing.files(options.style)[: options.styles]]
     total = len(styles) * sum(len(found) for _, found in contents)
     print(f"{machine()}; {len(contents)} photos with faces, {len(styles)} styles, {total} faces in results")
     network = metrics.evaluation_backbone()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import adain
 from adain.imaging import listing
-from adain.imaging.reader import load_picture
+from adain.imaging.reader import load_image
 from adain.methods.gatys import Gatys
 from adain.methods.progress import Progress, Stop
 from adain.utils import memory
@@ -115,8 +115,8 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     ratios: dict[str, list[float]] = {"content": [], "adain": []}
     for content_path, style_path in pairs * options.repeats:
-        content = load_picture(content_path, options.size)[..., : options.size, : options.size].contiguous()
-        style = load_picture(style_path, options.size)
+        content = load_image(content_path, options.size)[..., : options.size, : options.size].contiguous()
+        style = load_image(style_path, options.size)
         target, theirs = book.run(content, style, options.steps)
         judge = book.judge(content, style)
         for init, found in ratios.items():

@@ -26,7 +26,7 @@ METHODS = ("adain-lite", "adain")
 
 
 def write(path: Path, photos: list[Path], side: int) -> Path:
-    photo, figure = (reader.load_picture(one) for one in photos[:2])
+    photo, figure = (reader.load_image(one) for one in photos[:2])
     with av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", Fraction(25), {"crf": "18"}, width=side * 3 // 2, height=side)
         for frame in islice(synthetic_clips.generate(photo, figure, FRAMES[side], side), FRAMES[side]):

@@ -1,34 +1,44 @@
-"""What a folder's results are: which contents are painted in which styles, and what each is called."""
+"""The results of a folder run: which contents get which styles, and the name of each result."""
 
 import csv
 import hashlib
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adain.imaging import listing
+from adain.inference.naming import result_stem
+from adain.inference.options import check_alpha
 from adain.methods import Method
 
-LONGEST = 200  # bytes of a name; file systems end at 255, and a temporary name is longer
+LONGEST_NAME = 200
+"""Bytes of a name without its suffix. File systems allow 255, and temporary names are longer."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One result: of what, how strongly, and where to, relative to the output folder."""
+    """One result.
+
+    Args:
+        content: The content's file.
+        style: The style's file; None if the method has a built-in style.
+        alpha: Strength of the style.
+        output: The result's path, relative to the output folder.
+        places: The paths of content and style in their folders, as the manifest has them.
+    """
 
     content: Path
     style: Path | None
     alpha: float
     output: Path = Path()
-    places: tuple[str, ...] = ()  # of content and style in their folders
+    places: tuple[str, ...] = ()
 
 
 def plan_jobs(
-    sides: Sequence["ImageFolder"],
+    folders: Sequence["ImageFolder"],
     output: Path,
     pairs: str | Path,
     method: Method,
@@ -36,95 +46,164 @@ def plan_jobs(
     seed: int,
     suffix: str,
 ) -> list[Job]:
-    """The results of all ranks, in their order; sides are contents and, unless the method has its own, styles."""
-    contents, alpha = sides[0], _strength(alpha)
-    styles: Sequence[Path | None] = sides[1].files if method.takes_style else [None]
-    if pairs == "all":
-        jobs = [Job(one, other, alpha) for one in contents.files for other in styles]
-    elif pairs == "random":
-        draws = [random.Random(f"{seed} {contents.place(one)}").choice(styles) for one in contents.files]
-        jobs = [Job(one, drawn, alpha) for one, drawn in zip(contents.files, draws, strict=True)]
-    else:
-        jobs = [*dict.fromkeys(_read_pairs(Path(pairs), sides, alpha))]
-    if not method.takes_style and any(job.alpha != 1 for job in jobs):
-        raise ValueError(f"{type(method).__name__} paints at full strength only; leave out alpha")
-    names = contents.names((job.content for job in jobs), mirrored=True)
-    endings = sides[1].names(job.style for job in jobs if job.style) if method.takes_style else {}
-    times = Counter((job.content, job.style) for job in jobs)
-    for i, job in enumerate(jobs):
-        ending = endings[job.style].name if job.style else method.name
-        name = f"{names[job.content].name}__{ending}" + f"-{job.alpha}" * (times[job.content, job.style] > 1)
-        if len(name.encode()) > LONGEST:
-            name = f"{name.encode()[:LONGEST].decode(errors='ignore')}-{_hash(name)}"
-        places = [side.place(path) for side, path in zip(sides, (job.content, job.style), strict=False) if path]
-        jobs[i] = replace(job, output=names[job.content].with_name(name + suffix), places=tuple(places))
-    for side in sides:
-        if side.folder not in output.parents and any(side.folder in (output / job.output).parents for job in jobs):
-            raise ValueError(f"results would lie among the pictures of {side.folder}; name another output folder")
+    """All results of a run, in order.
+
+    Args:
+        folders: That of the contents and, unless the method has a built-in style, that of the styles.
+        output: The output folder.
+        pairs: `all`, `random`, or a CSV file, as `adain.batch.runner.stylize_folder` takes it.
+        method: Ready to stylize.
+        alpha: Strength of the style where the CSV file has none.
+        seed: Seed of the random pairs.
+        suffix: Suffix of the results.
+
+    Raises:
+        ValueError: An alpha out of range, a wrong row in the CSV file, or an output folder among the inputs.
+        OSError: No such CSV file.
+    """
+    check_alpha(alpha)
+    jobs = _pair(folders, pairs, method, alpha, seed)
+    if not method.takes_style:
+        for job in jobs:
+            if job.alpha != 1:
+                raise ValueError(f"{type(method).__name__} has full strength only; leave out alpha, got {job.alpha:g}")
+    jobs = _name(jobs, folders, method, suffix)
+    for folder in folders:
+        if folder.path not in output.parents and _writes_into(jobs, output, folder.path):
+            raise ValueError(f"results would lie among the images of {folder.path}; choose another output folder")
     return jobs
 
 
+def _pair(folders: Sequence["ImageFolder"], pairs: str | Path, method: Method, alpha: float, seed: int) -> list[Job]:
+    contents = folders[0]
+    styles: Sequence[Path | None] = folders[1].files if method.takes_style else [None]
+    if pairs == "all":
+        return [Job(content, style, alpha) for content in contents.files for style in styles]
+    if pairs == "random":
+        jobs = []
+        for content in contents.files:
+            # By name, so that neither other contents nor the number of processes change the style.
+            generator = random.Random(f"{seed} {contents.place(content)}")
+            jobs.append(Job(content, generator.choice(styles), alpha))
+        return jobs
+    without_repeats = dict.fromkeys(_read_pairs(Path(pairs), folders, alpha))
+    return list(without_repeats)
+
+
+def _name(jobs: Sequence[Job], folders: Sequence["ImageFolder"], method: Method, suffix: str) -> list[Job]:
+    """The jobs with their outputs, CONTENT__STYLE in the content's subfolder."""
+    content_names = folders[0].names((job.content for job in jobs), keep_subfolders=True)
+    style_names: Mapping[Path, Path] = {}
+    if method.takes_style:
+        style_names = folders[1].names(job.style for job in jobs if job.style)
+    times = Counter((job.content, job.style) for job in jobs)
+    named = []
+    for job in jobs:
+        style_name = style_names[job.style].name if job.style else method.name
+        name = result_stem(content_names[job.content].name, [style_name])
+        if times[job.content, job.style] > 1:  # with several strengths
+            name += f"-{job.alpha}"
+        if len(name.encode()) > LONGEST_NAME:
+            name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{_short_hash(name)}"
+        output = content_names[job.content].with_name(name + suffix)
+        places = [folders[0].place(job.content)]
+        if job.style:
+            places.append(folders[1].place(job.style))
+        named.append(replace(job, output=output, places=tuple(places)))
+    return named
+
+
+def _writes_into(jobs: Iterable[Job], output: Path, folder: Path) -> bool:
+    return any(folder in (output / job.output).parents for job in jobs)
+
+
 class ImageFolder:
-    """The pictures of a folder, without those in the output folder; or one picture."""
+    """The images of a folder, without those in the output folder; or a single image.
+
+    Args:
+        path: The folder or image.
+        output: The output folder.
+
+    Attributes:
+        path: The folder, absolute.
+        files: Its images.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: It has no images, or only results.
+    """
 
     def __init__(self, path: Path, output: Path):
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such folder")
         path = path.resolve()
-        self.folder = path if path.is_dir() else path.parent
-        within = self.folder in output.parents
-        self.files = [file for file in listing.files(path) if not within or output not in file.parents]
+        self.path = path if path.is_dir() else path.parent
+        self.files = listing.files(path)
+        if self.path in output.parents:
+            self.files = [file for file in self.files if output not in file.parents]
         if not self.files:
-            raise ValueError(f"{path} holds no pictures but results; name another folder")
+            raise ValueError(f"Expected images in {path}, found only results of earlier runs; name another folder")
 
     def place(self, path: Path) -> str:
-        """Relative to the folder, if it lies there: the same wherever the folder is."""
-        return (path.relative_to(self.folder) if self.folder in path.parents else path).as_posix()
+        """The path relative to the folder, if it lies there: the same wherever the folder is."""
+        return (path.relative_to(self.path) if self.path in path.parents else path).as_posix()
 
-    def names(self, others: Iterable[Path], mirrored: bool = False) -> dict[Path, Path]:
-        """What results call each picture: its stem, after its subfolders if `mirrored`; with a hash if not its alone.
+    def names(self, used: Iterable[Path], keep_subfolders: bool = False) -> dict[Path, Path]:
+        """The name of each image in results: its stem, below its subfolders if asked for.
 
-        This depends on what is in the folder, and not on what is painted of it.
+        Names that several images would share get a hash of the path, as do those of images elsewhere. The names depend
+        on the content of the folder only, not on which of its images are used.
         """
-        names, others = dict[Path, Path](), {*others} - {*self.files}
-        for path in (*self.files, *others):
-            within = mirrored and self.folder in path.parents
-            names[path] = (path.parent.relative_to(self.folder) if within else Path()) / path.stem
-        count = Counter(str(names[path]).casefold() for path in self.files)  # some file systems know no case
+        elsewhere = {*used} - {*self.files}
+        names = dict[Path, Path]()
+        for path in (*self.files, *elsewhere):
+            subfolders = Path()
+            if keep_subfolders and self.path in path.parents:
+                subfolders = path.parent.relative_to(self.path)
+            names[path] = subfolders / path.stem
+        count = Counter(str(names[path]).casefold() for path in self.files)  # some file systems ignore case
         for path, name in names.items():
-            # Underscores of a style's could be mistaken for those before it.
-            mistakable = not mirrored and (name.name.startswith("_") or "__" in name.name)
-            if path in others or count[str(name).casefold()] > 1 or mistakable:
-                names[path] = name.with_name(f"{name.name}-{_hash(self.place(path))}")
+            # Underscores in a style's name could be confused with those that separate it from the content's.
+            ambiguous = not keep_subfolders and (name.name.startswith("_") or "__" in name.name)
+            if path in elsewhere or count[str(name).casefold()] > 1 or ambiguous:
+                names[path] = name.with_name(f"{name.name}-{_short_hash(self.place(path))}")
         return names
 
 
-def _read_pairs(table: Path, sides: Sequence[ImageFolder], alpha: float) -> Iterator[Job]:
-    """The rows of a CSV file, whose paths are looked up in the folders."""
+def _read_pairs(table: Path, folders: Sequence[ImageFolder], alpha: float) -> Iterator[Job]:
+    """The rows of a CSV file, whose paths are relative to the folders or absolute."""
     if not table.is_file():
-        raise FileNotFoundError(f"{table}: no such file; pairs are all, random or a CSV file")
+        raise FileNotFoundError(f"{table}: no such file; pairs must be all, random, or a CSV file")
+    columns = dict(zip(("content", "style"), folders, strict=False))
     with table.open(newline="", encoding="utf-8-sig") as lines:
-        rows, row = csv.DictReader(lines), None
-        columns = dict(zip(("content", "style"), sides, strict=False))
-        if missing := [name for name in columns if name not in (rows.fieldnames or [])]:
-            raise ValueError(f"{table} has no column {' and '.join(missing)}; its first row names the columns")
+        rows = csv.DictReader(lines)
+        missing = [name for name in columns if name not in (rows.fieldnames or [])]
+        if missing:
+            raise ValueError(f"Expected the column {' and '.join(missing)} in {table}, got {rows.fieldnames or 'none'}")
+        empty = True
         for row in rows:
-            where = f"{table}, row {rows.line_num}: "
-            paths = [Path(os.path.abspath(side.folder / (row[name] or ""))) for name, side in columns.items()]
-            for path in paths:
-                if not path.is_file():
-                    raise ValueError(f"{where}{path}: no such file")
-            yield Job(paths[0], paths[1] if len(paths) > 1 else None, _strength(row.get("alpha") or alpha, where))
-    if row is None:
-        raise ValueError(f"{table} has no rows after the one that names its columns")
+            empty = False
+            yield _read_row(row, columns, alpha, f"{table}, row {rows.line_num}: ")
+    if empty:
+        raise ValueError(f"Expected rows below the column names in {table}, got none")
 
 
-def _strength(value: float | str, where: str = "") -> float:
-    with suppress(ValueError):
-        if 0 <= float(value) <= 1:
-            return float(value)
-    raise ValueError(f"{where}alpha lies between 0 (content) and 1 (style), not at {value}")
+def _read_row(row: Mapping[str, str | None], columns: Mapping[str, ImageFolder], alpha: float, where: str) -> Job:
+    paths = []
+    for name, folder in columns.items():
+        path = Path(os.path.abspath(folder.path / (row[name] or "")))
+        if not path.is_file():
+            raise ValueError(f"{where}{path}: no such file")
+        paths.append(path)
+    text = row.get("alpha")
+    if text:
+        try:
+            alpha = float(text)
+        except ValueError:
+            raise ValueError(f"{where}alpha must be a number between 0 and 1, got {text}") from None
+        check_alpha(alpha, where)
+    return Job(paths[0], paths[1] if len(paths) > 1 else None, alpha)
 
 
-def _hash(text: str) -> str:
+def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]

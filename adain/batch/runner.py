@@ -1,50 +1,52 @@
-"""Folders: every content in its styles, in batches, shared out among processes, resumed where a run stopped."""
+"""Folder runs: every content in its styles, in batches, shared among processes, resumed where a run stopped."""
 
-import hashlib
-import json
 import os
-import threading
 import time
 import warnings
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from adain.batch.jobs import ImageFolder, Job, plan_jobs
-from adain.imaging import photo, reader, writer
+from adain.batch.manifest import Manifest
+from adain.batch.options import DEFAULT_RUN_OPTIONS, RunOptions
+from adain.imaging import reader, writer
+from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
 from adain.imaging.photo import Photo
-from adain.imaging.reader import MAX_PIXELS
 from adain.inference import full_size, pipeline, preparation, style_encoding
-from adain.inference.detail import check_detail
-from adain.inference.options import ALPHA_BLENDS, COLORS, AlphaBlend, Color, StyleSize
-from adain.inference.pipeline import Precision
+from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
 from adain.methods import ITERATIVE, Method, StyleCode, weights
 from adain.utils import files
-from adain.utils.checks import check_choice
 from adain.utils.errors import CONTENT_ERRORS, one_line
+from adain.utils.precision import Precision
 
-BATCH = 2**21  # pixels: eight pictures of 512 x 512; more at a time save nothing, but take memory
-LARGE = 2**23  # pixels from which on a picture is neither decoded ahead nor kept waiting to be written
-AHEAD = 8  # batches' worth of pictures that wait for others of their size
-FAILING = (*CONTENT_ERRORS, ValueError)
-Failures = dict[Path, str]
+BATCH_PIXELS = 2**21
+"""Most pixels of a batch: eight images of 512 x 512. Larger batches save no time, but need more memory."""
 
-EARLIER = {"work_size": "content", "detail": 0.0}
-"""Settings of versions that did not note them in their manifest."""
+LARGE = 2**23
+"""Pixels from which on an image is neither decoded in advance nor kept in memory until it is written."""
 
-Unit = tuple[Job, Photo, StyleCode | Path | None]
-"""A job, its content, and its style's code; or the style itself, if it must be seen with the content."""
+BATCHES_WAITING = 8
+"""Batches' worth of images that wait for others of their size."""
+
+CODES_CACHED = 512
+"""Styles whose codes are cached."""
+
+LARGE_CODES_CACHED = 16
+"""The same for methods whose codes take tens of megabytes."""
+
+FAILURES = (*CONTENT_ERRORS, ValueError)
+
+ReadImage = Callable[[Path], Photo | str]
+"""Reads a content; returns the reason if it cannot be read."""
 
 
 def stylize_folder(
@@ -54,209 +56,310 @@ def stylize_folder(
     pairs: str | Path = "all",
     method: str | Path | Method = "adain",
     *,
-    alpha: float = 1.0,
-    alpha_blend: AlphaBlend = "residual",
     size: int | None = None,
-    style_size: StyleSize = None,
-    color: Color = "style",
-    photorealistic: bool = False,
-    work_size: full_size.WorkSize = None,
-    detail: float = 0.0,
-    tile: int | None = None,
-    max_memory: float | None = None,
-    max_pixels: int = MAX_PIXELS,
-    truncated: bool = False,
-    seed: int = 0,
-    batch_size: int = 8,
-    workers: int = 2,
-    suffix: str = ".png",
+    options: StyleOptions = DEFAULT_STYLE_OPTIONS,
+    read_options: ReadOptions = DEFAULT_READ_OPTIONS,
+    run_options: RunOptions = DEFAULT_RUN_OPTIONS,
     device: str = "auto",
     precision: Precision = "auto",
-    quiet: bool = False,
-    **settings: Any,
+    **changes: Any,
 ) -> list[tuple[Path, str]]:
-    """Paint a folder's pictures into another; the pictures that could not be read or painted, each with the reason.
+    """Stylize a folder of images; returns the images that could not be read or stylized, each with the reason.
 
-    `pairs` is `all`; `random`, one style for each content, drawn by its path and the seed; or a CSV file with columns
-    content, style and, if need be, alpha, whose paths are relative to the folders or absolute. A method that has a
-    style of its own takes None. At most `batch_size` pictures are painted at a time; `workers` processes read them (at
-    0 this one does), and as many threads write. Each process imports the main module again, so that a script calls this
-    below `if __name__ == "__main__":`. All else is as `adain.stylize` and `adain.imaging.reader.load` take it.
+    Results are named CONTENT__STYLE, with a hash of the path where several would share a name, in the subfolders of
+    their contents. Each complete result gets a line in `manifest.jsonl`; another run skips the results whose line and
+    file are as it would make them. Under torchrun, each process makes its share and has its own manifest.
 
-    Results are named CONTENT__STYLE, with a hash of the path where several would have one name, in the content's
-    subfolders. Each that is wholly written gets a line in `manifest.jsonl`; another run skips those whose line and file
-    are as it would make them. Under torchrun each process paints its share, and has a manifest of its own.
+    Worker processes import the main module again, so a script must call this function below
+    `if __name__ == "__main__":`.
+
+    Args:
+        content: Folder of contents.
+        style: Folder of styles; None for a method with a built-in style.
+        output: Folder for the results.
+        pairs: `all` for every content in every style; `random` for one style per content, drawn by its path and the
+            seed; or a CSV file with columns content, style, and optionally alpha, whose paths are relative to the
+            folders or absolute.
+        method: As `adain.stylize` takes it.
+        size: Shorter side of the results in pixels (default: each content's own).
+        options: How images are stylized: one alpha, and neither masks nor style weights.
+        read_options: Which files are accepted.
+        run_options: How the run works.
+        device: As `adain.prepare` takes it.
+        precision: As `adain.prepare` takes it.
+        changes: Fields of the options by name, such as `alpha=0.8` or `workers=0`, which override these; all others are
+            settings of the method.
 
     Raises:
-        ValueError: a setting out of range, a folder without pictures, a wrong row in the CSV file.
-        OSError: no such folder, or a result that cannot be written.
+        ValueError: An option is out of range or does not apply, a folder has no images, or a row of the CSV file is
+            wrong.
+        OSError: No such folder, or a result cannot be written.
     """
-    if batch_size < 1 or workers < 0:
-        raise ValueError(f"batch_size is at least 1 and workers 0, not {batch_size} and {workers}")
-    check_choice("color", color, COLORS)
-    check_choice("alpha_blend", alpha_blend, ALPHA_BLENDS)
-    writer.check_suffix(f"name{suffix}")
-    for pixels in (size, None if style_size == "content" else style_size):
-        photo.check_size(pixels)
-    rank, world, device = _ranked(device)
+    options, changes = override(options, changes)
+    read_options, changes = override(read_options, changes)
+    run_options, settings = override(run_options, changes)
+    _check_options(options, run_options, size)
+    process = _process(device)
     if method in ITERATIVE:
-        settings["seed"] = seed  # of what it draws
+        settings["seed"] = run_options.seed
     ready = method
     if settings or not isinstance(ready, Method):
-        ready = preparation.prepare(method, device, precision, **settings)
-    work_size = full_size.work_size_for(ready, work_size)
-    check_detail(detail)
-    if ready.takes_style == (style is None) or not (ready.takes_style or style_size is None):
-        wants = "needs a folder of styles" if ready.takes_style else "takes no styles nor a style_size; leave them out"
-        raise ValueError(f"{type(ready).__name__} {wants}")
+        ready = preparation.prepare(method, process.device, precision, **settings)
+    options = replace(options, work_size=full_size.resolve_work_size(ready, options.work_size))
+    _check_styles(ready, style, options)
+
     folder = Path(output).resolve()
-    sides = [ImageFolder(Path(side), folder) for side in (content, style) if side is not None]
-    jobs = plan_jobs(sides, folder, pairs, ready, alpha, seed, suffix)[rank::world]
-    look = {"style_size": style_size, "color": color, "photorealistic": photorealistic, "alpha_blend": alpha_blend}
-    about: dict[str, Any] = {
-        "method": type(ready).__name__,
-        "weights": weights.fingerprint(ready),
-        "size": size,
-        **look,
-    }
-    small = size is not None and size <= full_size.LARGEST_CONTENT
-    about["detail"] = detail
-    about["work_size"] = "content" if work_size is None and small else work_size
-    # As asked, since what `auto` comes to differs by less than is seen, and a run may go on on another machine.
-    about["precision"] = str(ready.dtype) if ready is method else precision
-    manifest = Manifest(folder / (f"manifest-{rank}.jsonl" if world > 1 else "manifest.jsonl"), about, seed)
+    inputs = [ImageFolder(Path(path), folder) for path in (content, style) if path is not None]
+    seed = run_options.seed
+    jobs = plan_jobs(inputs, folder, pairs, ready, options.alphas[0], seed, run_options.suffix)
+    jobs = jobs[process.rank :: process.world_size]
+    # The precision as it was asked for: `auto` gives results that look the same on all machines, and a run may be
+    # resumed on another one.
+    precision_name = str(ready.dtype) if ready is method else precision
+    recorded = _recorded_settings(ready, options, size, precision_name)
+    manifest = Manifest(folder / process.manifest_name, recorded, seed, run_options.verify)
     missing = manifest.missing(jobs)
-    if world == 1:  # others might be writing theirs
-        for place in {folder / job.output.parent for job in jobs}:
-            files.remove_stale(place)
+    if process.world_size == 1:  # other processes may be writing theirs
+        for subfolder in {folder / job.output.parent for job in jobs}:
+            files.remove_stale(subfolder)
 
-    failures = Failures()
-    read = partial(_read, size=size, max_pixels=max_pixels, truncated=truncated)
-    encode, read_options = None, reader.ReadOptions(max_pixels, truncated)
-    if ready.takes_style and color != "coral":
-        many = (
-            ready.supports_mixing and not ready.iterative
-        )  # codes of a megabyte at most; style-swap's and gatys's take tens
-        encode = lru_cache(512 if many else 16)(partial(style_encoding.encode_style, ready, read_options=read_options))
-        del look["style_size"]
-    stylize = partial(pipeline.stylize, method=ready, work_size=work_size, tile=tile, max_memory=max_memory, **look)
-    stylize = partial(stylize, detail=detail, read_options=read_options)
-    side_of = partial(style_encoding.style_side, style_size, work_size=work_size)
-    units = _units(missing, read, encode, side_of, workers, failures)
-    painted = _painted(_batches(units, 1 if ready.iterative else batch_size), stylize, failures)
-    bar = {"total": len(jobs), "initial": len(jobs) - len(missing), "unit": " pictures", "disable": quiet or rank > 0}
-    _write(tqdm(painted, **bar), manifest, max(1, workers))
-    return [(path, reason.removeprefix(str(path)).lstrip(": ")) for path, reason in failures.items()]
+    run = FolderRun(ready, options, size, read_options, run_options)
+    progress = tqdm(
+        run.results(missing),
+        total=len(jobs),
+        initial=len(jobs) - len(missing),
+        unit=" images",
+        disable=run_options.quiet or process.rank > 0,
+    )
+    _write(progress, manifest, max(1, run_options.workers))
+    return [(path, reason.removeprefix(str(path)).lstrip(": ")) for path, reason in run.failures.items()]
 
 
-def _ranked(device: str) -> tuple[int, int, str]:
-    """This process's number, of how many, and where it paints: under torchrun each has an accelerator of its own."""
-    ranks = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}  # as torchrun sets them
-    rank, world, local = (int(os.environ.get(name, alone)) for name, alone in ranks.items())
-    if device == "auto" and world > 1 and torch.cuda.is_available():
-        device = f"cuda:{local % torch.cuda.device_count()}"
-    return rank, world, device
+def _check_options(options: StyleOptions, run_options: RunOptions, size: int | None) -> None:
+    if len(options.alphas) != 1:
+        raise ValueError(f"Expected one alpha for a folder, got {len(options.alphas)}; give others in a CSV file")
+    if options.mask is not None or options.style_weight is not None:
+        raise ValueError("Expected neither masks nor style weights for a folder; leave them out")
+    writer.check_suffix(f"name{run_options.suffix}")
+    check_size(size)
 
 
-def _write(painted: Iterable[tuple[Job, Photo, float]], manifest: "Manifest", threads: int) -> None:
-    """Save results while the next ones are painted, but none while a large one waits."""
-    writing = deque[Future]()
-    with ThreadPoolExecutor(threads) as pool:
-        for result in painted:
-            writing.append(pool.submit(manifest.write, *result))
-            while len(writing) > (0 if _pixels(result[1]) > LARGE else 2 * threads):
-                writing.popleft().result()
-        for future in writing:
-            future.result()
+def _check_styles(method: Method, style: str | Path | None, options: StyleOptions) -> None:
+    name = type(method).__name__
+    if method.takes_style and style is None:
+        raise ValueError(f"{name} needs a folder of styles, got none")
+    if not method.takes_style and (style is not None or options.style_size is not None):
+        raise ValueError(f"{name} takes no styles and no style_size; leave them out")
 
 
-class Manifest:
-    """The results that are done: for each a JSON line with all that it depends on, and what its file must be.
+@dataclass(frozen=True)
+class _Process:
+    """This process among those that share a run, as torchrun starts them."""
 
-    Lines go to the file at `path`; those in other ranks' files, beside it, count as well. `about` are the settings that
-    every result depends on; the seed is only noted, as a line names the style that it drew.
+    rank: int
+    world_size: int
+    device: str
+
+    @property
+    def manifest_name(self) -> str:
+        return f"manifest-{self.rank}.jsonl" if self.world_size > 1 else "manifest.jsonl"
+
+
+def _process(device: str) -> _Process:
+    """This process, with a GPU of its own if there are any and `device` is `auto`."""
+    rank = int(os.environ.get("RANK", 0))
+    world_size = int(os.environ.get("WORLD_SIZE", 1))
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    if device == "auto" and world_size > 1 and torch.cuda.is_available():
+        device = f"cuda:{local_rank % torch.cuda.device_count()}"
+    return _Process(rank, world_size, device)
+
+
+def _recorded_settings(method: Method, options: StyleOptions, size: int | None, precision: str) -> dict[str, Any]:
+    """The settings that all results depend on, as the manifest records them."""
+    small = size is not None and size <= full_size.LARGEST_CONTENT
+    return {
+        "method": type(method).__name__,
+        "weights": weights.fingerprint(method),
+        "size": size,
+        "style_size": options.style_size,
+        "color": options.color,
+        "photorealistic": options.photorealistic,
+        "alpha_blend": options.alpha_blend,
+        "detail": options.detail,
+        "work_size": "content" if options.work_size is None and small else options.work_size,
+        "precision": precision,
+    }
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A job that is ready to be stylized."""
+
+    job: Job
+    content: Photo
+    style: StyleCode | Path | None
+    """The code of the style; or its file, if it must be encoded for the content."""
+
+
+@dataclass(frozen=True)
+class Stylized:
+    """A finished job."""
+
+    job: Job
+    result: Photo
+    seconds: float
+
+
+class FolderRun:
+    """Reads and stylizes the images of jobs.
+
+    Args:
+        method: Ready to stylize.
+        options: How images are stylized; the jobs have their own alpha.
+        size: Shorter side of the results in pixels; None for each content's own.
+        read_options: Which files are accepted.
+        run_options: How the run works.
+
+    Attributes:
+        failures: Why images could not be read or stylized, by path.
     """
 
-    def __init__(self, path: Path, about: Mapping[str, Any], seed: int):
-        self.path, self.about, self.seed, self.lock = path, about, seed, threading.Lock()
-        self.wanted = dict[Job, dict[str, Any]]()
-        self.done = defaultdict[str, list[dict[str, Any]]](list)
-        for other in path.parent.glob("manifest*.jsonl"):
-            data = other.read_bytes()
-            for line in data.splitlines():
-                with suppress(ValueError, KeyError, TypeError):  # half written by a run that was killed
-                    entry = json.loads(line)
-                    self.done[entry["output"]].append({**EARLIER, **entry})
-            if other == path and not data.endswith(b"\n"):
-                path.write_bytes(data + b"\n")
+    def __init__(
+        self,
+        method: Method,
+        options: StyleOptions,
+        size: int | None,
+        read_options: ReadOptions,
+        run_options: RunOptions,
+    ):
+        self.method = method
+        self.options = options
+        self.read_options = read_options
+        self.batch_size = 1 if method.iterative else run_options.batch_size
+        self.workers = run_options.workers
+        self.failures = dict[Path, str]()
+        self._read = partial(read_content, size=size, options=read_options)
+        # With coral, styles get the colors of each content before they are encoded.
+        self.encodes_once = method.takes_style and options.color != "coral"
+        cached = CODES_CACHED if method.supports_mixing and not method.iterative else LARGE_CODES_CACHED
+        self._encode = lru_cache(cached)(
+            partial(style_encoding.encode_style, method, read_options=read_options),
+        )
 
-    def missing(self, jobs: Iterable[Job]) -> list[Job]:
-        """Those that are to be painted, still or again."""
-        # Noted now: a picture that is exchanged while it waits is painted again the next time.
-        self.wanted = {job: self._depends(job) for job in jobs}
-        with ThreadPoolExecutor() as pool:
-            return [job for job, done in zip(self.wanted, pool.map(self._holds, self.wanted), strict=True) if not done]
+    def results(self, jobs: Sequence[Job]) -> Iterator[Stylized]:
+        """Stylize the jobs. Those that fail are left out and noted in `failures`."""
+        for batch in batches(self._units(jobs), self.batch_size):
+            yield from self._stylize_batch(batch)
 
-    def _depends(self, job: Job) -> dict[str, Any]:
-        files = {"content": job.content, "style": job.style}
-        stats = {name: path.stat() for name, path in files.items() if path and path.exists()}
-        stamps = {f"{name}_stamp": [stat.st_size, int(stat.st_mtime)] for name, stat in stats.items()}
-        places = dict(zip(files, job.places, strict=False))
-        found = {**places, "output": job.output.as_posix(), "alpha": job.alpha, **self.about, **stamps}
-        if job.alpha == 1:  # where nothing is blended; earlier versions, which did not note it, painted the same
-            found.pop("alpha_blend", None)
-        return found
+    def _units(self, jobs: Sequence[Job]) -> Iterator[Unit]:
+        """The jobs with their contents, each decoded once, in advance, and their styles."""
+        by_content = defaultdict[Path, list[Job]](list)
+        for job in jobs:
+            by_content[job.content].append(job)
+        contents = read_in_advance([*by_content], self._read, self.workers)
+        for (path, same_content), content in zip(by_content.items(), contents, strict=True):
+            if isinstance(content, str):
+                self.failures[path] = content
+                continue
+            for job in same_content:
+                try:
+                    style = self._style(job, content)
+                except FAILURES as error:
+                    self.failures[job.style or path] = one_line(error)
+                else:
+                    yield Unit(job, content, style)
 
-    def _holds(self, job: Job) -> bool:
-        wanted, path = self.wanted[job], self.path.parent / job.output
-        entries = [entry for entry in self.done.get(wanted["output"], ()) if _fits(entry, wanted, job.content)]
-        seal = file_digest(path) if entries and path.is_file() else None
-        return seal is not None and any(entry.items() >= seal.items() for entry in entries)
+    def _style(self, job: Job, content: Photo) -> StyleCode | Path | None:
+        if not self.encodes_once:
+            return job.style
+        side = style_encoding.style_side(self.options.style_size, content.pixels, self.options.work_size)
+        return self._encode(job.style, side)
 
-    def write(self, job: Job, photo: Photo, seconds: float) -> None:
-        """Save the result, and then its line."""
-        path = self.path.parent / job.output
-        writer.save(photo.pixels, path, like=photo)
-        line = {**self.wanted[job], "seed": self.seed, "seconds": round(seconds, 4), **file_digest(path)}
-        with self.lock, self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+    def _stylize_batch(self, batch: Sequence[Unit]) -> Iterator[Stylized]:
+        """Stylize units of one size, style and strength at once; if that fails, one by one."""
+        start = time.perf_counter()
+        try:
+            pixels = self._stylize(batch)
+        except FAILURES as error:
+            if len(batch) > 1:
+                for unit in batch:
+                    yield from self._stylize_batch([unit])
+            else:
+                # An OSError is about the style: the content was read before.
+                job = batch[0].job
+                self.failures[job.style if isinstance(error, OSError) and job.style else job.content] = one_line(error)
+            return
+        seconds = (time.perf_counter() - start) / len(batch)
+        for unit, stylized in zip(batch, pixels.split(1), strict=True):
+            yield Stylized(unit.job, replace(unit.content, pixels=stylized), seconds)
+
+    def _stylize(self, batch: Sequence[Unit]) -> torch.Tensor:
+        pixels = batch[0].content.pixels
+        if len(batch) > 1:
+            pixels = torch.cat([unit.content.pixels for unit in batch])
+        options = replace(self.options, alpha=batch[0].job.alpha)
+        if self.encodes_once:
+            options = replace(options, style_size=None)  # the codes have it
+        content = Photo(pixels)
+        return pipeline.stylize(
+            content, _joined_style(batch), self.method, options=options, read_options=self.read_options
+        ).pixels
 
 
-def _fits(entry: Mapping[str, Any], wanted: Mapping[str, Any], content: Path) -> bool:
-    """Whether a line of a manifest has all the settings that are wanted.
-
-    The default work size is `content`, as all earlier versions had it, where results have their content's size and that
-    is not large.
-    """
-    by_default = wanted["work_size"] is None and wanted["size"] is None
-    if by_default and entry["work_size"] == "content" and not _is_large(content):
-        entry = {**entry, "work_size": None}
-    return entry.items() >= wanted.items()
+def _joined_style(batch: Sequence[Unit]) -> StyleCode | Path | None:
+    """The style of a batch: one for all, or codes stacked in the order of the contents."""
+    first = batch[0].style
+    if not isinstance(first, dict) or all(unit.style is first for unit in batch):
+        return first
+    codes: list[Any] = [unit.style for unit in batch]
+    return {name: torch.cat([code[name] for code in codes]) for name in first}
 
 
-def _is_large(content: Path) -> bool:
-    """Whether the default work size applies to an image at its own size; True if that cannot be read."""
+def batches(units: Iterable[Unit], batch_size: int) -> Iterator[list[Unit]]:
+    """Group units that can be stylized at once. If too many wait for others of their kind, the oldest go first."""
+    waiting: dict[str, list[Unit]] = {}
+    for unit in units:
+        kind = _kind(unit)
+        waiting.setdefault(kind, []).append(unit)
+        full = min(batch_size, BATCH_PIXELS // _pixels(unit.content))
+        if isinstance(unit.style, Path):
+            full = 1
+        if len(waiting[kind]) >= full:
+            yield waiting.pop(kind)
+        elif sum(map(len, waiting.values())) >= BATCHES_WAITING * batch_size:
+            oldest = next(iter(waiting))
+            yield waiting.pop(oldest)
+    yield from waiting.values()
+
+
+def _kind(unit: Unit) -> str:
+    """Units of equal kinds can be stylized in one batch."""
+    style: Any = unit.style
+    if isinstance(style, dict):
+        style = [(name, value.shape) for name, value in style.items()]
+    pixels = unit.content.pixels
+    return str((pixels.shape, pixels.dtype, unit.job.alpha, style))
+
+
+def _pixels(photo: Photo) -> int:
+    return photo.pixels[0, 0].numel()
+
+
+def read_content(path: Path, size: int | None, options: ReadOptions) -> Photo | str:
+    """The content, or the reason why it cannot be read."""
     try:
-        with Image.open(content) as image:
-            return min(image.size) > full_size.LARGEST_CONTENT
-    except reader.UNREADABLE:
-        return True
-
-
-def file_digest(path: Path) -> dict[str, Any]:
-    """What tells whether a file is the one that was written."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(2**20):
-            digest.update(part)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+        return reader.load(path, size, options)
+    except FAILURES as error:
+        return one_line(error)
 
 
 class _Contents(Dataset):
-    """Pictures for the workers of a `DataLoader`: each, or why it cannot be read; None for a large one."""
+    """Contents for the workers of a `DataLoader`: each one, or why it cannot be read; None for a large one."""
 
-    def __init__(self, paths: Sequence[Path], read: Callable[[Path], Photo | str]):
-        self.paths, self.read = paths, read
+    def __init__(self, paths: Sequence[Path], read: ReadImage):
+        self.paths = paths
+        self.read = read
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -266,90 +369,29 @@ class _Contents(Dataset):
         return None if isinstance(photo, Photo) and _pixels(photo) > LARGE else photo
 
 
-def _read(path: Path, **options: Any) -> Photo | str:
-    try:
-        return reader.load(path, **options)
-    except FAILING as error:
-        return one_line(error)
-
-
-def _pixels(photo: Photo) -> int:
-    return photo.pixels[0, 0].numel()
-
-
-def _units(
-    jobs: Iterable[Job],
-    read: Callable[[Path], Photo | str],
-    encode: Callable[..., StyleCode] | None,
-    side_of: Callable[[Tensor], int | None],
-    workers: int,
-    failures: Failures,
-) -> Iterator[Unit]:
-    """Jobs with their pictures, each content decoded once, ahead of its turn.
-
-    `side_of` gives the shorter side that styles are brought to for a content's pixels.
-    """
-    todo = defaultdict[Path, list[Job]](list)
-    for job in jobs:
-        todo[job.content].append(job)
+def read_in_advance(paths: Sequence[Path], read: ReadImage, workers: int) -> Iterator[Photo | str]:
+    """Read the images in order, in other processes and in advance; large ones in this process, at their turn."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "This DataLoader will create")  # more processes than cores, as was asked for
-        workers = min(workers, len(todo))
-        # A fork would lack the threads of libvips, and wait for them forever. A fork server and its workers would
-        # outlive this process if it is killed.
+        # There may be more workers than cores, as the user asked for.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        workers = min(workers, len(paths))
+        # A forked process would lack the threads of libvips, and wait for them forever. A fork server and its workers
+        # would survive this process if it is killed.
         start = "spawn" if workers else None
-        contents = _Contents([*todo], read)
-        loader = DataLoader(contents, batch_size=None, num_workers=workers, multiprocessing_context=start)
+        loader = DataLoader(_Contents(paths, read), batch_size=None, num_workers=workers, multiprocessing_context=start)
         decoded = iter(loader)
-    for (path, same), found in zip(todo.items(), decoded, strict=True):
-        photo = read(path) if found is None else found
-        if isinstance(photo, str):
-            failures[path] = photo
-            continue
-        side = side_of(photo.pixels)
-        for job in same:
-            try:
-                code = encode(job.style, side) if encode else job.style
-            except FAILING as error:
-                failures[job.style or path] = one_line(error)
-            else:
-                yield job, photo, code
+    for path, content in zip(paths, decoded, strict=True):
+        yield read(path) if content is None else content
 
 
-def _batches(units: Iterable[Unit], batch_size: int) -> Iterator[list[Unit]]:
-    """Units that can be painted at once; where too many wait for others of their kind, the oldest go without."""
-    waiting: dict[str, list[Unit]] = {}
-    for unit in units:
-        job, photo, code = unit
-        shapes = [(name, value.shape) for name, value in code.items()] if isinstance(code, dict) else code
-        kind = str((photo.pixels.shape, photo.pixels.dtype, job.alpha, shapes))
-        waiting.setdefault(kind, []).append(unit)
-        if len(waiting[kind]) >= (1 if isinstance(code, Path) else min(batch_size, BATCH // _pixels(photo))):
-            yield waiting.pop(kind)
-        elif sum(map(len, waiting.values())) >= AHEAD * batch_size:
-            yield waiting.pop(next(iter(waiting)))
-    yield from waiting.values()
-
-
-def _painted(
-    batches: Iterable[Sequence[Unit]], stylize: Callable[..., Photo], failures: Failures
-) -> Iterator[tuple[Job, Photo, float]]:
-    """Each result, and the seconds that it took; where a batch fails, its pictures go one by one."""
-    for batch in batches:
-        start = time.perf_counter()
-        jobs, photos, codes = zip(*batch, strict=True)
-        code = codes[0]
-        if any(other is not code for other in codes):
-            code = {name: torch.cat([other[name] for other in codes]) for name in code}
-        pixels = torch.cat([photo.pixels for photo in photos]) if len(batch) > 1 else photos[0].pixels
-        try:
-            painted = stylize(Photo(pixels), code, alpha=jobs[0].alpha).pixels
-        except FAILING as error:
-            if len(batch) > 1:
-                yield from _painted(([unit] for unit in batch), stylize, failures)
-            else:  # the only files that are read here are styles
-                failures[jobs[0].style if isinstance(error, OSError) else jobs[0].content] = one_line(error)
-            continue
-        seconds = (time.perf_counter() - start) / len(batch)
-        for job, content, pixels in zip(jobs, photos, painted.split(1), strict=True):
-            yield job, replace(content, pixels=pixels), seconds
+def _write(results: Iterable[Stylized], manifest: Manifest, threads: int) -> None:
+    """Save results while the next ones are stylized, but keep none in memory while a large one waits."""
+    writing = deque[Future]()
+    with ThreadPoolExecutor(threads) as pool:
+        for stylized in results:
+            writing.append(pool.submit(manifest.write, stylized.job, stylized.result, stylized.seconds))
+            most = 0 if _pixels(stylized.result) > LARGE else 2 * threads
+            while len(writing) > most:
+                writing.popleft().result()
+        for future in writing:
+            future.result()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jsonargparse import ArgumentError, ArgumentParser
 
 from adain.cli.stylize_command import SETTINGS, Settings, stylize, weights_of
+from adain.inference.options import StyleOptions
 
 if TYPE_CHECKING:
     from adain.evaluation.grid import Variant
@@ -81,20 +82,17 @@ def grid(
     """
     from adain.evaluation.grid import Variant, write_grid
 
-    own = (settings or {}).get(method, {})
-    case = Variant(
-        method,
-        weights_of(method, checkpoint),
-        own,
-        alpha,
-        size,
-        style_size,
-        color=color,
+    options = StyleOptions(
+        alpha=alpha,
         alpha_blend=alpha_blend,
+        style_size=style_size,
+        color=color,
         work_size=work_size,
         detail=detail,
     )
-    print(write_grid(case, content, style, output, device, sheet))
+    own = (settings or {}).get(method, {})
+    variant = Variant(method, weights_of(method, checkpoint), own, options, size)
+    print(write_grid(variant, content, style, output, device, sheet))
     return 0
 
 
@@ -139,20 +137,20 @@ def evaluate(
         size: pixels a side in the protocol (default: the paper's).
         settings: of methods without weights.
     """
-    from adain.evaluation.grid import Variant, evaluate
+    from adain.evaluation.evaluate import evaluate
+    from adain.evaluation.grid import Variant
     from adain.evaluation.metrics import EVAL_SIZE
     from adain.evaluation.report import markdown
 
     names, own = method or ["adain"], settings or {}
-    cases = [
-        Variant(name, name, own.get(name, {}), alpha, EVAL_SIZE, EVAL_SIZE, alpha_blend=alpha_blend) for name in names
-    ]
+    options = StyleOptions(alpha=alpha, alpha_blend=alpha_blend, style_size=EVAL_SIZE)
+    variants = [Variant(name, name, own.get(name, {}), options, EVAL_SIZE) for name in names]
     flags = {"contents": contents, "styles": styles, "size": size}
     changes = {name: value for name, value in flags.items() if value is not None}
     if protocol:
         if perceptual or tensorboard or flicker:
             raise ValueError("Expected --protocol without --perceptual, --tensorboard, and --flicker; leave these out")
-        return _evaluate_styleid(cases, content, style, output, changes, inception, device)
+        return _evaluate_styleid(variants, content, style, output, changes, inception, device)
     if changes or inception:
         given = ", ".join(f"--{name}" for name in (*changes, *(["inception"] if inception else [])))
         raise ValueError(f"Expected --protocol styleid with {given}, got none; add it, or leave them out")
@@ -164,12 +162,12 @@ def evaluate(
         table = evaluate_videos(names, content, style, output, alpha, alpha_blend, device, settings=own)
         print(markdown(table), end="")
         return 0
-    print(markdown(evaluate(cases, content, style, output, device, perceptual, tensorboard)), end="")
+    print(markdown(evaluate(variants, content, style, output, device, perceptual, tensorboard)), end="")
     return 0
 
 
 def _evaluate_styleid(
-    cases: "list[Variant]",
+    variants: "list[Variant]",
     content: str,
     style: str,
     output: str,
@@ -183,7 +181,7 @@ def _evaluate_styleid(
     from adain.evaluation.report import markdown
 
     network = InceptionFeatures(inception) if inception else None
-    table = evaluate_styleid(cases, content, style, output, Protocol(**changes), network, device)
+    table = evaluate_styleid(variants, content, style, output, Protocol(**changes), network, device)
     print(markdown(table), end="")
     if not network:
         print(MISSING_INCEPTION)
@@ -223,29 +221,38 @@ def sweep(
         precision: of the network's arithmetic.
         settings: of methods without weights.
     """
-    from adain.evaluation.grid import Variant, evaluate
+    from adain.evaluation.evaluate import evaluate
+    from adain.evaluation.grid import Variant
     from adain.evaluation.report import markdown
     from adain.evaluation.sweep import variations
 
-    base = Variant("", method, {}, alpha, size, style_size, precision, alpha_blend=alpha_blend)
-    chosen = [_checked(case) for case in variations(base, vary or {}, cases or {}, settings or {})]
-    across = len(list(vary.values())[-1]) if vary else None
-    print(markdown(evaluate(chosen, content, style, output, device, memory=False, columns=across)), end="")
+    options = StyleOptions(alpha=alpha, alpha_blend=alpha_blend, style_size=style_size)
+    base = Variant("", method, {}, options, size, precision)
+    variants = [_checked(variant) for variant in variations(base, vary or {}, cases or {}, settings or {})]
+    columns = None
+    if vary:
+        last = list(vary.values())[-1]
+        columns = len(last)
+    print(markdown(evaluate(variants, content, style, output, device, memory=False, columns=columns)), end="")
     return 0
 
 
-def _checked(case: "Variant") -> "Variant":
-    """The case with its settings as their types say; ValueError if they are not so, or not its method's."""
+def _checked(variant: "Variant") -> "Variant":
+    """The variant with its settings converted to their types.
+
+    Raises:
+        ValueError: A setting has another type, or is not one of the method's.
+    """
     from adain.methods import METHODS
 
-    if case.method not in SETTINGS:
-        return case
+    if variant.method not in SETTINGS:
+        return variant
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(METHODS[case.method], skip={"callback"})
+    parser.add_class_arguments(METHODS[variant.method], skip={"callback"})
     try:
-        return replace(case, settings=parser.parse_object(dict(case.settings)).as_dict())
+        return replace(variant, settings=parser.parse_object(dict(variant.settings)).as_dict())
     except ArgumentError as error:
-        raise ValueError(f"{case.label}: {error}") from error
+        raise ValueError(f"{variant.label}: {error}") from error
 
 
 def convert(source: str, output: str) -> int:

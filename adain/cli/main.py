@@ -1,4 +1,4 @@
-"""The `adain` command: flags read from the signatures in `adain.cli.commands`, errors told in one line."""
+"""The `adain` command: flags from the signatures in `adain.cli.commands`, errors in one line."""
 
 import inspect
 import logging
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from docstring_parser import parse
 
 from adain.cli.commands import COMMANDS
-from adain.cli.parser import Parser
+from adain.cli.parser import Parser, collect
 from adain.cli.stylize_command import SETTINGS
 from adain.utils import memory
 from adain.utils.errors import one_line
@@ -26,37 +26,53 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
 
         return guarded(lambda: train(args[1:]))
     summaries = {key: parse(command.__doc__ or "").short_description for key, command in COMMANDS.items()}
-    summaries["train"] = "Train a network: fit, validate and their flags."
-    usage = [f"usage: {prog} COMMAND ...; {prog} COMMAND --help tells more", ""]
+    summaries["train"] = "Train a network: fit, validate, and their flags."
+    usage = [f"usage: {prog} COMMAND ...; {prog} COMMAND --help for its flags", ""]
     usage += [f"  {key:12} {summary}" for key, summary in summaries.items()]
-    asked = name in ("--help", "-h")
-    print("\n".join(usage), file=sys.stdout if asked else sys.stderr)
-    return 0 if asked else 2
+    asked_for_help = name in ("--help", "-h")
+    print("\n".join(usage), file=sys.stdout if asked_for_help else sys.stderr)
+    return 0 if asked_for_help else 2
 
 
 def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
-    """Call `function` with the flags in `args` (by default the command line's)."""
+    """Call `function` with the flags in `args` (default: those of the command line)."""
     words = sys.argv[1:] if args is None else args
-    method = inspect.signature(function).parameters.get("method")
-    default = method.default if method else None
-    asked = {default, *words, *(word.removeprefix("--method=") for word in words)}
-    # A configuration may say anything; otherwise settings of a method that is not asked for are refused.
-    named = [name for name in SETTINGS if name in asked or any(word.startswith("--config") for word in words)]
 
     def call() -> int:
-        parsed = Parser.of(function, prog, named).parse_args(words).as_dict()
-        del parsed["config"]
-        keys = {name: name.replace("-", "_") for name in named}  # as the parser writes them
-        settings = {name: parsed.pop(key) for name, key in keys.items() if key in parsed}
-        with _hushed(parsed.get("quiet", False)):
-            return function(**parsed, **({"settings": settings} if settings else {}))
+        methods = _methods_with_settings(function, words)
+        values = Parser.of(function, prog, methods).parse_args(words).as_dict()
+        del values["config"]
+        settings = {}
+        for method in methods:
+            key = method.replace("-", "_")  # as the parser writes it
+            if key in values:
+                settings[method] = values.pop(key)
+        if settings:
+            values["settings"] = settings
+        with _quiet_log(values.get("quiet", False)):
+            return function(**collect(function, values))
 
     return guarded(call)
 
 
+def _methods_with_settings(function: Callable[..., int], words: list[str]) -> list[str]:
+    """The methods whose settings are flags of this call: those that may be asked for, so that others are refused.
+
+    The method itself is a flag, which is not parsed yet. A configuration file may name any method.
+    """
+    parameters = inspect.signature(function).parameters
+    if "settings" not in parameters:
+        return []
+    if any(word.startswith("--config") for word in words):
+        return [*SETTINGS]
+    default = parameters["method"].default if "method" in parameters else None
+    named = {default, *words, *(word.removeprefix("--method=") for word in words)}
+    return [method for method in SETTINGS if method in named]
+
+
 @contextmanager
-def _hushed(quiet: bool) -> Iterator[None]:
-    """Without warnings, if quiet."""
+def _quiet_log(quiet: bool) -> Iterator[None]:
+    """Suppress warnings, if quiet."""
     logger = logging.getLogger("adain")
     level = logger.level
     if quiet:
@@ -68,7 +84,7 @@ def _hushed(quiet: bool) -> Iterator[None]:
 
 
 def guarded(call: Callable[[], int | None]) -> int:
-    """The exit code of `call`: its own, 2 with the error in one line where input was wrong, or 130 after Ctrl-C."""
+    """Run `call` and return its exit code; 2 after an error, which is printed in one line, or 130 after Ctrl-C."""
     memory.keep_freed()
     try:
         return call() or 0
@@ -76,6 +92,6 @@ def guarded(call: Callable[[], int | None]) -> int:
         message = one_line(error)
     except KeyboardInterrupt:
         print("adain: interrupted", file=sys.stderr)
-        return 130  # as a shell has it: 128 and the signal's number
+        return 130  # as shells do: 128 plus the number of the signal
     print(f"adain: error: {message}", file=sys.stderr)
     return 2

@@ -1,15 +1,40 @@
-"""The parser of the command line, made from the signatures of functions."""
+"""The parser of the command line, made from the signatures and docstrings of functions and option dataclasses."""
 
+import dataclasses
 import inspect
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_type_hints
 
 from docstring_parser import parse
 from jsonargparse import ArgumentParser
 
 LISTS: dict[Any, type] = {list[str]: str, list[str] | None: str, list[float] | None: float}
-"""Parameters whose flags take several values."""
+"""Types of parameters whose flags take several values, with the type of one value."""
+
+FIELD_TYPES: dict[str, Any] = {
+    "alpha": list[float] | None,
+    "style_weight": list[float] | None,
+    "mask": list[str] | None,
+}
+"""Types on the command line of option fields that also take images or single values in Python."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag of the command line.
+
+    Args:
+        name: That of the parameter, with underscores.
+        type: Type of its value.
+        help: What it does.
+        default: Its default; `inspect.Parameter.empty` if it must be given.
+    """
+
+    name: str
+    type: Any
+    help: str
+    default: Any
 
 
 class Parser(ArgumentParser):
@@ -22,29 +47,81 @@ class Parser(ArgumentParser):
 
     @classmethod
     def of(cls, function: Callable[..., int], prog: str, methods: Iterable[str] = ()) -> "Parser":
-        """Flags from the parameters, types and defaults from the signature, help from the docstring.
+        """Make flags from the parameters of a function: types and defaults of its signature, help of its docstring.
 
-        `methods` adds the settings of these, which are in `SETTINGS`.
+        A parameter whose type is a dataclass gives a flag for each field. `methods` adds the settings of these methods,
+        which must be in `adain.cli.stylize_command.SETTINGS`.
         """
-        doc = parse(inspect.getdoc(function) or "")
-        texts = {entry.arg_name: entry.description for entry in doc.params}
-        parser = cls(prog=prog, description=doc.short_description)
-        parser.add_argument("--config", action="config", help="a YAML file with any of these flags")
-        parameters = dict(inspect.signature(function).parameters)
-        if parameters.pop("settings", None) and methods:
+        parser = cls(prog=prog, description=parse(inspect.getdoc(function) or "").short_description)
+        parser.add_argument("--config", action="config", help="YAML file with any of these flags")
+        for method in methods:
             from adain.methods import METHODS
 
-            for method in methods:
-                parser.add_class_arguments(METHODS[method], method, skip={"seed", "callback"})
-        for name, parameter in parameters.items():
-            flag, help_ = "--" + name.replace("_", "-"), texts[name]
-            if parameter.annotation is bool:
-                parser.add_argument(flag, action="store_true", help=help_)
-            elif parameter.annotation in LISTS:
-                required, kind = parameter.default is parameter.empty, LISTS[parameter.annotation]
-                parser.add_argument(flag, nargs="+", type=kind, required=required, help=help_)
-            elif parameter.default is parameter.empty:
-                parser.add_argument(flag, type=parameter.annotation, required=True, help=help_)
-            else:
-                parser.add_argument(flag, type=parameter.annotation, default=parameter.default, help=help_)
+            parser.add_class_arguments(METHODS[method], method, skip={"seed", "callback"})
+        for flag in flags_of(function):
+            parser._add(flag)
         return parser
+
+    def _add(self, flag: Flag) -> None:
+        name = "--" + flag.name.replace("_", "-")
+        required = flag.default is inspect.Parameter.empty
+        if flag.type is bool:
+            self.add_argument(name, action="store_true", help=flag.help)
+        elif flag.type in LISTS:
+            default = None if required else flag.default
+            one = LISTS[flag.type]
+            self.add_argument(name, nargs="+", type=one, required=required, default=default, help=flag.help)
+        elif required:
+            self.add_argument(name, type=flag.type, required=True, help=flag.help)
+        else:
+            self.add_argument(name, type=flag.type, default=flag.default, help=flag.help)
+
+
+def flags_of(function: Callable[..., int]) -> list[Flag]:
+    """The flags of a function's parameters, except `settings`, which are those of methods."""
+    texts = _help_texts(function)
+    flags = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name == "settings":
+            continue
+        if dataclasses.is_dataclass(parameter.annotation):
+            flags += _flags_of_fields(parameter.annotation)
+        else:
+            flags.append(Flag(name, parameter.annotation, texts[name], parameter.default))
+    return flags
+
+
+def _flags_of_fields(options: Any) -> list[Flag]:
+    texts = _help_texts(options)
+    types = get_type_hints(options, localns=_UnknownNames())
+    flags = []
+    for field in dataclasses.fields(options):
+        type_ = FIELD_TYPES.get(field.name, types[field.name])
+        flags.append(Flag(field.name, type_, texts[field.name], field.default))
+    return flags
+
+
+class _UnknownNames(dict):
+    """Names in annotations that are imported for type checkers only; their fields are in `FIELD_TYPES`."""
+
+    def __missing__(self, name: str) -> Any:
+        if name == "ImageLike":
+            return Any
+        raise KeyError(name)
+
+
+def _help_texts(documented: Any) -> dict[str, str]:
+    doc = parse(inspect.getdoc(documented) or "")
+    return {entry.arg_name: entry.description or "" for entry in doc.params}
+
+
+def collect(function: Callable[..., int], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the function from the values of its flags: fields are put together to their dataclasses."""
+    remaining = dict(values)
+    arguments = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if dataclasses.is_dataclass(parameter.annotation):
+            options: Any = parameter.annotation
+            fields = {field.name: remaining.pop(field.name) for field in dataclasses.fields(options)}
+            arguments[name] = options(**fields)
+    return {**remaining, **arguments}

@@ -1,45 +1,51 @@
-"""The command that paints, `adain stylize` or `infer.py`: pictures and videos one by one, and folders."""
+"""The command that stylizes, `adain stylize` or `infer.py`: images and videos one by one, and folders."""
 
 import sys
 from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
+from adain.batch.options import DEFAULT_RUN_OPTIONS
+from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions
+from adain.inference.naming import result_stem
+from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions
 from adain.utils.errors import CONTENT_ERRORS, OptimizationError, one_line
 from adain.video import detection, formats
 
 if TYPE_CHECKING:
-    from adain.imaging.reader import ReadOptions
     from adain.inference.recorder import OptimizationRecorder
     from adain.methods import Method
 
+# torch is imported by the functions that need it, so that help and errors about usage appear at once.
+
 STANDARD = "-"
-"""Standard input or output in place of a file."""
+"""Standard input or output instead of a file."""
 
 SETTINGS = ("style-swap", "wct", "gatys")
-"""Methods without weights, whose constructors' arguments are flags: --gatys.steps 100."""
+"""Methods without weights. The arguments of their constructors are flags, such as --gatys.steps 100."""
 
 Settings = dict[str, dict[str, Any]]
-"""Such arguments, by method."""
+"""These arguments, by method."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a content was not stylized, on one line, and whether the input is to blame."""
+    """Why a content was not stylized, in one line, and whether the input is the cause."""
 
     message: str
     wrong_input: bool
 
 
-# torch is imported by the functions that need it, so that help and wrong usage answer at once.
-
-
 def weights_of(method: str, checkpoint: str | None) -> str:
-    """The checkpoint, or else the method's name. Raises ValueError for a checkpoint of a method without weights."""
+    """The checkpoint if there is one, else the method's name.
+
+    Raises:
+        ValueError: A checkpoint for a method without weights.
+    """
     if checkpoint and method in SETTINGS:
-        raise ValueError(f"{method} has no weights to take from {checkpoint}; leave --checkpoint or --method out")
+        raise ValueError(f"{method} has no weights, got --checkpoint {checkpoint}; leave out --checkpoint or --method")
     return checkpoint or method
 
 
@@ -49,23 +55,12 @@ def stylize(
     output: str | None = None,
     method: str = "adain",
     checkpoint: str | None = None,
-    alpha: list[float] | None = None,
-    alpha_blend: Literal["residual", "features"] = "residual",
     size: int | None = None,
-    style_size: int | Literal["content"] | None = None,
-    style_weight: list[float] | None = None,
-    mask: list[str] | None = None,
-    feather: float = 0.0,
-    color: Literal["style", "keep-luminance", "coral"] = "style",
-    photorealistic: bool = False,
-    work_size: int | Literal["content"] | None = None,
-    detail: float = 0.0,
-    tile: int | None = None,
-    max_memory: float | None = None,
-    max_pixels: int | None = None,
-    truncated: bool = False,
+    style_options: StyleOptions = DEFAULT_STYLE_OPTIONS,
+    read_options: ReadOptions = DEFAULT_READ_OPTIONS,
     pairs: str | None = None,
-    workers: int = 2,
+    workers: int = DEFAULT_RUN_OPTIONS.workers,
+    verify: bool = False,
     steady: float | None = None,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
@@ -75,166 +70,180 @@ def stylize(
     quiet: bool = False,
     settings: Settings | None = None,
 ) -> int:
-    """Paint pictures, or videos, in the style of another picture.
+    """Stylize images or videos with the style of another image.
 
     Args:
-        content: the pictures or videos to paint; - for standard input; or a folder of pictures, see pairs.
-        style: the picture whose style they take, or a file that encode-style wrote; several are mixed; none for
-            johnson.
-        output: the file to write, - for standard output, or a folder if the name has no suffix; by default
-            CONTENT__STYLE.png beside each content. A video is written as .mp4, .m4v, .mov, .mkv, .webm or .gif, by
-            default as it was, or as .mp4.
-        method: the kind of network, with its embedded weights; or gatys, whose own settings --method gatys --help
-            tells.
-        checkpoint: a file of weights to use instead of the method's embedded ones.
-        alpha: strength of the style, from 0 (the photo) to 1, by default 1; one, or one for each style.
-        alpha_blend: how alpha below 1 blends. residual blends features and adds back, in proportion to 1 - alpha, what
-            the network cannot rebuild of the photo, so that alpha 0 is the photo; features is equation 14 of the AdaIN
-            paper, whose alpha 0 is the network's reconstruction. Not for johnson; gatys ignores it.
-        size: shorter side of the result in pixels; by default the content's.
-        style_size: shorter side that the style is brought to, in pixels, or content for the content's; larger
-            makes coarser strokes; by default its own, at most 1024.
-        style_weight: share of each of several styles, of any sum; by default even.
-        mask: a picture for each style, white where it is painted; elsewhere the content stays as it is.
-        feather: pixels over which the masks are softened.
-        color: style takes the style's colors; keep-luminance keeps the content's; coral first gives the style the
-            content's.
-        photorealistic: smooth the result along the content's edges, so that straight lines stay straight.
-        work_size: shorter side in pixels at which the network sees the content (default: 512 for contents above 1024,
-            else the content's own). The result is brought to full size along the content's edges, so that stroke size
-            and time do not depend on the content's resolution. content always uses the content's own size. Not for
-            gatys, which works at several sizes.
-        detail: how much of the content's fine luminance detail is kept in place of strokes, 0 to 1; above 0, faces
-            stay more recognizable.
-        tile: pixels a side painted at a time, with the statistics of the whole picture; by default as memory allows.
-        max_memory: GiB that this may take; large pictures are painted faster in more memory than the 1 GiB that
-            painting takes by default.
-        max_pixels: most pixels of a content, style, mask or result; more are refused; by default 512 million.
-        truncated: use what there is of truncated pictures, also of styles and masks, instead of refusing them.
-        pairs: for folders as content and style: all paints every content in every style; random each in one, drawn by
-            its name and the seed; a CSV file has columns content, style and, if wanted, alpha. By default all. What is
-            there from an earlier run is not painted again.
-        workers: processes that read the pictures of a folder.
-        steady: of a video, how much is carried over from frame to frame along the motion, 0 to 1, by default 0.8; 0
-            paints each frame on its own, and flickers.
-        device: auto, cpu, cuda, mps, or any other that torch knows.
-        precision: of the network's arithmetic; auto is bf16 where it is fast and within 1/255, else fp32.
-        log: folder for what an optimization (gatys) records: losses as CSV, curves and events, snapshots.
-        snapshot_every: steps of an optimization between snapshots of it; 0 for none.
-        seed: of whatever is drawn at random.
-        quiet: print nothing but errors.
-        settings: of a method without weights.
+        content: Images or videos to stylize; - for standard input; or a folder of images, see --pairs.
+        style: Image whose style is applied, or a file that encode-style wrote. Several are mixed. None for johnson.
+        output: File to write, - for standard output, or a folder if the name has no suffix (default: CONTENT__STYLE.png
+            beside each content). Videos are written as .mp4, .m4v, .mov, .mkv, .webm or .gif (default: as the content
+            if that is possible, else .mp4).
+        method: Method to use, with its embedded weights. For the settings of gatys, see --method gatys --help.
+        checkpoint: File of weights to use instead of the method's embedded ones.
+        size: Shorter side of the result in pixels (default: that of the content).
+        style_options: How the content is stylized.
+        read_options: Which files are accepted.
+        pairs: Which contents of a folder get which styles of a folder: all for every content in every style; random for
+            one style per content, drawn by its name and the seed; or a CSV file with columns content, style and,
+            optionally, alpha (default: all). Results of earlier runs are not made again.
+        workers: Processes that read the images of a folder.
+        verify: Check earlier results of a folder by their hashes, not only by size and modification time.
+        steady: Temporal stability of a video, from 0 to 1: how much of each frame is carried over from the one before,
+            along the motion (default: 0.8). At 0 each frame is stylized alone, and the result flickers.
+        device: Device to use: auto, cpu, cuda, mps, or another one of torch.
+        precision: Floating-point type of the network. auto is bf16 where that is fast and within 1/255, else fp32.
+        log: Folder for the records of an optimization (gatys): losses as CSV, curves, TensorBoard events, snapshots.
+        snapshot_every: Steps of an optimization between snapshots; 0 for none.
+        seed: Seed of everything that is drawn at random.
+        quiet: Print only errors.
+        settings: Settings of methods without weights.
     """
-    weights, own = weights_of(method, checkpoint), dict((settings or {}).get(method, {}))
-    accepted = _given(max_pixels=max_pixels, truncated=truncated)
-    look = _given(style_size=style_size, color=color, photorealistic=photorealistic, alpha_blend=alpha_blend)
-    look |= _given(work_size=work_size, detail=detail or None, tile=tile, max_memory=max_memory)
-    parts = _given(style_weight=style_weight, mask=mask, feather=feather or None)
-    records, video = _given(log=log or None, snapshot_every=snapshot_every or None), _given(steady=steady)
+    weights = weights_of(method, checkpoint)
+    own = dict((settings or {}).get(method, {}))
     if len(content) == 1 and Path(content[0]).is_dir():
-        folder = _check_folders(style, alpha, output, [*parts, *records, *video])
+        others = {"log": log, "snapshot_every": snapshot_every or None, "steady": steady}
+        folder = _check_folders(style, style_options, output, others)
+        from adain.batch.options import RunOptions
         from adain.batch.runner import stylize_folder
 
-        run = {"workers": workers, "seed": seed, "device": device, "precision": precision, "quiet": quiet}
-        flags = {**look, **accepted, **run, **own, **_given(size=size, alpha=alpha and alpha[0])}
-        folders = content[0], style[0] if style else None, folder, pairs or "all", weights
-        return _report([f"{path}: {reason}" for path, reason in stylize_folder(*folders, **flags)])
+        failed = stylize_folder(
+            content[0],
+            style[0] if style else None,
+            folder,
+            pairs or "all",
+            weights,
+            size=size,
+            options=style_options,
+            read_options=read_options,
+            run_options=RunOptions(seed=seed, workers=workers, verify=verify, quiet=quiet),
+            device=device,
+            precision=precision,
+            **own,
+        )
+        return _report([f"{path}: {reason}" for path, reason in failed])
     if pairs:
-        raise ValueError("--pairs is for a folder as the content and another as the style")
-    moving = detection.videos(content, output)
-    if video and not moving:
-        raise ValueError("--steady is for videos; name one as --content, or leave it out")
-    jobs = plan_outputs(content, style or [], output, Path(weights).stem, mask or [], moving)
+        raise ValueError("Expected a folder as --content and another as --style with --pairs")
+    videos = detection.videos(content, output)
+    if steady is not None and not videos:
+        raise ValueError("Expected a video as --content with --steady, got none; leave out --steady")
+    masks = style_options.mask or []
+    outputs = plan_outputs(content, style or [], output, Path(weights).stem, masks, videos)  # type: ignore[arg-type]
     import torch
 
-    from adain.imaging.reader import ReadOptions
     from adain.inference.preparation import prepare
     from adain.inference.recorder import OptimizationRecorder
-    from adain.inference.style_encoding import encode_style
+    from adain.inference.style_encoding import encode_once
     from adain.methods import ITERATIVE
 
-    if records and method not in ITERATIVE:
-        raise ValueError(f"{method} paints in one pass; --log and --snapshot-every are for {', '.join(ITERATIVE)}")
+    iterative = method in ITERATIVE
+    if (log or snapshot_every) and not iterative:
+        raise ValueError(f"--log and --snapshot-every are for {', '.join(ITERATIVE)}; leave them out with {method}")
     torch.manual_seed(seed)
-    watch, options = OptimizationRecorder(log, snapshot_every, quiet), look | parts | _given(alpha=alpha)
-    given, reading = cast(Any, style), ReadOptions(**accepted)
-    with watch if method in ITERATIVE else nullcontext():
-        own |= {"seed": seed, "callback": watch} if method in ITERATIVE else {}
+    recorder = OptimizationRecorder(log, snapshot_every, quiet)
+    with recorder if iterative else nullcontext():
+        if iterative:
+            own |= {"seed": seed, "callback": recorder}
         ready = prepare(weights, device, precision, **own)
-        if style and not (mask or style_size == "content" or color == "coral" or len(alpha or [1]) > 1):
-            shares = options.pop("style_weight", None)
-            given = encode_style(ready, style, options.pop("style_size", None), shares, read_options=reading)
-        failures = _paint_each(jobs, moving, given, ready, options, size, reading, video, watch)
-    all_wrong = len(failures) == len(jobs) and all(failure.wrong_input for failure in failures)
+        given, style_options = encode_once(ready, style, style_options, read_options)
+        run = Run(ready, given, size, style_options, read_options, steady, recorder)
+        failures = run.stylize_each(outputs, videos)
+    all_wrong = len(failures) == len(outputs) and all(failure.wrong_input for failure in failures)
     return _report([failure.message for failure in failures], all_wrong)
 
 
-def _given(**flags: Any) -> dict[str, Any]:
-    """The flags that were given; the rest have their defaults where they are used."""
-    return {name: value for name, value in flags.items() if value is not None}
-
-
 def _check_folders(
-    style: list[str] | None, alpha: list[float] | None, output: str | None, others: Sequence[str]
+    style: list[str] | None, options: StyleOptions, output: str | None, others: Mapping[str, Any]
 ) -> str:
-    """The folder to write to; ValueError if there is none, or more than one style, or flags for single pictures."""
-    if others or len(style or [""]) > 1 or len(alpha or [1]) > 1:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in others) or "one style and alpha for each"
-        raise ValueError(f"a folder of contents takes no {names}, but a folder of styles, or --pairs FILE.csv")
+    """The folder to write to.
+
+    Raises:
+        ValueError: No output folder, more than one style, or flags for single images.
+    """
+    parts = {"style_weight": options.style_weight, "mask": options.mask, "feather": options.feather or None}
+    wrong = [name for name, value in {**parts, **others}.items() if value is not None]
+    if wrong:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise ValueError(f"{names} cannot be used with a folder of contents; leave out, or name single images")
+    if len(style or [""]) > 1 or len(options.alphas) > 1:
+        raise ValueError(
+            "Expected one style or folder of styles, and one alpha, for a folder of contents; "
+            "for others, use --pairs FILE.csv"
+        )
     if output is None or output == STANDARD or (Path(output).suffix and not Path(output).is_dir()):
-        raise ValueError("a folder of contents needs a folder to write to; name it with --output")
+        raise ValueError(f"Expected a folder as --output for a folder of contents, got {output or 'none'}")
     return output
 
 
-def _paint_each(
-    jobs: Mapping[Path, Path],
-    moving: Container[str],
-    style: Any,
-    method: "Method",
-    options: Mapping[str, Any],
-    size: int | None,
-    reading: "ReadOptions",
-    video: Mapping[str, Any],
-    watch: "OptimizationRecorder",
-) -> list[Failure]:
-    """Paint one after the other, and print where each result is; returns why contents failed."""
-    from adain.imaging import reader, writer
-    from adain.inference import pipeline
-    from adain.inference.recorder import unique_names
+@dataclass(frozen=True)
+class Run:
+    """How contents are stylized one by one."""
 
-    failures, names = list[Failure](), unique_names(jobs)
-    for source, target in jobs.items():
-        watch.name = names[source]
-        try:
-            if watch.stopped:
-                raise OSError(f"{source} was not painted")
-            if str(source) in moving:
-                from adain.video.runner import stylize_video
+    method: "Method"
+    style: Any
+    size: int | None
+    style_options: StyleOptions
+    read_options: ReadOptions
+    steady: float | None
+    recorder: "OptimizationRecorder"
 
-                limits: dict[str, Any] = {
-                    "size": size,
-                    "max_pixels": reading.max_pixels,
-                    "truncated": reading.truncated,
-                }
-                stylize_video(source, style, target, method, quiet=watch.quiet, **options, **limits, **video)
+    def stylize_each(self, outputs: Mapping[Path, Path], videos: Container[str]) -> list[Failure]:
+        """Stylize one content after the other, and print each output; returns why contents failed."""
+        from adain.inference.recorder import unique_names
+
+        failures = []
+        names = unique_names(outputs)
+        for content, output in outputs.items():
+            self.recorder.name = names[content]
+            try:
+                if self.recorder.stopped:
+                    raise OSError(f"{content} was not stylized: stopped before")
+                if str(content) in videos:
+                    self._stylize_video(content, output)
+                else:
+                    self._stylize_image(content, output)
+            except CONTENT_ERRORS as error:
+                name = "" if isinstance(error, OSError) else f"{content}: "  # an OSError names its file
+                failures.append(Failure(name + one_line(error), not isinstance(error, OptimizationError)))
             else:
-                photo = reader.load(source, size, reading.max_pixels, reading.truncated)
-                painted = pipeline.stylize(photo, style, method, read_options=reading, **options)
-                writer.save(painted.pixels, target, like=painted)
-        except CONTENT_ERRORS as error:
-            name = "" if isinstance(error, OSError) else f"{source}: "  # which names its file itself
-            failures.append(Failure(name + one_line(error), not isinstance(error, OptimizationError)))
-        else:
-            if not watch.quiet and str(target) != STANDARD:
-                print(target)
-    return failures
+                if not self.recorder.quiet and str(output) != STANDARD:
+                    print(output)
+        return failures
+
+    def _stylize_image(self, content: Path, output: Path) -> None:
+        from adain.imaging import reader, writer
+        from adain.inference import pipeline
+
+        photo = reader.load(content, self.size, self.read_options)
+        stylized = pipeline.stylize(
+            photo, self.style, self.method, options=self.style_options, read_options=self.read_options
+        )
+        writer.save(stylized.pixels, output, like=stylized)
+
+    def _stylize_video(self, content: Path, output: Path) -> None:
+        from adain.video.runner import stylize_video
+
+        changes = {} if self.steady is None else {"steady": self.steady}
+        stylize_video(
+            content,
+            self.style,
+            output,
+            self.method,
+            size=self.size,
+            options=self.style_options,
+            read_options=self.read_options,
+            quiet=self.recorder.quiet,
+            **changes,
+        )
 
 
 def _report(failures: Sequence[str], all_wrong: bool = False) -> int:
-    """Print what went wrong; the exit code, 2 if all inputs were wrong."""
+    """Print what failed; returns the exit code, 2 if all inputs were wrong."""
+    prefix = "adain: error: " if all_wrong else "adain: "
     for failure in dict.fromkeys(failures):  # a style or a mask may fail for several contents
-        print(f"adain: error: {failure}" if all_wrong else f"adain: {failure}", file=sys.stderr)
-    return 2 if failures and all_wrong else 1 if failures else 0
+        print(prefix + failure, file=sys.stderr)
+    if not failures:
+        return 0
+    return 2 if all_wrong else 1
 
 
 def plan_outputs(
@@ -243,36 +252,54 @@ def plan_outputs(
     output: str | None,
     method: str = "",
     mask: Sequence[str] = (),
-    moving: Container[str] = (),
+    videos: Container[str] = (),
 ) -> dict[Path, Path]:
-    """Where each content's result goes, checked before any work is done; the method names it where no style does.
+    """The output of each content, checked before any work is done.
 
-    Those of `content` that are in `moving` are videos.
+    Args:
+        content: Contents.
+        style: Styles, which name the outputs.
+        output: As the command takes it.
+        method: Names the outputs if there are no styles.
+        mask: Masks, which must not be overwritten.
+        videos: Those of `content` that are videos.
 
     Raises:
-        ValueError: an output that would replace an input or another output, or a suffix that cannot be written.
-        OSError: an input that is not there.
+        ValueError: An output that would replace an input or another output, or a suffix that cannot be written.
+        OSError: An input does not exist.
     """
-    contents, styles, masks = ([Path(name) for name in names] for names in (content, style, mask))
-    for path in (*contents, *styles, *masks):
+    contents = [Path(name) for name in content]
+    styles = [Path(name) for name in style]
+    inputs = [*contents, *styles, *(Path(name) for name in mask)]
+    for path in inputs:
         if not path.exists() and str(path) != STANDARD:
             raise FileNotFoundError(f"{path}: no such file")
-    made = "+".join(one.stem for one in styles) or method
-    names = [f"{path.stem}__{made}{formats.suffix(path) if str(path) in moving else '.png'}" for path in contents]
-    if output == STANDARD or (output is None and contents == [Path(STANDARD)]):
-        targets = [Path(STANDARD)] * len(contents)
-    elif output is None:
-        targets = [path.with_name(name) for path, name in zip(contents, names, strict=True)]
-    elif Path(output).suffix and not Path(output).is_dir():
-        from adain.imaging import writer
-
-        check = formats.check_suffix if any(name in moving for name in content) else writer.check_suffix
-        targets = [check(output)] * len(contents)
-    else:
-        targets = [Path(output) / name for name in names]
+    stems = [path.stem for path in styles] or [method]
+    names = []
+    for path in contents:
+        suffix = formats.suffix(path) if str(path) in videos else ".png"
+        names.append(result_stem(path.stem, stems) + suffix)
+    has_video = any(name in videos for name in content)
+    targets = _targets(contents, names, output, has_video)
     if len(set(targets)) < len(targets):
-        raise ValueError("several contents would be written to one output; name a folder, and contents unlike in name")
+        raise ValueError(
+            "several contents would be written to one output; name a folder, and contents with different names"
+        )
     for target in targets:
-        if target.exists() and any(target.samefile(path) for path in (*contents, *styles, *masks)):
+        if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
             raise ValueError(f"{target} is an input and would be overwritten; name another output")
     return dict(zip(contents, targets, strict=True))
+
+
+def _targets(contents: Sequence[Path], names: Sequence[str], output: str | None, has_video: bool) -> list[Path]:
+    """The path of each output, whose name in a folder is in `names`."""
+    if output == STANDARD or (output is None and list(contents) == [Path(STANDARD)]):
+        return [Path(STANDARD)] * len(contents)
+    if output is None:
+        return [path.with_name(name) for path, name in zip(contents, names, strict=True)]
+    if Path(output).suffix and not Path(output).is_dir():
+        from adain.imaging import writer
+
+        check = formats.check_suffix if has_video else writer.check_suffix
+        return [check(output)] * len(contents)
+    return [Path(output) / name for name in names]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from adain.evaluation import metrics
-from adain.evaluation.grid import Result, Variant, check_cases, result_names, stylize_variants
+from adain.evaluation.evaluate import check_variants
+from adain.evaluation.grid import Result, Variant, result_names, stylize_variants
 from adain.evaluation.inception import EXPECTED, frechet_inception_distance
 from adain.evaluation.report import mean_row, write_figures
 from adain.imaging import listing, reader, writer
@@ -117,7 +118,7 @@ def evaluate_styleid(
     if inception and len(contents) * len(styles) < 2:
         raise ValueError("Expected at least 2 results for FID, got 1; raise --contents or --styles")
     result_names(contents, styles)
-    check_cases(cases, Path(output), device)
+    check_variants(cases, Path(output), device)
     with tempfile.TemporaryDirectory() as name:
         contents = _crop_all(contents, Path(name) / "content", protocol.size)
         styles = _crop_all(styles, Path(name) / "style", protocol.size)
@@ -144,7 +145,7 @@ def _crop_all(paths: Sequence[Path], folder: Path, size: int) -> list[Path]:
     """Center crops of `size` pixels a side, as PNG files of the same names without their suffix."""
     crops = []
     for path in paths:
-        picture = reader.load_picture(path, size)
+        picture = reader.load_image(path, size)
         top, left = ((side - size) // 2 for side in picture.shape[2:])
         crops.append(folder / f"{path.stem}.png")
         writer.save(picture[..., top : top + size, left : left + size], crops[-1])
@@ -153,7 +154,7 @@ def _crop_all(paths: Sequence[Path], folder: Path, size: int) -> list[Path]:
 
 def _at_own_size(case: Variant) -> Variant:
     """The case with pictures and styles at the size of their files, which is the protocol's."""
-    return replace(case, size=None, style_size=None)
+    return replace(case, size=None, options=replace(case.options, style_size=None))
 
 
 @contextmanager
@@ -178,11 +179,11 @@ class _Meter:
     def __init__(self, contents: Sequence[Path], styles: Sequence[Path], inception: FeatureNetwork | None):
         self.lpips, self.vgg = metrics.LPIPS(), Backbone("vgg19", (CFSD_LAYER,), padding="zeros")
         self.inception = inception
-        self.contents = {path: reader.load_picture(path) for path in contents}
+        self.contents = {path: reader.load_image(path) for path in contents}
         self.results = dict[str, list[Tensor]]()
         with torch.inference_mode():
             self.features = {path: self._structure(picture) for path, picture in self.contents.items()}
-            style_features = [inception(reader.load_picture(path)) for path in styles] if inception else []
+            style_features = [inception(reader.load_image(path)) for path in styles] if inception else []
         self.styles = torch.cat(style_features).repeat(len(contents), 1) if inception else None
 
     def _structure(self, picture: Tensor) -> Tensor:
@@ -191,8 +192,8 @@ class _Meter:
     @torch.inference_mode()
     def __call__(self, cell: Result) -> dict[str, Any]:
         """The row of one result; ValueError if it has not the size of its content."""
-        content, picture = self.contents[cell.content], cell.picture
-        names = {"method": cell.case.label, "content": cell.content.stem, "style": cell.style.stem}
+        content, picture = self.contents[cell.content], cell.image
+        names = {"method": cell.variant.label, "content": cell.content.stem, "style": cell.style.stem}
         if picture.shape != content.shape:
             (height, width), (wanted_height, wanted_width) = picture.shape[2:], content.shape[2:]
             raise ValueError(
@@ -200,7 +201,7 @@ class _Meter:
                 f"{cell.content.stem} in {cell.style.stem}; give --size"
             )
         if self.inception:
-            self.results.setdefault(cell.case.label, []).append(self.inception(picture))
+            self.results.setdefault(cell.variant.label, []).append(self.inception(picture))
         distance = self.lpips(picture, content).item()
         structure = cfsd(self._structure(picture), self.features[cell.content])
         return {**names, "LPIPS": distance, "CFSD": structure, "seconds": cell.seconds}

@@ -8,23 +8,32 @@ from typing import Any
 from adain.imaging import photo, reader
 from adain.utils.files import atomic_path, write_csv
 
+NAMES = ("method", "content", "style")
+"""Columns that hold no metrics."""
 
-def mean_row(figures: list[dict[str, Any]]) -> dict[str, Any]:
-    """One method's figures of all pairs: geometric means of S, C, G and X, the median of seconds, other means."""
-    row: dict[str, Any] = {"method": figures[0]["method"], "pairs": len(figures)}
-    for name in (name for name in figures[0] if name not in ("method", "content", "style")):
-        values = [figure[name] for figure in figures]
-        if None in values:
-            row[name] = None
-        elif name in ("S", "C", "G", "X"):
-            row[name] = geometric_mean(values) if min(values) > 0 else 0.0
-        else:
-            row[name] = median(values) if name == "seconds" else mean(values)
-    return row
+GEOMETRIC = ("S", "C", "G", "X")
+"""Metrics that are ratios, which have geometric means."""
+
+
+def mean_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The means of one method over the rows of its pairs; of seconds the median."""
+    means: dict[str, Any] = {"method": rows[0]["method"], "pairs": len(rows)}
+    for name in rows[0]:
+        if name not in NAMES:
+            means[name] = _mean(name, [row[name] for row in rows])
+    return means
+
+
+def _mean(name: str, values: list[Any]) -> float | None:
+    if None in values:
+        return None
+    if name in GEOMETRIC:
+        return geometric_mean(values) if min(values) > 0 else 0.0
+    return median(values) if name == "seconds" else mean(values)
 
 
 def markdown(table: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table."""
+    """Format rows as a Markdown table."""
     lines = [list(table[0]), ["---"] * len(table[0])]
     lines += [[_format(cell) for cell in row.values()] for row in table]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
@@ -36,13 +45,13 @@ def _format(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
 
-def write_figures(figures: list[dict[str, Any]], table: list[dict[str, Any]], output: Path) -> None:
-    """Figures of each pair and the table of their means into the folder: figures.json, figures.csv and table.md."""
+def write_figures(rows: list[dict[str, Any]], table: list[dict[str, Any]], output: Path) -> None:
+    """Write the metrics of each pair and the table of their means: figures.json, figures.csv, and table.md."""
     with atomic_path(output / "figures.json") as temporary:
-        temporary.write_text(json.dumps({"pairs": figures, "means": table}, indent=1))
+        temporary.write_text(json.dumps({"pairs": rows, "means": table}, indent=1))
     with atomic_path(output / "table.md") as temporary:
         temporary.write_text(markdown(table))
-    write_csv(figures, output / "figures.csv")
+    write_csv(rows, output / "figures.csv")
 
 
 def write_events(table: list[dict[str, Any]], output: Path) -> None:

@@ -2,12 +2,14 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from adain.evaluation.grid import Variant
+from adain.inference.options import override
 
-SHARED = {field.name for field in fields(Variant)} - {"label", "settings"}  # what varies whatever the method
+VARIANT_FIELDS = ("method", "size", "precision")
+"""Fields of `Variant` that can vary, besides those of its options and the settings of its method."""
 
 
 def variations(
@@ -16,23 +18,41 @@ def variations(
     cases: Mapping[str, Mapping[str, Any]],
     settings: Mapping[str, Mapping[str, Any]],
 ) -> list[Variant]:
-    """Cases that differ from `base`: every combination of the values in `vary`, or each of `cases` by its label.
+    """Variants that differ from `base`: every combination of the values in `vary`, or each of `cases` by its label.
 
-    Names are fields of `Case`, or else settings of its method, whose other settings are those in `settings`. Raises
-    ValueError if there is nothing to vary.
+    Args:
+        base: What all variants have in common.
+        vary: Values by name: a field of `VARIANT_FIELDS` or `StyleOptions`, or a setting of the method.
+        cases: Values by name, by label.
+        settings: Other settings, by method.
+
+    Raises:
+        ValueError: Nothing varies, or a value is out of range.
     """
-    grid = [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())] if vary else []
-    named = {", ".join(f"{name} {_text(value)}" for name, value in changes.items()): changes for changes in grid}
-    named |= {str(label): dict(changes) for label, changes in cases.items()}
-    if not named:
-        raise ValueError("nothing to vary; give values, as in --vary '{optimizer: [lbfgs, adam]}'")
-    found = []
-    for label, changes in named.items():
-        changes = {name.replace("-", "_"): value for name, value in changes.items()}
-        shared = {name: changes.pop(name) for name in SHARED if name in changes}
-        case = replace(base, label=label, **shared)
-        found.append(replace(case, settings={**settings.get(case.method, {}), **changes}))
-    return found
+    changes_by_label = dict[str, dict[str, Any]]()
+    if vary:
+        for values in itertools.product(*vary.values()):
+            changes = dict(zip(vary, values, strict=True))
+            label = ", ".join(f"{name} {_text(value)}" for name, value in changes.items())
+            changes_by_label[label] = changes
+    for name, case in cases.items():
+        changes_by_label[str(name)] = dict(case)
+    if not changes_by_label:
+        raise ValueError("Expected values to vary, got none; give some, as in --vary '{optimizer: [lbfgs, adam]}'")
+    return [_variation(base, label, changes, settings) for label, changes in changes_by_label.items()]
+
+
+def _variation(
+    base: Variant, label: str, changes: Mapping[str, Any], settings: Mapping[str, Mapping[str, Any]]
+) -> Variant:
+    changes = {name.replace("-", "_"): value for name, value in changes.items()}
+    fields = {name: changes.pop(name) for name in VARIANT_FIELDS if name in changes}
+    try:
+        options, own_settings = override(base.options, changes)
+    except ValueError as error:
+        raise ValueError(f"{label}: {error}") from error
+    variant = replace(base, label=label, options=options, **fields)
+    return replace(variant, settings={**settings.get(variant.method, {}), **own_settings})
 
 
 def _text(value: Any) -> str:

@@ -6,14 +6,20 @@ from PIL import Image
 
 
 def files(folder: Path) -> list[Path]:
-    """Every file below `folder` that is named like a picture, sorted; ValueError if there is none.
+    """The image files in a folder and its subfolders, by suffix, sorted; hidden files are left out.
 
-    A file in its place is returned alone.
+    A path to a file gives that file alone.
+
+    Raises:
+        ValueError: The folder has no images.
     """
     if folder.is_file():
         return [folder]
-    readable = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    files = [path for path in folder.rglob("*") if path.suffix.lower() in readable and not path.name.startswith(".")]
-    if not files:
-        raise ValueError(f"{folder} holds no pictures, nor do its subfolders")
-    return sorted(files)
+    readable = {suffix for suffix, format in Image.registered_extensions().items() if format in Image.OPEN}
+    found = []
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in readable and not path.name.startswith("."):
+            found.append(path)
+    if not found:
+        raise ValueError(f"Expected images in {folder} or its subfolders, found none")
+    return sorted(found)

@@ -8,40 +8,44 @@ from PIL import Image
 from torch import Tensor
 
 STRIP = 256
-"""How many rows are converted at once, so that a large picture is not held in several forms."""
+"""Rows that are converted at a time, so that a large image is not held in memory in several types at once."""
 
 WHITE = {torch.uint8: 255, torch.uint16: 65535}
-"""The largest value of each integer type that a picture may have."""
+"""The value of white for each integer type of images."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture as its file holds it: upright, in sRGB, and with what else the file carries."""
+    """An image as its file holds it, but upright and in sRGB, with its transparency and metadata."""
 
     pixels: Tensor
-    """(1, 3, H, W), uint8 or uint16, channels last in memory; transparency is laid over white."""
+    """(1, 3, H, W), uint8 or uint16, channels last in memory; transparency is composited over white."""
     alpha: Tensor | None = None
     """(1, 1, H, W) of the same type; 0 is transparent."""
     exif: bytes | None = None
-    """Without orientation, layout and thumbnail."""
+    """EXIF data without orientation, layout, and thumbnail."""
     profile: bool = False
     """Whether the file had a color profile."""
 
 
 def resize(image: Image.Image, size: int | None) -> Image.Image:
-    """`image` with its shorter side at `size` pixels (Lanczos), its aspect kept; None leaves it as it is."""
+    """Resize the image to a shorter side of `size` pixels (Lanczos), keeping its aspect ratio; None keeps its size."""
     sides = scaled(image.size, size)
-    return image if sides == image.size else image.resize(sides, Image.Resampling.LANCZOS)
+    if sides == image.size:
+        return image
+    return image.resize(sides, Image.Resampling.LANCZOS)
 
 
 def scaled(sides: tuple[int, int], size: int | None) -> tuple[int, int]:
-    """Sides in pixels of which the shorter is at `size`, their ratio kept; None leaves them as they are."""
-    width, height = (max(1, round(side * size / min(sides))) if size else side for side in sides)
-    return width, height
+    """The two sides in pixels, scaled so that the shorter one is `size`; None keeps them."""
+    if not size:
+        return sides
+    shorter = min(sides)
+    return max(1, round(sides[0] * size / shorter)), max(1, round(sides[1] * size / shorter))
 
 
 def image_array(image: Image.Image) -> np.ndarray:
-    """The values of an RGB or L picture, (H, W, C), by strips: Pillow's own way takes two copies of all at once."""
+    """The values of an RGB or L image, (H, W, C), in strips: at once, Pillow would need two more copies."""
     width, height = image.size
     values = np.empty((height, width, len(image.getbands())), np.uint8)
     for top in range(0, height, STRIP):
@@ -51,38 +55,38 @@ def image_array(image: Image.Image) -> np.ndarray:
 
 
 def as_batch(values: np.ndarray) -> Tensor:
-    """(1, C, H, W), channels last, in the memory of (H, W, C) or (H, W)."""
+    """A view (1, C, H, W), channels last, of values (H, W, C) or (H, W)."""
     return torch.from_numpy(values.reshape(*values.shape[:2], -1)).permute(2, 0, 1)[None]
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """In [0, 1] and float32, whatever their type."""
+    """Pixels of any type as float32 in [0, 1]."""
     return pixels.float() / WHITE.get(pixels.dtype, 1)
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """(1, 3, H, W), RGB in [0, 1], channels last in memory, which is both Pillow's order and the faster one."""
+    """(1, 3, H, W), RGB in [0, 1], channels last in memory, which is Pillow's order and faster in convolutions."""
     return as_batch(image_array(image)).float().div_(255)
 
 
-def to_image(picture: Tensor) -> Image.Image:
-    """The picture, (1, 3, H, W) or (3, H, W), as `save` takes it; clamped and rounded to 8 bits."""
-    return Image.fromarray(to_array(image_planes(picture), torch.uint8))
+def to_image(image: Tensor) -> Image.Image:
+    """A Pillow image of (1, 3, H, W) or (3, H, W), clamped and rounded to 8 bits."""
+    return Image.fromarray(to_array(image_planes(image), torch.uint8))
 
 
-def image_planes(picture: Tensor) -> Tensor:
+def image_planes(image: Tensor) -> Tensor:
     """The image as (3, H, W). Raises ValueError for another shape or type."""
-    if picture.dim() == 4 and len(picture) == 1:
-        picture = picture[0]
-    if picture.dim() != 3 or len(picture) != 3:
-        raise ValueError(f"a picture has the shape (3, H, W) or (1, 3, H, W), not {tuple(picture.shape)}")
-    if not picture.is_floating_point() and picture.dtype not in WHITE:
-        raise ValueError(f"a picture is floating in [0, 1], uint8 or uint16, not {picture.dtype}")
-    return picture.detach()
+    if image.dim() == 4 and len(image) == 1:
+        image = image[0]
+    if image.dim() != 3 or len(image) != 3:
+        raise ValueError(f"Expected an image (3, H, W) or (1, 3, H, W), got {tuple(image.shape)}")
+    if not image.is_floating_point() and image.dtype not in WHITE:
+        raise ValueError(f"Expected an image in floating point, uint8, or uint16, got {image.dtype}")
+    return image.detach()
 
 
 def to_array(planes: Tensor, dtype: torch.dtype) -> np.ndarray:
-    """(C, H, W) as (H, W, C) in `dtype`: by strips, or without a copy where only the order differs."""
+    """Planes (C, H, W) as an array (H, W, C) of `dtype`, in strips; without a copy where only the order differs."""
     if planes.dtype == dtype:
         return planes.cpu().permute(1, 2, 0).contiguous().numpy()
     values = torch.empty((*planes.shape[1:], len(planes)), dtype=dtype)
@@ -90,9 +94,3 @@ def to_array(planes: Tensor, dtype: torch.dtype) -> np.ndarray:
     for rows, strip in zip(values.split(STRIP), planes.split(STRIP, dim=1), strict=True):
         rows.copy_((strip.float() * scale).clamp_(0, WHITE[dtype]).round_().permute(1, 2, 0))
     return values.numpy()
-
-
-def check_size(size: int | None) -> None:
-    """ValueError unless the size is None or at least 1 pixel."""
-    if size is not None and size < 1:
-        raise ValueError(f"a size is at least 1 pixel, not {size}")

@@ -5,7 +5,6 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,106 +14,112 @@ import pyvips
 from PIL import Image, ImageChops, ImageCms, ImageOps
 from torch import Tensor
 
-from adain.imaging.color_profiles import to_srgb
-from adain.imaging.photo import WHITE, Photo, as_batch, check_size, image_array, resize, scaled
+from adain.imaging.color_profiles import srgb_transform
+from adain.imaging.options import DEFAULT_READ_OPTIONS, MAX_PIXELS, ReadOptions, check_size
+from adain.imaging.photo import WHITE, Photo, as_batch, image_array, resize, scaled
 from adain.utils.errors import ContentError
 
 log = logging.getLogger(__name__)
 
 
-MAX_PIXELS = 512 * 1024**2
-"""The most pixels a picture may have, unless more are asked for: twice 16384 x 16384."""
-
-BROKEN = (SyntaxError, IndexError, TypeError, RuntimeError, struct.error)  # what Pillow's readers raise besides
+BROKEN = (SyntaxError, IndexError, TypeError, RuntimeError, struct.error)
+"""What Pillow's decoders raise for damaged files, besides OSError and ValueError."""
 
 UNREADABLE = (OSError, ValueError, EOFError, *BROKEN, Image.DecompressionBombError, pyvips.Error)
-"""What is raised for pictures that are truncated, broken, huge or no pictures at all."""
+"""What is raised for files that are truncated, damaged, too large, or not images."""
 
 STALE = {*range(254, 270), *range(273, 282), 284, 301, *range(317, 348), *range(512, 533), 700, 33723, 34377, 34675}
-"""EXIF tags for how the file was laid out, turned or colored, which the picture read is no longer."""
+"""EXIF tags about the layout, orientation, and colors of the file, which do not apply to the decoded image."""
+
+PROFILE_MODES = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK"}
+"""The mode whose color profiles fit an image of another mode; RGB for those that are not listed."""
 
 Source = str | Path | bytes | Image.Image
-"""A path (`-` is standard input), a file's bytes, or a picture in memory."""
+"""A path (`-` is standard input), the bytes of a file, or an image in memory."""
 
 
-@dataclass(frozen=True)
-class ReadOptions:
-    """Which picture files are accepted, see `load`."""
+def load(source: Source, size: int | None = None, options: ReadOptions = DEFAULT_READ_OPTIONS) -> Photo:
+    """Read an image with everything that its file carries.
 
-    max_pixels: int = MAX_PIXELS
-    truncated: bool = False
+    PNG and TIFF files with 16 bits per channel keep them, but not their EXIF. A damaged color profile is ignored, and
+    of several frames or pages the first one is read, each with a warning.
 
-
-DEFAULT_READING = ReadOptions()
-
-
-def load(source: Source, size: int | None = None, max_pixels: int = MAX_PIXELS, truncated: bool = False) -> Photo:
-    """The picture with all that its file carries; `size` sets its shorter side in pixels (Lanczos).
-
-    16 bits a channel of a PNG or TIFF are kept, but not their EXIF. A broken color profile is left out, and of several
-    frames or pages the first is taken, each with a warning. `truncated` takes what there is of a file cut short.
+    Args:
+        source: A path, bytes, or an image.
+        size: Shorter side of the result in pixels (Lanczos); by default the image's own.
+        options: Which files are accepted.
 
     Raises:
-        ValueError: a size below 1.
-        ContentError: a size that would make more than `max_pixels`.
-        OSError: no such file, no readable picture in it, or one of more than `max_pixels`; the message names it.
+        ValueError: A size below 1.
+        ContentError: A size that gives more than `options.max_pixels`.
+        OSError: No such file, no readable image in it, or one with more than `options.max_pixels`; the message names
+            the file.
     """
     check_size(size)
-    with _open(source, max_pixels, truncated) as image:
-        check_result(image.size, size, max_pixels)
-        # In other formats ";16" means 16 bits a pixel.
+    with _open(source, options) as image:
+        check_result(image.size, size, options.max_pixels)
+        # In other formats ";16" means 16 bits per pixel.
         if image.format in ("PNG", "TIFF") and ";16" in str(image.tile):
-            return _load_deep(image, size, truncated)
+            return _load_16_bit(image, size, options.truncated)
         profile = bool(image.info.get("icc_profile"))
-        # Decoded no smaller than twice the size, so that Lanczos has the last word.
-        exif = _decode(image, size and 2 * size, truncated)
-        image, alpha = _colors(image)
+        # Decoded at twice the size or more, so that the quality is that of Lanczos.
+        exif = _decode(image, size and 2 * size, options.truncated)
+        image, alpha = _to_rgb(image)
         mask = as_batch(image_array(resize(alpha, size))) if alpha else None
         return Photo(as_batch(image_array(resize(image, size))), mask, exif, profile)
+
+
+def load_image(source: Source, size: int | None = None, options: ReadOptions = DEFAULT_READ_OPTIONS) -> Tensor:
+    """Read an image as (1, 3, H, W), RGB in [0, 1], float32; arguments and errors as of `load`."""
+    pixels = load(source, size, options).pixels
+    return pixels.float().div_(WHITE[pixels.dtype])
 
 
 def load_picture(
     source: Source, size: int | None = None, max_pixels: int = MAX_PIXELS, truncated: bool = False
 ) -> Tensor:
-    """The picture as (1, 3, H, W), RGB in [0, 1]; arguments and errors as in `load`."""
-    pixels = load(source, size, max_pixels, truncated).pixels
-    return pixels.float().div_(WHITE[pixels.dtype])
+    """As `load_image`, under its earlier name."""
+    return load_image(source, size, ReadOptions(max_pixels, truncated))
 
 
-def read(
-    source: Source, shrink: int | None = None, max_pixels: int = MAX_PIXELS, truncated: bool = False
-) -> Image.Image:
-    """The picture in 8 bits a channel for Pillow, upright, in sRGB, transparency laid over white.
+def read(source: Source, shrink: int | None = None, options: ReadOptions = DEFAULT_READ_OPTIONS) -> Image.Image:
+    """Read an image for Pillow: 8 bits per channel, upright, in sRGB, with transparency over white.
 
-    `shrink` allows a JPEG to be decoded at a fraction of its size, with the shorter side still at least that. The
-    rest is as in `load`.
+    `shrink` allows a JPEG to be decoded at a fraction of its size, with a shorter side of at least that many pixels.
+    The other arguments and errors are as of `load`.
     """
-    with _open(source, max_pixels, truncated) as image:
-        _decode(image, shrink, truncated)
-        return _colors(image)[0]
+    with _open(source, options) as image:
+        _decode(image, shrink, options.truncated)
+        return _to_rgb(image)[0]
 
 
 @contextmanager
-def _open(source: Source, max_pixels: int, truncated: bool) -> Iterator[Any]:
-    """The picture, not yet decoded; what goes wrong until it is closed becomes an OSError with its name."""
-    name = str(source) if isinstance(source, str | Path) else "picture"
-    name = "standard input" if name == "-" else name
+def _open(source: Source, options: ReadOptions) -> Iterator[Any]:
+    """Open an image without decoding it; errors until it is closed become an OSError with its name."""
+    name = _name(source)
     try:
         if isinstance(source, Image.Image):
-            yield _checked(source, name, max_pixels).copy()
+            yield _checked(source, name, options.max_pixels).copy()
         else:
-            with _file(source, truncated) as file:
-                yield _checked(_identify(file), name, max_pixels)  # not kept here: once decoded, it may be large
+            with _file(source, options.truncated) as file:
+                # Not kept in a variable here: once decoded, it may be large.
+                yield _checked(_identify(file), name, options.max_pixels)
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such file") from None
     except PermissionError:
         raise PermissionError(f"{name} cannot be read (permission denied)") from None
     except IsADirectoryError:
-        raise IsADirectoryError(f"{name} is a folder; name a picture") from None
+        raise IsADirectoryError(f"Expected an image, got the folder {name}; name a file in it") from None
     except ContentError:
         raise
     except UNREADABLE as error:
-        raise OSError(f"{name} is not a readable picture ({' '.join(str(error).split())})") from error
+        raise OSError(f"{name} is not a readable image ({' '.join(str(error).split())})") from error
+
+
+def _name(source: Source) -> str:
+    if not isinstance(source, str | Path):
+        return "image"
+    return "standard input" if str(source) == "-" else str(source)
 
 
 def _file(source: str | Path | bytes, truncated: bool) -> BinaryIO:
@@ -122,12 +127,13 @@ def _file(source: str | Path | bytes, truncated: bool) -> BinaryIO:
         if str(source) != "-" and not truncated:
             return Path(source).open("rb")
         source = sys.stdin.buffer.read() if str(source) == "-" else Path(source).read_bytes()
-    # A progressive JPEG shows nothing before it has come to an end.
-    return BytesIO(source + b"\xff\xd9" if truncated and source.startswith(b"\xff\xd8") else source)
+    if truncated and source.startswith(b"\xff\xd8"):
+        source += b"\xff\xd9"  # without the marker of its end, nothing of a progressive JPEG is decoded
+    return BytesIO(source)
 
 
 def _identify(file: BinaryIO) -> Any:
-    """Pillow's `Image.open` without its limit on pixels, which is the whole process's: ours comes with each call."""
+    """`Image.open` of Pillow without its limit on pixels, which holds for the whole process: ours comes with a call."""
     prefix = file.read(16)
     Image.preinit()  # the common formats first
     Image.init()
@@ -137,20 +143,20 @@ def _identify(file: BinaryIO) -> Any:
             if accepted and not isinstance(accepted, str):  # a string says why not
                 file.seek(0)
                 return factory(file, "")
-    raise OSError("of no format known")
+    raise OSError("unsupported format, or not an image")
 
 
 def _checked(image: Any, name: str, max_pixels: int) -> Any:
     if image.width * image.height > max_pixels:
         wrong = f"{image.width} x {image.height} is over the limit of {max_pixels} pixels"
         raise Image.DecompressionBombError(f"{wrong}; unless it is a decompression bomb, raise --max-pixels")
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's JPEG with a preview
-        log.warning("%s is animated or has several pages; only the first is used", name)
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # an MPO is a camera's JPEG with a preview
+        log.warning("%s is animated or has several pages; only the first one is used", name)
     return image
 
 
 def _decode(image: Any, shrink: int | None, truncated: bool) -> bytes | None:
-    """Decode the picture and turn it upright, in place; its EXIF without what is stale."""
+    """Decode the image and rotate it upright, in place; returns its EXIF without the tags that no longer apply."""
     if shrink:
         image.draft("RGB", (shrink, shrink))
     try:
@@ -158,7 +164,7 @@ def _decode(image: Any, shrink: int | None, truncated: bool) -> bytes | None:
     except UNREADABLE:
         if not truncated:
             raise
-        image.tile = []  # nothing left to decode: what has been stays, and Pillow's global switch is not needed
+        image.tile = []  # nothing is left to decode, so what was decoded stays; Pillow's own option is global
         image.load()
     try:
         ImageOps.exif_transpose(image, in_place=True)
@@ -166,42 +172,59 @@ def _decode(image: Any, shrink: int | None, truncated: bool) -> bytes | None:
         for tag in STALE & exif.keys():
             del exif[tag]
         return exif.tobytes() if exif else None
-    except Exception as error:  # every kind of damage raises its own
-        log.warning("EXIF is broken and left out (%s)", error)
+    except Exception as error:  # each kind of damage raises another type
+        log.warning("Damaged EXIF is ignored (%s)", error)
         return None
 
 
-def _colors(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """The colors in sRGB over white, and the transparency in mode L if there is any."""
-    if image.mode[0] in "IF":  # deep gray, which Pillow would clip at 255; only the values tell what is white
-        values = np.asarray(image)
-        tops = (65535, 2**32) if image.mode[0] == "I" else (1, 255, 65535, values.max())
-        if not np.isfinite(values).all():
-            raise ValueError("expected finite values, got NaN or infinity")
-        white = next(top for top in tops if values.max() <= top)
-        image = Image.fromarray((values * (255 / white)).clip(0, 255).round().astype(np.uint8))
-    mode, alpha = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK"}.get(image.mode, "RGB"), None
-    found = to_srgb(image.info.get("icc_profile"), mode)
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """The image in sRGB, with transparency over white; and its transparency in mode L, if there is any."""
+    if image.mode[0] in "IF":
+        image = _deep_gray_to_8_bit(image)
+    transform = srgb_transform(image.info.get("icc_profile"), PROFILE_MODES.get(image.mode, "RGB"))
+    alpha = None
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image, alpha = image.convert("RGB"), image.getchannel("A")
-    if found:
-        space, transform = found
-        image = ImageCms.applyTransform(image if image.mode == space else image.convert(space), transform) or image
-    image = image if image.mode == "RGB" else image.convert("RGB")
+        alpha = image.getchannel("A")
+        image = image.convert("RGB")
+    if transform:
+        if image.mode != transform.mode:
+            image = image.convert(transform.mode)
+        image = ImageCms.applyTransform(image, transform.transform) or image
+    if image.mode != "RGB":
+        image = image.convert("RGB")
     if alpha:
         image.paste((255, 255, 255), mask=ImageChops.invert(alpha))
     return image, alpha
 
 
-def _load_deep(image: Any, size: int | None, truncated: bool) -> Photo:
-    """As `load`, for the formats of which Pillow would cut the channels to 8 bits."""
+def _deep_gray_to_8_bit(image: Image.Image) -> Image.Image:
+    """Integer or floating-point gray in mode L. Pillow would clip it at 255; only the values tell which one is white.
+
+    Raises:
+        ValueError: NaN or infinity.
+    """
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise ValueError("expected finite values, got NaN or infinity")
+    largest = values.max()
+    candidates = (65535, 2**32) if image.mode[0] == "I" else (1, 255, 65535, largest)
+    white = next(candidate for candidate in candidates if largest <= candidate)
+    return Image.fromarray((values * (255 / white)).clip(0, 255).round().astype(np.uint8))
+
+
+def _load_16_bit(image: Any, size: int | None, truncated: bool) -> Photo:
+    """As `load`, with libvips, for files whose channels Pillow would reduce to 8 bits."""
     image.fp.seek(0)
-    deep = pyvips.Image.new_from_buffer(image.fp.read(), "", memory=True, fail_on="none" if truncated else "error")
+    fail_on = "none" if truncated else "error"
+    deep = pyvips.Image.new_from_buffer(image.fp.read(), "", memory=True, fail_on=fail_on)
     deep = deep.autorot()
     profile = deep.get("icc-profile-data") if deep.get_typeof("icc-profile-data") else None
-    if found := to_srgb(profile, {1: "L", 4: "CMYK"}.get(deep.bands - deep.hasalpha(), "RGB")):
-        deep = deep.colourspace("rgb16") if found[0] == "RGB" else deep
+    color_bands = deep.bands - deep.hasalpha()
+    transform = srgb_transform(profile, {1: "L", 4: "CMYK"}.get(color_bands, "RGB"))
+    if transform:
+        if transform.mode == "RGB":
+            deep = deep.colourspace("rgb16")
         deep = deep.icc_transform("srgb", intent="relative", black_point_compensation=True, depth=16)
     deep = deep.colourspace("rgb16")
     if deep.hasalpha():
@@ -214,10 +237,10 @@ def _load_deep(image: Any, size: int | None, truncated: bool) -> Photo:
 
 
 def check_result(sides: tuple[int, int], size: int | None, max_pixels: int = MAX_PIXELS) -> None:
-    """ContentError if a picture of those sides has more than `max_pixels` once its shorter side is at `size`."""
+    """Raise ContentError if an image of those sides has more than `max_pixels` with a shorter side of `size`."""
     width, height = scaled(sides, size)
     if width * height > max_pixels:
         raise ContentError(
-            f"the result would have {width} x {height} pixels, over the limit of {max_pixels};"
-            " use a smaller --size, or raise --max-pixels"
+            f"the result would have {width} x {height} pixels, over the limit of {max_pixels}; "
+            "use a smaller --size, or raise --max-pixels"
         )

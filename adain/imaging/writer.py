@@ -1,4 +1,4 @@
-"""Writing: tensors to image files, with what else a photo carries."""
+"""Writing: tensors to image files, with the transparency and metadata of a photo."""
 
 import struct
 import sys
@@ -18,61 +18,82 @@ from adain.utils.files import atomic_path
 
 JPEG = {"Q": 95, "background": 255, "subsample_mode": "on"}
 
-SUFFIXES: dict[str, dict[str, Any]] = {".png": {"filter": "sub"}, ".jpg": JPEG, ".jpeg": JPEG, ".webp": {"Q": 95}}
-SUFFIXES |= {".tif": {}, ".tiff": {}}
-"""The formats written, with the options given to libvips. Anything that Pillow knows is read."""
+SUFFIXES: dict[str, dict[str, Any]] = {
+    ".png": {"filter": "sub"},
+    ".jpg": JPEG,
+    ".jpeg": JPEG,
+    ".webp": {"Q": 95},
+    ".tif": {},
+    ".tiff": {},
+}
+"""The formats that can be written, with their options of libvips. Every format that Pillow supports can be read."""
+
+WITH_16_BITS = (".png", ".tif", ".tiff")
+"""Formats that can hold 16 bits per channel."""
 
 
-def save(picture: Tensor, path: str | Path, like: Photo | None = None) -> None:
-    """Write the picture in the format of the path's suffix: wholly, or not at all. `-` is a PNG on standard output.
+def save(image: Tensor, path: str | Path, like: Photo | None = None) -> None:
+    """Write an image in the format of the path's suffix, completely or not at all.
 
     Args:
-        picture: (3, H, W) or (1, 3, H, W): floats in [0, 1] or uint8, written in 8 bits a channel, or uint16, written
-            in 16 where the format can (PNG, TIFF).
-        path: where to.
-        like: where transparency (of any size; laid over white in a JPEG) and EXIF (none in a TIFF) come from. If it
+        image: (3, H, W) or (1, 3, H, W): floats in [0, 1] or uint8, written with 8 bits per channel; or uint16, written
+            with 16 where the format can (PNG, TIFF).
+        path: Where to write; `-` is a PNG on standard output.
+        like: The source of transparency (of any size; composited over white in a JPEG) and EXIF (none in a TIFF). If it
             had a color profile, that of sRGB is embedded.
 
     Raises:
-        ValueError: a suffix outside `SUFFIXES`, or not one picture.
-        OSError: a path that cannot be written.
+        ValueError: A suffix that is not in `SUFFIXES`, or not one image.
+        OSError: The path cannot be written.
     """
-    path, like = check_suffix(path), like or Photo(picture)
-    planes = image_planes(picture)
-    suffix = path.suffix.lower() if str(path) != "-" else ".png"
-    deep = planes.dtype == torch.uint16 and suffix in (".png", ".tif", ".tiff")
+    path = check_suffix(path)
+    like = like or Photo(image)
+    planes = image_planes(image)
+    suffix = ".png" if str(path) == "-" else path.suffix.lower()
+    deep = planes.dtype == torch.uint16 and suffix in WITH_16_BITS
     dtype = torch.uint16 if deep else torch.uint8
     values = to_array(planes, dtype)
-    if (alpha := like.alpha) is not None:
-        sides = values.shape[:2]
-        if alpha.shape[2:] != sides:
-            alpha = F.interpolate(alpha.float().div_(WHITE[alpha.dtype]), sides, mode="bilinear", antialias=True)
-        values = np.concatenate((values, to_array(alpha[0], dtype)), axis=2)
-    image = pyvips.Image.new_from_array(values, interpretation="rgb16" if deep else "srgb")
-    for field, data in {"exif-data": like.exif, "icc-profile-data": like.profile and _srgb_profile()}.items():
-        if data:
-            image.set_type(pyvips.GValue.blob_type, field, data)
+    if like.alpha is not None:
+        values = np.concatenate((values, _alpha_channel(like.alpha, values.shape[:2], dtype)), axis=2)
+    encoded = pyvips.Image.new_from_array(values, interpretation="rgb16" if deep else "srgb")
+    if like.exif:
+        encoded.set_type(pyvips.GValue.blob_type, "exif-data", like.exif)
+    if like.profile:
+        encoded.set_type(pyvips.GValue.blob_type, "icc-profile-data", _srgb_profile())
+    _write(encoded, path, suffix)
+
+
+def _alpha_channel(alpha: Tensor, sides: tuple[int, int], dtype: torch.dtype) -> np.ndarray:
+    """The transparency (1, 1, h, w) as an array (H, W, 1), resized to `sides`."""
+    if alpha.shape[2:] != sides:
+        alpha = F.interpolate(alpha.float().div_(WHITE[alpha.dtype]), sides, mode="bilinear", antialias=True)
+    return to_array(alpha[0], dtype)
+
+
+def _write(encoded: pyvips.Image, path: Path, suffix: str) -> None:
+    options = SUFFIXES[suffix]
     try:
         if str(path) == "-":
-            sys.stdout.buffer.write(image.write_to_buffer(suffix, **SUFFIXES[suffix]))
+            sys.stdout.buffer.write(encoded.write_to_buffer(suffix, **options))
             sys.stdout.buffer.flush()
         else:
             with atomic_path(path) as temporary:
-                image.write_to_target(pyvips.Target.new_to_file(str(temporary)), suffix, **SUFFIXES[suffix])
+                encoded.write_to_target(pyvips.Target.new_to_file(str(temporary)), suffix, **options)
     except pyvips.Error as error:
-        *_, reason = str(error).strip().splitlines()  # the last is the system's, after the names of libvips's functions
+        reason = str(error).strip().splitlines()[-1]  # the system's, after the names of libvips's functions
         raise OSError(f"cannot write {path} ({reason})") from error
 
 
 @lru_cache(maxsize=1)
 def _srgb_profile() -> bytes:
     data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return data[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + data[36:]  # not today: equal pictures, equal files
+    date = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # a fixed date, so that equal images give equal files
+    return data[:24] + date + data[36:]
 
 
 def check_suffix(path: str | Path) -> Path:
-    """The path, if a picture can be written to it, or `-`; ValueError that names the suffixes allowed otherwise."""
+    """The path, if an image can be written to it. Raises ValueError, which names the supported suffixes, otherwise."""
     path = Path(path)
     if str(path) != "-" and path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"cannot write {path.name}: the name must end in one of {', '.join(SUFFIXES)}")
+        raise ValueError(f"Expected a name that ends in one of {', '.join(SUFFIXES)}, got {path.name}")
     return path

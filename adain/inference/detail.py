@@ -9,19 +9,13 @@ from adain.imaging import resampling
 from adain.imaging.photo import to_float
 from adain.imaging.resampling import Upsampler
 from adain.inference import full_size
-from adain.inference.tiling import rounded
+from adain.inference.tiling import to_dtype
 
 SHARE = 1 / 8
 """Radius of the filter that separates detail, as a share of the shorter side."""
 
 EPS = 0.1
 """Variance of the luminance at which the filter keeps half of an edge out of the detail."""
-
-
-def check_detail(detail: float) -> None:
-    """Raise ValueError unless the share of detail that is kept is between 0 and 1."""
-    if not 0 <= detail <= 1:
-        raise ValueError(f"detail must be between 0 and 1, got {detail}")
 
 
 def keep_detail(
@@ -53,20 +47,25 @@ def keep_detail(
     radius = max(1, round(share * min(shape)))
     result = torch.empty_like(stylized)
     with torch.inference_mode():
-        filters = [_coefficients(_small_luminance(image, shape), radius, eps) for image in (content, stylized)]
+        content_filter = _coefficients(_small_luminance(content, shape), radius, eps)
+        stylized_filter = _coefficients(_small_luminance(stylized, shape), radius, eps)
         upsampler = Upsampler(shape, (height, width), stylized.device)
         for rows in resampling.strips(height, strip):
-            own = to_float(stylized[:, :, rows])
-            details = []
-            for image, maps in zip((content, stylized), filters, strict=True):
-                slope, offset = upsampler.rows(maps, rows, "bilinear").chunk(2, dim=1)
-                luminance = statistics.luminance(to_float(image[:, :, rows]))
-                details.append(luminance - (slope * luminance + offset))
-            difference = amount * (details[0] - details[1])
+            stylized_rows = to_float(stylized[:, :, rows])
+            content_detail = _detail(to_float(content[:, :, rows]), upsampler.rows(content_filter, rows, "bilinear"))
+            stylized_detail = _detail(stylized_rows, upsampler.rows(stylized_filter, rows, "bilinear"))
+            difference = amount * (content_detail - stylized_detail)
             if weight is not None:
                 difference = difference * (weight[:, :, rows].to(difference) / 255)
-            result[:, :, rows].copy_(rounded(own + difference, stylized.dtype))
+            result[:, :, rows].copy_(to_dtype(stylized_rows + difference, stylized.dtype))
     return result
+
+
+def _detail(image: Tensor, coefficients: Tensor) -> Tensor:
+    """(B, 1, h, w): the luminance of the image minus its edge-preserving base, slope x luminance + offset."""
+    slope, offset = coefficients.chunk(2, dim=1)
+    luminance = statistics.luminance(image)
+    return luminance - (slope * luminance + offset)
 
 
 def _small_luminance(image: Tensor, shape: tuple[int, int]) -> Tensor:

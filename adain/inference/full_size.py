@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,13 +9,12 @@ from torch import Tensor
 from adain.imaging import photo, resampling
 from adain.imaging.photo import to_float
 from adain.imaging.resampling import Upsampler
-from adain.inference import guided_upsampling, tiling
+from adain.inference import guided_upsampling
 from adain.inference.guided_upsampling import Layer
-from adain.inference.tiling import Finish, Region
+from adain.inference.options import WorkSize
+from adain.inference.regions import Finish, Layers, Region, blend_regions
+from adain.inference.tiling import to_dtype
 from adain.methods import Method
-
-WorkSize = int | Literal["content"] | None
-"""Shorter side in pixels at which the network works; None for `DEFAULT_SIZE` above `LARGEST_CONTENT`."""
 
 LARGEST_CONTENT = 1024
 """Shorter side in pixels up to which the network sees the content at its own size by default."""
@@ -24,27 +22,22 @@ LARGEST_CONTENT = 1024
 DEFAULT_SIZE = 512
 """Shorter side in pixels at which the network sees larger contents by default."""
 
-SMALLEST = 64
-"""The smallest work size in pixels."""
-
 Network = Callable[[Tensor, Sequence[Region]], Tensor]
-"""Stylizes a small content (B, 3, h, w), float32 in [0, 1], with brushes, at its own size."""
+"""Stylizes a small content (B, 3, h, w), float32 in [0, 1], in the given regions, at its own size."""
 
 
-def work_size_for(method: Method, work_size: WorkSize) -> WorkSize:
-    """The work size as the method takes it: `content` for gatys, which works at several sizes of its own.
+def resolve_work_size(method: Method, work_size: WorkSize) -> WorkSize:
+    """The work size for this method: `content` for gatys, which works at several sizes of its own.
 
     Raises:
-        ValueError: neither None, `content`, nor at least `SMALLEST` pixels; or pixels for an iterative method.
+        ValueError: A work size in pixels for an iterative method.
     """
+    if not method.iterative:
+        return work_size
     if work_size is None or work_size == "content":
-        return "content" if method.iterative else work_size
-    if isinstance(work_size, bool) or not isinstance(work_size, int) or work_size < SMALLEST:
-        raise ValueError(f"work_size must be content or at least {SMALLEST} pixels, got {work_size}")
-    if method.iterative:
-        name = type(method).__name__
-        raise ValueError(f"{name} works at several sizes of its own; leave out work_size, or set it to content")
-    return work_size
+        return "content"
+    name = type(method).__name__
+    raise ValueError(f"{name} works at several sizes of its own; leave out work_size, or set it to content")
 
 
 def work_shape(work_size: WorkSize, shape: Sequence[int]) -> tuple[int, int]:
@@ -61,81 +54,85 @@ def work_shape(work_size: WorkSize, shape: Sequence[int]) -> tuple[int, int]:
 def stylize(
     network: Network,
     pixels: Tensor,
-    brushes: Sequence[Region],
+    regions: Sequence[Region],
     shape: tuple[int, int],
     recolor: Finish | None = None,
     device: torch.device | str = "cpu",
     strip: int = resampling.STRIP,
 ) -> Tensor:
-    """The picture stylized with every brush at a small size, and brought to full size strip by strip.
+    """Stylize an image at a small size, and bring the result to full size strip by strip.
 
-    Masks, what is added back of the content, and its colors are taken at full size: where nothing is stylized the
-    result is the content exactly.
+    Masks, the residual of the content, and its colors are applied at full size: where nothing is stylized, the result
+    is exactly the content.
 
     Args:
-        network: stylizes at the small size.
+        network: Stylizes at the small size.
         pixels: (B, 3, H, W) in [0, 1], or of `torch.uint8` or `torch.uint16`; the result is alike.
-        brushes: as `tiling.paint` takes them.
-        shape: height and width of the small size.
-        recolor: what is done to the stylized colors at full size.
-        device: where the full-size result is computed.
-        strip: rows that are computed at a time; the result does not depend on it.
+        regions: As `adain.inference.tiling.stylize_tiled` takes them.
+        shape: Height and width of the small size.
+        recolor: Changes the stylized colors at full size.
+        device: Where the full-size result is computed.
+        strip: Rows that are computed at a time; the result does not depend on it.
     """
     result = torch.empty_like(pixels)  # outside of inference mode, so that it can be changed
     height, width = pixels.shape[2:]
     with torch.inference_mode():
         guide = resampling.downsample(pixels, shape).contiguous(memory_format=torch.channels_last)
-        layers = _layers(network, guide, brushes, device)
+        small = _stylize_small(network, guide, regions, device)
         upsampler = Upsampler(shape, (height, width), device)
         for rows in resampling.strips(height, strip):
             content = to_float(pixels[:, :, rows].to(device))
-            stylized = _enlarge(layers, upsampler, content, rows, brushes).over(content, recolor)
-            result[:, :, rows].copy_(tiling.rounded(stylized, pixels.dtype))
+            stylized = _enlarge(small, upsampler, content, rows, regions).over(content, recolor)
+            result[:, :, rows].copy_(to_dtype(stylized, pixels.dtype))
     return result
 
 
 @dataclass(frozen=True)
-class _Small:
+class _SmallResult:
     """What the network makes of the small content."""
 
     guide: Tensor
     """(B, 3, h, w): the small content."""
     stylized: list[Layer]
-    """By each brush, without its mask."""
-    rebuilt: Layer | None
-    """The content as the network rebuilds it; None where nothing is added back."""
+    """For each region, without its mask."""
+    reconstructed: Layer | None
+    """The content as the network reconstructs it; None where nothing is added back."""
 
 
-def _layers(network: Network, guide: Tensor, brushes: Sequence[Region], device: torch.device | str) -> _Small:
-    """What the network makes of the small content, for each brush."""
+def _stylize_small(
+    network: Network, guide: Tensor, regions: Sequence[Region], device: torch.device | str
+) -> _SmallResult:
+    """Stylize the small content in every region."""
     target = guide.to(device)
 
-    def layer(brush: Region) -> Layer:
-        return guided_upsampling.fit(network(guide, [brush]).to(device), target)
+    def fit(region: Region) -> Layer:
+        return guided_upsampling.fit(network(guide, [region]).to(device), target)
 
-    everywhere = [replace(brush, mask=None, residual=0.0) for brush in brushes]
-    rebuilt = None
-    if any(brush.residual for brush in brushes):
-        rebuilt = layer(replace(everywhere[0], alpha=0.0))
-    # At alpha 0 the network rebuilds the content, whatever the style.
-    stylized = [rebuilt if rebuilt and not brush.alpha else layer(brush) for brush in everywhere]
-    return _Small(target, stylized, rebuilt)
+    everywhere = [replace(region, mask=None, residual=0.0) for region in regions]
+    reconstructed = None
+    if any(region.residual for region in regions):
+        reconstructed = fit(replace(everywhere[0], alpha=0.0))
+    stylized = []
+    for region in everywhere:
+        # At alpha 0 the network reconstructs the content, whatever the style.
+        stylized.append(reconstructed if reconstructed and not region.alpha else fit(region))
+    return _SmallResult(target, stylized, reconstructed)
 
 
 def _enlarge(
-    small: _Small, upsampler: Upsampler, content: Tensor, rows: slice, brushes: Sequence[Region]
-) -> tiling.Layers:
+    small: _SmallResult, upsampler: Upsampler, content: Tensor, rows: slice, regions: Sequence[Region]
+) -> Layers:
     """The layers of a strip at full size; `content` (B, 3, number of rows, W) is the strip of the content."""
     detail = content - upsampler.rows(small.guide, rows, "bicubic")
 
     def enlarge(layer: Layer) -> Tensor:
         return guided_upsampling.upsample(layer, detail, upsampler, rows).clamp_(0, 1)
 
-    def stroke(i: int) -> Tensor:
+    def stylize_region(i: int) -> Tensor:
         return enlarge(small.stylized[i])
 
-    def rebuild() -> Tensor:
-        assert small.rebuilt is not None
-        return enlarge(small.rebuilt)
+    def reconstruct() -> Tensor:
+        assert small.reconstructed is not None
+        return enlarge(small.reconstructed)
 
-    return tiling.mix(content, (rows, slice(0, content.shape[3])), brushes, stroke, rebuild)
+    return blend_regions(content, (rows, slice(0, content.shape[3])), regions, stylize_region, reconstruct)

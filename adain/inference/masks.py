@@ -1,6 +1,7 @@
 """Masks: where each style applies."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -8,23 +9,61 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from adain.imaging import photo, reader
-from adain.imaging.reader import ReadOptions
-from adain.inference.options import Picture
+from adain.imaging.options import ReadOptions
+from adain.inference.image_types import ImageLike
 from adain.utils.errors import ContentError
 
+LARGEST_DIFFERENCE = 0.05
+"""By how much the logarithms of the aspect ratios of mask and content may differ."""
 
-def load_mask(mask: Picture, pixels: Tensor, feather: float, read_options: ReadOptions) -> Tensor:
-    """(1, 1, H, W), uint8, of the size of the pixels; ValueError if it is black, ContentError if of another shape."""
+ROUGH_SIDE = 16
+"""Shorter side in pixels up to which any aspect ratio is accepted: rounding changes those of small contents."""
+
+
+def load_mask(mask: ImageLike, pixels: Tensor, feather: float, read_options: ReadOptions) -> Tensor:
+    """Read a mask and bring it to the size of the content: (1, 1, H, W), uint8, 255 where the style applies.
+
+    Args:
+        mask: A file, a Pillow image, or a tensor (1, 1 or 3, h, w) in [0, 1].
+        pixels: The content (B, 3, H, W).
+        feather: Radius in pixels of the Gaussian blur that softens the mask.
+        read_options: Which files are accepted.
+
+    Raises:
+        ValueError: The mask is black everywhere.
+        ContentError: The mask and the content have different aspect ratios.
+        OSError: The file cannot be read.
+    """
     if isinstance(mask, Tensor):
         mask = photo.to_image(mask.float().reshape(-1, *mask.shape[-2:])[:3].expand(3, -1, -1))
-    image = reader.read(mask, max_pixels=read_options.max_pixels, truncated=read_options.truncated)
+    image = reader.read(mask, options=read_options)
     height, width = pixels.shape[2:]
-    if abs(math.log(image.width / image.height) - math.log(width / height)) > 0.05 and min(height, width) > 16:
-        shape = f"{image.width}x{image.height}"
-        raise ContentError(f"a mask of {shape} does not have the shape of a {width}x{height} picture")
+    difference = abs(math.log(image.width / image.height) - math.log(width / height))
+    if difference > LARGEST_DIFFERENCE and min(height, width) > ROUGH_SIDE:
+        raise ContentError(
+            f"Expected a mask of the aspect ratio of the content, {width}x{height}, got {image.width}x{image.height}"
+        )
     image = image.convert("L").resize((width, height), Image.Resampling.BILINEAR)
     if not image.getextrema()[1]:
-        raise ValueError("a mask is black everywhere, so that its style would not be seen; paint white where it goes")
+        raise ValueError("Expected a mask that is white where the style applies, got one that is black everywhere")
     if feather:
         image = image.filter(ImageFilter.GaussianBlur(feather))
     return torch.from_numpy(np.array(image))[None, None]
+
+
+def stylized_area(masks: Sequence[Tensor], alphas: Sequence[float]) -> Tensor:
+    """(1, 1, H, W), uint8: 255 where a style of alpha above 0 covers the content.
+
+    `alphas` has one value for all masks, or one for each.
+    """
+    if len(alphas) == 1:
+        alphas = [alphas[0]] * len(masks)
+    visible = [mask for mask, alpha in zip(masks, alphas, strict=True) if alpha > 0]
+    if not visible:
+        return torch.zeros_like(masks[0])
+    return union(visible)
+
+
+def union(masks: Sequence[Tensor]) -> Tensor:
+    """(1, 1, H, W), uint8: how much all masks together cover the content."""
+    return torch.stack([*masks]).sum(0, dtype=torch.int32).clamp(max=255).to(torch.uint8)

@@ -13,23 +13,38 @@ from adain.utils.errors import ContentError
 
 log = logging.getLogger(__name__)
 
+GIB = 2**30
 
-MODEST = 2**30  # bytes that painting on a CPU takes, unless asked to take more
+DEFAULT_CPU_BUDGET = GIB
+"""Bytes that stylizing on a CPU takes, unless more are allowed."""
 
-LARGEST_TILE = 768  # pixels; larger ones save little, and the memory is better left to others
+LARGEST_TILE = 768
+"""Side in pixels; larger tiles save little time and leave less memory to other processes."""
 
-SMALLEST_TILE = 64  # pixels; with the overlap around them, smaller ones take many times the work
+SMALLEST_TILE = 64
+"""Side in pixels; with the overlap around them, smaller tiles take many times the work."""
 
 
-def run_fitting(paint: Callable[..., Tensor], tile: int | None, largest: int | None, smallest_bytes: float) -> Tensor:
-    """Call `paint` with that tile. While an accelerator runs out of memory, try again with tiles of half the size.
+def largest_tile(pixels: Tensor) -> int:
+    """Side in pixels of the largest tiles for an image (B, 3, H, W)."""
+    return min(LARGEST_TILE, *pixels.shape[2:])
 
-    `largest` bounds the first tile to try after the whole picture; None if the method cannot tile. The smallest tiles
-    need `smallest_bytes`; ContentError if they do not fit.
+
+def run_fitting(stylize: Callable[..., Tensor], tile: int | None, largest: int | None, smallest_bytes: float) -> Tensor:
+    """Call `stylize` with that tile. While an accelerator runs out of memory, try again with tiles of half the size.
+
+    Args:
+        stylize: Takes the keyword argument `tile`.
+        tile: Side in pixels of the first tiles; None for the whole image.
+        largest: Side of the largest tiles to try after the whole image; None if the method cannot tile.
+        smallest_bytes: Bytes that the smallest tiles need.
+
+    Raises:
+        ContentError: Not even the smallest tiles fit.
     """
     while True:
         try:
-            return paint(tile=tile)
+            return stylize(tile=tile)
         except torch.OutOfMemoryError as error:
             before = tile or largest
             if before is None:
@@ -37,47 +52,51 @@ def run_fitting(paint: Callable[..., Tensor], tile: int | None, largest: int | N
             if before <= SMALLEST_TILE:
                 raise ContentError(_too_little_memory(smallest_bytes, "the device has less")) from error
         tile = max(SMALLEST_TILE, before // 2)
-        log.warning("out of memory; trying again with tiles of %d pixels", tile)
+        log.warning("Out of memory; trying again with tiles of %d pixels", tile)
 
 
-def choose_tile(method: Method, pixels: Tensor, max_memory: float | None, reach: int = 0) -> int | None:
-    """Side in pixels of the tiles to stylize in; None if the whole picture fits into the memory.
+def choose_tile(method: Method, pixels: Tensor, max_memory: float | None, finish_radius: int = 0) -> int | None:
+    """Side in pixels of the tiles to stylize in; None if the whole image fits into memory.
 
-    `reach` is how many more pixels the steps after the network look at.
+    Args:
+        method: Ready to stylize.
+        pixels: The content (B, 3, H, W).
+        max_memory: GiB that the process may use; None for a part of what is free.
+        finish_radius: How far from a pixel the steps after the network look, in pixels.
 
     Raises:
-        ContentError: not even the smallest tiles fit.
+        ContentError: Not even the smallest tiles fit.
     """
     on_gpu = method.device.type == "cuda"
     held = 0.0
     if max_memory is None:
         limit = float(memory.free(method.device))
-        budget = limit / 2 if on_gpu else min(limit / 2, MODEST)
+        budget = limit / 2 if on_gpu else min(limit / 2, DEFAULT_CPU_BUDGET)
     else:
         held = 0 if on_gpu else memory.held() + pixels.nbytes
-        limit = budget = max_memory * 2**30 - held
+        limit = budget = max_memory * GIB - held
     if pixels[:, 0].numel() * _bytes_per_pixel(method) <= budget:
         return None
-    smallest_bytes = _tile_bytes(method, pixels, SMALLEST_TILE, reach)
+    smallest_bytes = smallest_tile_bytes(method, pixels, finish_radius)
     if smallest_bytes > limit:
-        found = f"{limit / 2**30:.2f} GiB are free" if max_memory is None else f"got --max-memory {max_memory:g}"
+        found = f"{limit / GIB:.2f} GiB are free" if max_memory is None else f"got --max-memory {max_memory:g}"
         raise ContentError(_too_little_memory(held + smallest_bytes, found))
-    overlap = (method.receptive_radius or 0) + reach
+    overlap = (method.receptive_radius or 0) + finish_radius
     side = int(math.sqrt(max(0, budget) / _bytes_per_pixel(method) / len(pixels))) - 2 * overlap
     return max(SMALLEST_TILE, min(side, LARGEST_TILE))
+
+
+def smallest_tile_bytes(method: Method, pixels: Tensor, finish_radius: int) -> float:
+    """Bytes that one of the smallest tiles needs, with the overlap around it; less for an image that is smaller."""
+    side = SMALLEST_TILE + 2 * ((method.receptive_radius or 0) + finish_radius)
+    height, width = pixels.shape[2:]
+    return len(pixels) * min(side, height) * min(side, width) * _bytes_per_pixel(method)
 
 
 def _bytes_per_pixel(method: Method) -> float:
     return method.bytes_per_pixel * method.dtype.itemsize / 4
 
 
-def _tile_bytes(method: Method, pixels: Tensor, tile: int, reach: int) -> float:
-    """What a tile of that side needs, with the overlap around it; a picture that is smaller needs less."""
-    side = tile + 2 * ((method.receptive_radius or 0) + reach)
-    height, width = pixels.shape[2:]
-    return len(pixels) * min(side, height) * min(side, width) * _bytes_per_pixel(method)
-
-
 def _too_little_memory(needed: float, found: str) -> str:
-    needed = math.ceil(needed / 2**30 * 100) / 100
+    needed = math.ceil(needed / GIB * 100) / 100
     return f"tiles of {SMALLEST_TILE} pixels need {needed:.2f} GiB of memory, {found}; allow more, or a smaller --size"

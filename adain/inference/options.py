@@ -1,26 +1,121 @@
-"""Types of the options that inference takes."""
+"""How an image is stylized. This module does not import torch, so that the command line starts fast."""
 
-from pathlib import Path
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from PIL import Image
-from torch import Tensor
+from adain.imaging.options import check_size
+from adain.utils.checks import check_choice
 
-from adain.methods import StyleCode
-
-Picture = str | Path | Image.Image | Tensor
-"""A file, a Pillow image, or a tensor (B, 3, H, W) or (3, H, W), RGB in [0, 1]."""
-
-Style = Picture | StyleCode
-"""A picture, a code that `encode_style` returned, or a file with one (`adain.methods.style_codes.save_code`)."""
-
-StyleSize = int | Literal["content"] | None
-"""Shorter side of a style in pixels: as it is (at most `LARGEST_STYLE`), a number, or the content's."""
-
-Color = Literal["style", "keep-luminance", "coral"]
-
-COLORS = get_args(Color)
+if TYPE_CHECKING:
+    from adain.inference.image_types import ImageLike
 
 AlphaBlend = Literal["residual", "features"]
+Color = Literal["style", "keep-luminance", "coral"]
+StyleSize = int | Literal["content"] | None
+WorkSize = int | Literal["content"] | None
 
 ALPHA_BLENDS = get_args(AlphaBlend)
+COLORS = get_args(Color)
+
+SMALLEST_WORK_SIZE = 64
+"""The smallest shorter side, in pixels, at which a network works."""
+
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True)
+class StyleOptions:
+    """How an image is stylized, whatever the method.
+
+    Args:
+        alpha: Strength of the style, from 0 (the content) to 1; one for all styles, or one for each. Mixed styles have
+            one strength, the mean weighted by their shares; with masks, each region has its own.
+        alpha_blend: How an alpha below 1 blends. residual blends features and adds back, in proportion to 1 - alpha,
+            what the network cannot reconstruct of the content, so that alpha 0 is the content itself. features is
+            equation 14 of the AdaIN paper, whose alpha 0 is the network's reconstruction. Not for johnson; gatys
+            ignores it.
+        style_size: Stroke size: shorter side of the style image in pixels, or content for that of the content (default:
+            its own, at most 1024). Larger styles give coarser strokes.
+        style_weight: Share of each of several styles that are mixed, of any sum (default: equal shares).
+        mask: An image for each style, white where the style applies. Where masks overlap, their styles are blended;
+            where all are black, the content stays as it is.
+        feather: Soften the masks over this many pixels.
+        color: Which colors the result has: those of the style; those of the content (keep-luminance); or those of the
+            style after it was recolored like the content (coral).
+        photorealistic: Smooth the result along the edges of the content, so that straight lines stay straight.
+        work_size: Shorter side in pixels at which the network sees the content (default: 512 for contents above 1024,
+            else the content's own). The result is brought to full size along the content's edges, so that stroke size
+            and time do not depend on the content's resolution. content always uses the content's own size. Not for
+            gatys, which works at several sizes.
+        detail: Share of the stylized luminance detail that is replaced by the content's, from 0 to 1. Above 0, faces
+            stay more recognizable.
+        tile: Side in pixels of the tiles that are stylized one at a time, with the statistics of the whole image
+            (default: the whole image if it fits into memory).
+        max_memory: Memory in GiB that the process may use (default: 1 GiB for the image on a CPU, at most half of the
+            free memory). Large images are stylized faster with more memory.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+
+    alpha: float | Sequence[float] = 1.0
+    alpha_blend: AlphaBlend = "residual"
+    style_size: StyleSize = None
+    style_weight: Sequence[float] | None = None
+    mask: "ImageLike | Sequence[ImageLike] | None" = None
+    feather: float = 0.0
+    color: Color = "style"
+    photorealistic: bool = False
+    work_size: WorkSize = None
+    detail: float = 0.0
+    tile: int | None = None
+    max_memory: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges that do not depend on the images or the method."""
+        for alpha in self.alphas:
+            check_alpha(alpha)
+        check_choice("alpha_blend", self.alpha_blend, ALPHA_BLENDS)
+        check_choice("color", self.color, COLORS)
+        check_size(None if self.style_size == "content" else self.style_size)
+        if not 0 <= self.detail <= 1:
+            raise ValueError(f"detail must be between 0 and 1, got {self.detail:g}")
+        if self.feather < 0:
+            raise ValueError(f"feather must be at least 0 pixels, got {self.feather:g}")
+        if self.feather and self.mask is None:
+            raise ValueError(f"Expected a mask with feather, got feather {self.feather:g} and no mask")
+        if self.tile is not None and self.tile < 1:
+            raise ValueError(f"tile must be at least 1 pixel, got {self.tile}")
+        _check_work_size(self.work_size)
+
+    @property
+    def alphas(self) -> list[float]:
+        """`alpha` as a list: one value, or one for each style."""
+        if isinstance(self.alpha, Sequence):
+            return [float(alpha) for alpha in self.alpha]
+        return [float(self.alpha)]
+
+
+def override(options: Options, changes: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
+    """Replace fields of a dataclass of options by those of `changes` with the same names; also return the rest."""
+    names = {field.name for field in fields(options)}  # type: ignore[arg-type]
+    own = {name: value for name, value in changes.items() if name in names}
+    rest = {name: value for name, value in changes.items() if name not in names}
+    return replace(options, **own), rest  # type: ignore[type-var]
+
+
+def check_alpha(alpha: float, where: str = "") -> None:
+    """Raise ValueError, with a message that starts with `where`, unless alpha is between 0 and 1."""
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"{where}alpha must be between 0 (the content) and 1 (the style), got {alpha:g}")
+
+
+def _check_work_size(work_size: WorkSize) -> None:
+    if work_size is None or work_size == "content":
+        return
+    if isinstance(work_size, bool) or not isinstance(work_size, int) or work_size < SMALLEST_WORK_SIZE:
+        raise ValueError(f"work_size must be content or at least {SMALLEST_WORK_SIZE} pixels, got {work_size}")
+
+
+DEFAULT_STYLE_OPTIONS = StyleOptions()

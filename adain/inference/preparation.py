@@ -15,27 +15,27 @@ from adain.utils.precision import DTYPES, Precision, fast_half, warn_if_emulated
 def prepare(
     method: str | Path | Method = "adain", device: str = "auto", precision: Precision = "auto", **settings: Any
 ) -> Method:
-    """A method ready to stylize.
+    """Prepare a method to stylize: load its weights, and move it to the device in the precision.
 
     Args:
-        method: a name (its embedded weights), a file of weights, or a method already built, which is copied and stays
-            as it is.
-        device: any of torch's; `auto` is the first of cuda, mps and cpu that there is.
-        precision: of the network; statistics are float32 in all. `auto` is bf16 where the hardware computes it
-            (`adain.utils.precision.fast_half`) and the method's pictures stay within 1/255 on average, else fp32; gatys
-            then takes all but its last steps in bf16.
-        settings: arguments of a method without weights, such as `adain.methods.Gatys`.
+        method: A name (its embedded weights), a file of weights, or an instance, which is copied and left unchanged.
+        device: A device name of torch; `auto` is the first of cuda, mps, and cpu that is available.
+        precision: Type of the network; statistics are float32 in all cases. `auto` is bf16 where the hardware computes
+            it (`adain.utils.precision.fast_half`) and the method's results stay within 1/255 on average, else fp32;
+            gatys then runs all but its last steps in bf16.
+        settings: Arguments of a method without weights, such as `adain.methods.Gatys`.
 
     Raises:
-        ValueError: unknown name or choice, weights that do not fit, a device that is not there.
-        OSError: no such file.
+        ValueError: Unknown name or choice, weights that do not fit, or a device that is not available.
+        OSError: No such file.
     """
     check_choice("precision", precision, ("auto", *DTYPES))
     if settings and isinstance(method, Method):
-        raise ValueError(f"a method already built takes no {', '.join(settings)}; give them when it is built")
+        names = ", ".join(settings)
+        raise ValueError(f"Expected no settings with a method that is already built, got {names}; set them there")
     target = find_device(device)
     built = _copied(method) if isinstance(method, Method) else weights.load(method, **settings)
-    built.eval()  # batch norm leaves its running statistics as they are
+    built.eval()  # batch norm then uses its running statistics and leaves them unchanged
     built.bf16_warmup = precision == "auto" and fast_half(target) == "bf16"
     if precision == "auto":
         precision = "bf16" if built.bf16_safe and built.bf16_warmup else "fp32"
@@ -45,7 +45,7 @@ def prepare(
 
 
 def _copied(method: Method) -> Method:
-    """A copy with weights of its own; the callback is shared, since it may record to where its owner looks."""
+    """A copy with its own weights. The callback is shared, since it may record to where its owner looks."""
     callback = getattr(method, "callback", None)
     return copy.deepcopy(method, {id(callback): callback})
 
@@ -53,12 +53,17 @@ def _copied(method: Method) -> Method:
 def find_device(name: str) -> torch.device:
     """The device of that name; `auto` is the best that is available. Raises ValueError if it cannot be used."""
     if name == "auto":
-        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        name = next((backend for backend, there in available.items() if there), "cpu")
+        name = _best_device()
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"device {name} cannot be used here ({shortened(reason, 100)}); choose auto, cpu, or another"
-        ) from error
+        reason = shortened(str(error).splitlines()[0], 100)
+        raise ValueError(f"device {name} cannot be used here ({reason}); choose auto, cpu, or another") from error
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"

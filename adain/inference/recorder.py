@@ -20,26 +20,31 @@ LOSSES = ("total", "content", "style", "tv")
 
 
 class OptimizationRecorder:
-    """A callback for `Gatys`, and a context: on leaving it the records are written, also after Ctrl-C.
+    """A callback for `Gatys` and a context manager, which writes the records on exit, also after Ctrl-C.
 
-    The first Ctrl-C ends the optimization, whose picture is then the best it has reached; the second does not wait.
+    The first Ctrl-C stops the optimization, whose result is then the best image so far; the second one interrupts.
 
     Args:
-        folder: where losses.csv, losses.png, events and snapshots go; None keeps no records.
-        snapshot_every: steps between snapshots, 0 for none.
-        quiet: no progress bar.
+        folder: Where losses.csv, losses.png, events, and snapshots are written; None writes nothing.
+        snapshot_every: Steps between snapshots; 0 for none.
+        quiet: Show no progress bar.
 
     Attributes:
-        name: of the picture at work, to be set before each of several.
-        runs: losses after each step, by name.
+        name: Name of the current image, to be set before each one.
+        runs: Losses after each step, by name.
+
+    Raises:
+        ValueError: Snapshots without a folder.
     """
 
     def __init__(self, folder: str | Path | None = None, snapshot_every: int = 0, quiet: bool = False):
         if snapshot_every and folder is None:
-            raise ValueError("snapshots need a folder; name one with --log")
+            raise ValueError("Expected a folder for snapshots, got none; give one with --log")
         self.folder = Path(folder) if folder else None
-        self.snapshot_every, self.quiet = snapshot_every, quiet
-        self.name, self.runs = "picture", defaultdict[str, list[dict[str, float]]](list)
+        self.snapshot_every = snapshot_every
+        self.quiet = quiet
+        self.name = "image"
+        self.runs = defaultdict[str, list[dict[str, float]]](list)
         self.bar = tqdm(disable=True)
         self.stopped = False
 
@@ -51,7 +56,7 @@ class OptimizationRecorder:
         self.stopped = True
 
     def __call__(self, progress: Progress) -> None:
-        """Note one step."""
+        """Record one step."""
         if progress.step == 1:
             self.bar.close()
             title = f"{self.name}, {progress.size} px"
@@ -72,11 +77,11 @@ class OptimizationRecorder:
         if self.folder and self.runs:
             write_losses({name: [rows] for name, rows in self.runs.items()}, self.folder)
         if self.stopped:
-            print("adain: stopped; what was reached is kept", file=sys.stderr)
+            print("adain: stopped; the best result so far is kept", file=sys.stderr)
 
 
 def unique_names(paths: Iterable[Path]) -> dict[Path, str]:
-    """A name for each path: its stem, with a number from the second of its kind on."""
+    """A name for each path: its stem, with a number if an earlier path has the same."""
     names = dict[Path, str]()
     for path in paths:
         name = path.stem
@@ -89,31 +94,44 @@ def unique_names(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 def write_losses(runs: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], folder: Path) -> None:
-    """The losses of optimizations over their steps: losses.csv, losses.png and events in `folder`.
+    """Write the losses of optimizations over their steps: losses.csv, losses.png, and TensorBoard events in `folder`.
 
     `runs` holds rows, as `OptimizationRecorder` collects them, of one or more images by name. The mean over the images
     is written, up to the length of the shortest run.
     """
-    import matplotlib.figure
     from torch.utils.tensorboard import SummaryWriter
 
-    means = {name: [_mean(rows) for rows in zip(*pictures, strict=False)] for name, pictures in runs.items()}
-    write_csv([{"run": name, **row} for name, rows in means.items() for row in rows], folder / "losses.csv")
-    figure = matplotlib.figure.Figure(figsize=(10, 3.2), layout="constrained")
-    for axis, loss in zip(figure.subplots(1, 3), LOSSES, strict=False):
-        for name, rows in means.items():
-            axis.plot([row["step"] for row in rows], [row[loss] for row in rows], label=name)
-        positive = any(row[loss] > 0 for rows in means.values() for row in rows)
-        axis.set(title=f"{loss} loss", xlabel="step", yscale="log" if positive else "linear")
-    if len(means) > 1:
-        axis.legend(fontsize="x-small")
-    with atomic_path(folder / "losses.png") as temporary:
-        figure.savefig(temporary, dpi=90)
+    means = {name: _mean_run(images) for name, images in runs.items()}
+    table = [{"run": name, **row} for name, rows in means.items() for row in rows]
+    write_csv(table, folder / "losses.csv")
+    _write_curves(means, folder / "losses.png")
     for name, rows in means.items():
-        with SummaryWriter(str(folder / "events" / re.sub(r"[^\w.,=+ -]+", "_", name)), purge_step=0) as board:
+        events = folder / "events" / re.sub(r"[^\w.,=+ -]+", "_", name)
+        with SummaryWriter(str(events), purge_step=0) as board:
             for row in rows:
                 for loss in LOSSES:
                     board.add_scalar(f"loss/{loss}", row[loss], int(row["step"]))
+
+
+def _write_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
+    """Plot the first three losses of each run over its steps."""
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(10, 3.2), layout="constrained")
+    for axis, loss in zip(figure.subplots(1, 3), LOSSES, strict=False):
+        for name, rows in runs.items():
+            axis.plot([row["step"] for row in rows], [row[loss] for row in rows], label=name)
+        positive = any(row[loss] > 0 for rows in runs.values() for row in rows)
+        axis.set(title=f"{loss} loss", xlabel="step", yscale="log" if positive else "linear")
+    if len(runs) > 1:
+        axis.legend(fontsize="x-small")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=90)
+
+
+def _mean_run(images: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
+    """The mean over images at each step, up to the length of the shortest run."""
+    return [_mean(rows) for rows in zip(*images, strict=False)]
 
 
 def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

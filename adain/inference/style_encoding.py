@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adain.functional import colors
-from adain.imaging import photo, reader
+from adain.imaging import reader
+from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
 from adain.imaging.photo import to_float
-from adain.imaging.reader import DEFAULT_READING, ReadOptions
 from adain.inference import full_size
-from adain.inference.full_size import WorkSize
-from adain.inference.options import Color, Picture, Style, StyleSize
+from adain.inference.image_types import ImageLike, Style
+from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, StyleSize, WorkSize
 from adain.methods import Method, StyleCode, style_codes
 
-LARGEST_STYLE = 1024  # pixels; beyond, strokes are larger than what the networks see at a time
+LARGEST_STYLE = 1024
+"""Shorter side in pixels; larger styles have strokes larger than what the networks see at a time."""
+
+COLOR_SAMPLES = 256
+"""Pixels of the content's shorter side that are enough to match its colors."""
+
+Recolor = Callable[[Tensor], Tensor]
+"""Changes the colors of an image (B, 3, H, W) in [0, 1]."""
 
 
 def encode_style(
@@ -27,119 +35,160 @@ def encode_style(
     style: Style | Sequence[Style],
     size: int | None = None,
     style_weight: Sequence[float] | None = None,
-    change: Callable[[Tensor], Tensor] | None = None,
-    read_options: ReadOptions = DEFAULT_READING,
+    recolor: Recolor | None = None,
+    read_options: ReadOptions = DEFAULT_READ_OPTIONS,
 ) -> StyleCode:
-    """The code of a style, or the mixture of several styles' codes; reusable with any content.
+    """Encode a style, or several as their weighted mean; the code can be used with any content.
 
     Args:
-        method: what `prepare` returned.
-        style: one, or several.
-        size: shorter side of each style in pixels: larger styles paint with coarser strokes.
-        style_weight: share of each style, of any sum; even by default.
-        change: what is done to each picture, (B, 3, H, W) in [0, 1], before it is encoded.
-        read_options: which files are accepted.
+        method: What `prepare` returned.
+        style: One style, or several.
+        size: Shorter side of each style in pixels; larger styles give coarser strokes.
+        style_weight: Share of each style, of any sum; equal shares by default.
+        recolor: Changes the colors of each style image before it is encoded.
+        read_options: Which files are accepted.
 
     Raises:
-        ValueError: more or fewer styles than the method takes, or weights that are not one for each, positive in sum
-            and none negative.
-        OSError: a picture that cannot be read.
+        ValueError: Fewer or more styles than the method takes, or weights that are not one for each, nonnegative, and
+            positive in sum.
+        OSError: An image cannot be read.
     """
-    styles = listed(style)
+    styles = as_list(style)
     if not method.takes_style:
         refuse_style_options(method, style=styles)
     shares = style_shares(style_weight, len(styles))
     if len(styles) > 1 and not method.supports_mixing:
-        raise ValueError(f"{type(method).__name__} cannot mix styles; give one, not {len(styles)}")
+        raise ValueError(f"{type(method).__name__} cannot mix styles: expected 1 style, got {len(styles)}")
     with torch.inference_mode():
-        codes = [_code(method, one, size, change, read_options) for one in styles]
-        weighted = [(code, share / sum(shares)) for code, share in zip(codes, shares, strict=True)]
-        return {name: torch.stack([code[name] * share for code, share in weighted]).sum(0) for name in codes[0]}
+        codes = [_encode_one(method, one, size, recolor, read_options) for one in styles]
+        return _weighted_mean(codes, shares)
 
 
-def encoder(
+def _weighted_mean(codes: Sequence[StyleCode], shares: Sequence[float]) -> StyleCode:
+    total = sum(shares)
+    mean: StyleCode = {}
+    for name in codes[0]:
+        weighted = [code[name] * (share / total) for code, share in zip(codes, shares, strict=True)]
+        mean[name] = torch.stack(weighted).sum(0)
+    return mean
+
+
+def encoder_for(
     method: Method,
     content: Tensor,
-    style_size: StyleSize = None,
-    color: Color = "style",
-    read_options: ReadOptions = DEFAULT_READING,
-    work_size: WorkSize = None,
+    options: StyleOptions = DEFAULT_STYLE_OPTIONS,
+    read_options: ReadOptions = DEFAULT_READ_OPTIONS,
 ) -> Callable[..., StyleCode]:
-    """`encode_style` of `method` for a content: of its size, or in its colors, where the settings ask for that.
+    """`encode_style` of `method` for one content: at its size and in its colors, where the options ask for that.
 
-    `content` (B, 3, H, W) is in [0, 1], or of `torch.uint8` or `torch.uint16`; all else is as `stylize` takes it.
+    `content` (B, 3, H, W) is in [0, 1], or of `torch.uint8` or `torch.uint16`.
     """
-    change = None
-    if color == "coral":
-        step = max(1, min(content.shape[2:]) // 256)  # so many pixels are enough to know the colors
-        change = partial(colors.match_colors, target=to_float(content[..., ::step, ::step]))
-    side = style_side(style_size, content, work_size)
-    return partial(encode_style, method, size=side, change=change, read_options=read_options)
+    recolor = None
+    if options.color == "coral":
+        step = max(1, min(content.shape[2:]) // COLOR_SAMPLES)
+        recolor = partial(colors.match_colors, target=to_float(content[..., ::step, ::step]))
+    size = style_side(options.style_size, content, options.work_size)
+    return partial(encode_style, method, size=size, recolor=recolor, read_options=read_options)
+
+
+def depends_on_content(options: StyleOptions) -> bool:
+    """Whether style codes depend on the content: on its size or its colors. If not, each style is encoded once."""
+    return options.style_size == "content" or options.color == "coral"
+
+
+def encode_once(
+    method: Method,
+    style: Style | Sequence[Style] | None,
+    options: StyleOptions,
+    read_options: ReadOptions = DEFAULT_READ_OPTIONS,
+) -> tuple[Any, StyleOptions]:
+    """Encode the styles for use with several contents, where their codes do not depend on the content.
+
+    Returns the style or styles, and the options, to pass to `adain.stylize` with each content.
+    """
+    styles = as_list(style)
+    if not styles or not method.takes_style or depends_on_content(options):
+        return style, options
+    assert options.style_size != "content"
+    encode = partial(encode_style, method, size=options.style_size, read_options=read_options)
+    if options.mask is not None or len(options.alphas) > 1:
+        return [encode(one) for one in styles], replace(options, style_size=None)
+    code = encode(styles, style_weight=options.style_weight)
+    return code, replace(options, style_size=None, style_weight=None)
 
 
 def style_side(style_size: StyleSize, content: Tensor, work_size: WorkSize = None) -> int | None:
-    """The shorter side in pixels that styles are brought to for a content (B, 3, H, W); None leaves each as it is.
+    """The shorter side in pixels that styles are resized to for a content (B, 3, H, W); None keeps their sizes.
 
-    `content` stands for the size at which the network sees the content, at most `LARGEST_STYLE`.
+    `content` means the size at which the network sees the content, at most `LARGEST_STYLE`.
     """
     if style_size != "content":
         return style_size
     return min(*full_size.work_shape(work_size, content.shape[2:]), LARGEST_STYLE)
 
 
-def _code(
-    method: Method,
-    style: Style,
-    size: int | None,
-    change: Callable[[Tensor], Tensor] | None,
-    read_options: ReadOptions,
+def _encode_one(
+    method: Method, style: Style, size: int | None, recolor: Recolor | None, read_options: ReadOptions
 ) -> StyleCode:
     if isinstance(style, str | Path) and Path(style).suffix == ".safetensors":
         style = style_codes.load_code(style, method)
     if isinstance(style, dict):
-        if size is not None or change:
-            raise ValueError("a style code has its size and colors already; give the picture to change them")
+        if size is not None or recolor:
+            raise ValueError(
+                "Expected a style image, got a style code, whose size and colors are fixed; "
+                "give the image, or leave out style_size and color"
+            )
         return style
-    picture = as_tensor(style, size, read_options)
-    if size is None and min(picture.shape[2:]) > LARGEST_STYLE:
-        picture = as_tensor(picture, LARGEST_STYLE, read_options)
-    picture = change(picture) if change else picture
-    down, right = (max(0, 2 * method.stride - side) for side in picture.shape[2:])
-    padded = F.pad(picture, (0, right, 0, down), mode="replicate")  # below two strides, reflection runs out
+    image = as_tensor(style, size, read_options)
+    if size is None and min(image.shape[2:]) > LARGEST_STYLE:
+        image = as_tensor(image, LARGEST_STYLE, read_options)
+    if recolor:
+        image = recolor(image)
+    # Below two strides, the networks' reflection padding would need more pixels than there are.
+    bottom = max(0, 2 * method.stride - image.shape[2])
+    right = max(0, 2 * method.stride - image.shape[3])
+    padded = F.pad(image, (0, right, 0, bottom), mode="replicate")
     return method.encode_style(padded.to(method.device, method.dtype, memory_format=torch.channels_last))
 
 
 def style_shares(style_weight: Sequence[float] | None, styles: int) -> list[float]:
-    """The weight of each style, 1 by default. Raises ValueError unless there is one valid weight for each style."""
+    """The share of each style, 1 by default. Raises ValueError unless there is one valid weight for each style."""
     if not styles:
-        raise ValueError("no style given; name at least one picture")
-    shares = [1.0] * styles if style_weight is None else [*style_weight]
-    if len(shares) != styles or min(shares) < 0 or not 0 < sum(shares) < math.inf:
-        raise ValueError(f"style weights are one for each of {styles} styles, none below 0, not all 0: not {shares}")
+        raise ValueError("Expected a style, got none; give at least one image")
+    if style_weight is None:
+        return [1.0] * styles
+    shares = [*style_weight]
+    if len(shares) != styles:
+        raise ValueError(f"Expected {styles} style weights (one for each style), got {len(shares)}")
+    if min(shares) < 0 or not 0 < sum(shares) < math.inf:
+        raise ValueError(f"style weights must be at least 0 and finite, with a sum above 0, got {shares}")
     return shares
 
 
 def refuse_style_options(method: Method, **given: Any) -> None:
     """Raise ValueError if options are given that a method with one built-in style does not take."""
-    if wrong := [name for name, value in given.items() if value is not None]:
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
         name = type(method).__name__
-        raise ValueError(f"{name} paints in the one style it was trained on; leave out {', '.join(wrong)}")
+        raise ValueError(f"{name} has one built-in style, the one it was trained on; leave out {', '.join(wrong)}")
 
 
-def listed(given: Any) -> list:
-    """One of something, or several of them, or None, as a list."""
-    return [] if given is None else [*given] if isinstance(given, list | tuple) else [given]
+def as_list(given: Any) -> list:
+    """One item, several, or None, as a list."""
+    if given is None:
+        return []
+    return [*given] if isinstance(given, list | tuple) else [given]
 
 
-def as_tensor(picture: Picture, size: int | None, read_options: ReadOptions) -> Tensor:
-    """The picture as a batch (B, 3, H, W) in float32."""
-    if not isinstance(picture, Tensor):
-        return reader.load_picture(picture, size, read_options.max_pixels, read_options.truncated)
-    batch = picture if picture.dim() == 4 else picture[None]
+def as_tensor(image: ImageLike, size: int | None, read_options: ReadOptions) -> Tensor:
+    """The image as a batch (B, 3, H, W) in float32, with its shorter side resized to `size` pixels if given."""
+    if not isinstance(image, Tensor):
+        return reader.load_image(image, size, read_options)
+    batch = image if image.dim() == 4 else image[None]
     if batch.dim() != 4 or batch.shape[1] != 3 or not batch.is_floating_point():
-        found = f"{tuple(picture.shape)}, {picture.dtype}"
-        raise ValueError(f"a picture is (B, 3, H, W) or (3, H, W), floating; not {found}")
-    photo.check_size(size)
+        found = f"{tuple(image.shape)}, {image.dtype}"
+        raise ValueError(f"Expected a floating-point image (B, 3, H, W) or (3, H, W), got {found}")
+    check_size(size)
     if size is not None:
         reader.check_result((batch.shape[3], batch.shape[2]), size, read_options.max_pixels)
         scale = size / min(batch.shape[2:])

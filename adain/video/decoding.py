@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from adain.imaging import photo, reader
+from adain.imaging.options import MAX_PIXELS, check_size
 from adain.imaging.photo import to_float
-from adain.imaging.reader import MAX_PIXELS
 from adain.utils.extras import require_extra
 from adain.video.formats import is_cut_short
 
@@ -65,7 +65,7 @@ def frames(
         ValueError: a size below 1.
         OSError: no such file, no moving pictures in it, frames too large; or, when it comes to it, what is broken.
     """
-    photo.check_size(size)
+    check_size(size)
     with open_clip(path, size, max_pixels, truncated) as clip:
         for frame in clip:
             yield frame.pixels

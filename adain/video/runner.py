@@ -1,8 +1,9 @@
-"""Videos: decoded, painted and encoded at the same time, each frame at its own time, with the sound that they had."""
+"""Stylizing videos: decoded, stylized, and encoded at the same time, with the frame times and sound of the content."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adain.functional.statistics import compute_statistics
-from adain.imaging import photo, reader
-from adain.imaging.reader import MAX_PIXELS
-from adain.inference import full_size, pipeline, preparation, style_encoding
-from adain.inference.options import Color, Picture, Style, StyleSize
-from adain.inference.pipeline import Precision
+from adain.imaging import reader
+from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
+from adain.inference import pipeline, preparation, style_encoding
+from adain.inference.image_types import ImageLike, Style
+from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
 from adain.methods import Method
 from adain.utils.extras import require_extra
+from adain.utils.precision import Precision
 from adain.video.formats import check_suffix
 
-with require_extra("video", "painting videos"):
+with require_extra("video", "stylizing videos"):
     from adain.video import temporal
 from adain.utils.prefetch import prefetch
 from adain.video.decoding import Frame, open_clip
@@ -33,75 +35,119 @@ def stylize_frames(
     method: str | Path | Method = "adain",
     *,
     steady: float = 0.8,
-    style_size: StyleSize = None,
-    color: Color = "style",
-    work_size: full_size.WorkSize = None,
-    mask: Picture | Sequence[Picture] | None = None,
+    options: StyleOptions = DEFAULT_STYLE_OPTIONS,
+    read_options: ReadOptions = DEFAULT_READ_OPTIONS,
     device: str = "auto",
     precision: Precision = "auto",
-    read_options: reader.ReadOptions = reader.DEFAULT_READING,
-    **options: Any,
+    **changes: Any,
 ) -> Iterator[Tensor]:
-    """Paint frames one after the other, (1, 3, H, W), RGB in [0, 1], as `adain.stylize` would, but steadily.
+    """Stylize frames in order, with temporal stability: yields (1, 3, H, W), RGB in [0, 1].
 
     Args:
-        frames: each of them (1, 3, H, W), RGB in [0, 1], on the CPU. Frames are taken in advance, in another thread, as
+        frames: Each (1, 3, H, W), RGB in [0, 1], on the CPU. They are taken in advance, in another thread, as
             `adain.video.temporal` needs them.
-        style: as `adain.stylize` takes it, encoded once; with `color` coral once a scene, in the colors of its
-            first frame.
-        method: as `adain.stylize` takes it, but none that optimizes.
-        steady: how much of a frame is carried over from the one before, along the motion, where that can be trusted;
-            at 0 each frame is painted on its own, exactly as `adain.stylize` does.
-        style_size: as `adain.stylize` takes it; `content` is the first frame's.
-        color: as `adain.stylize` takes it.
-        work_size: as `adain.stylize` takes it.
-        mask: as `adain.stylize` takes it, the same for all frames.
-        device: as `adain.stylize` takes it.
-        precision: as `adain.stylize` takes it.
-        read_options: which files of styles and masks are accepted.
-        options: whatever else `adain.stylize` takes, but its size.
+        style: As `adain.stylize` takes it. It is encoded once, for the first frame; with the color `coral` once for
+            each scene, for its first frame.
+        method: As `adain.stylize` takes it, but not one that optimizes.
+        steady: How much of a frame is carried over from the one before, along the motion, where that is reliable; from
+            0 to 1. At 0 each frame is stylized alone, exactly as by `adain.stylize`.
+        options: How frames are stylized; masks are the same for all frames.
+        read_options: Which files of styles and masks are accepted.
+        device: As `adain.prepare` takes it.
+        precision: As `adain.prepare` takes it.
+        changes: Fields of `StyleOptions` by name, which override `options`.
 
     Raises:
-        ValueError: a steadiness out of range, a method that optimizes, or as `adain.stylize`.
-        OSError: a picture that cannot be read.
+        ValueError: `steady` is out of range, the method optimizes, or as `adain.stylize`.
+        OSError: An image cannot be read.
     """
     if not 0 <= steady <= 1:
-        raise ValueError(f"steady lies between 0 (each frame on its own) and 1, not at {steady}")
+        raise ValueError(f"steady must be between 0 (each frame alone) and 1, got {steady:g}")
+    options, unknown = override(options, changes)
+    if unknown:
+        raise ValueError(f"unknown option {', '.join(unknown)}")
     ready = method if isinstance(method, Method) else preparation.prepare(method, device, precision)
     if ready.iterative:
-        raise ValueError(f"{type(ready).__name__} takes minutes for a frame; paint videos with a method of one pass")
-    styles = style_encoding.listed(style)
-    masks = style_encoding.listed(mask)
-    for i, one in enumerate(masks):
-        if isinstance(one, str | Path):
-            masks[i] = reader.read(one, max_pixels=read_options.max_pixels, truncated=read_options.truncated)
-    options |= {"mask": None if mask is None else masks, "color": "style" if color == "coral" else color}
-    options["work_size"] = work_size
+        raise ValueError(f"{type(ready).__name__} takes minutes for a frame; use a feed-forward method, such as adain")
+    if options.mask is not None:
+        options = replace(options, mask=_loaded(options.mask, read_options))
+    styler = FrameStyler(ready, style, steady, options, read_options)
+    return styler.stylize(frames)
 
-    def painted() -> Iterator[Tensor]:
-        average, codes, before = temporal.Average(steady), None, None
-        still = ((frame, None) for frame in frames)
-        for frame, motion in prefetch(temporal.motions(frames)) if steady else still:
-            if motion is None:
+
+def _loaded(masks: Any, read_options: ReadOptions) -> list[ImageLike]:
+    """The masks, files of which are read once for all frames."""
+    loaded = []
+    for mask in style_encoding.as_list(masks):
+        loaded.append(reader.read(mask, options=read_options) if isinstance(mask, str | Path) else mask)
+    return loaded
+
+
+class FrameStyler:
+    """Stylizes frames in order; arguments as of `stylize_frames`."""
+
+    def __init__(
+        self,
+        method: Method,
+        style: Style | Sequence[Style] | None,
+        steady: float,
+        options: StyleOptions,
+        read_options: ReadOptions,
+    ):
+        self.method = method
+        self.styles = style_encoding.as_list(style)
+        self.steady = steady
+        self.options = options
+        self.read_options = read_options
+        self.codes: list[Any] | None = None
+
+    def stylize(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Stylize each frame, and carry over what is stable from the one before."""
+        average = temporal.Average(self.steady)
+        before = None
+        for frame, motion in self._with_motion(frames):
+            new_scene = motion is None
+            if new_scene:
                 average.forget()
-            if codes is None or (motion is None and color == "coral"):
-                encode = style_encoding.encoder(ready, frame, style_size, color, read_options, work_size)
-                codes = [encode(one) for one in styles] if ready.takes_style else styles or None
-            result = pipeline.stylize(
-                frame, codes, ready, statistics_fn=average if steady else compute_statistics, **options
-            )
+            if self.codes is None or (new_scene and self.options.color == "coral"):
+                self._encode(frame)
+            result = self._stylize_frame(frame, average)
             average.rewind()
             if motion is not None and before is not None:
-                carried = motion.carry(before, result, steady)
-                # What no mask covers, or alpha 0 leaves, is the frame's own, and stays so.
-                if mask is not None:
-                    result = torch.where((result == frame).all(1)[:, None], result, carried)
-                elif not torch.equal(result, frame):
-                    result = carried
+                carried = motion.carry(before, result, self.steady)
+                result = self._carried_where_stylized(frame, result, carried)
             yield result
             before = result
 
-    return painted()
+    def _with_motion(self, frames: Iterable[Tensor]) -> Iterator[tuple[Tensor, Any]]:
+        """Each frame and its motion from the one before, which is None where a scene begins."""
+        if self.steady:
+            yield from prefetch(temporal.motions(frames))
+        else:
+            for frame in frames:
+                yield frame, None
+
+    def _encode(self, frame: Tensor) -> None:
+        """Encode the styles for a frame: in its size or its colors, if the options ask for that."""
+        if not self.method.takes_style:
+            self.codes = self.styles
+            return
+        encode = style_encoding.encoder_for(self.method, frame, self.options, self.read_options)
+        self.codes = [encode(style) for style in self.styles]
+
+    def _stylize_frame(self, frame: Tensor, average: Any) -> Tensor:
+        # The codes have the size and the colors already.
+        color = "style" if self.options.color == "coral" else self.options.color
+        options = replace(self.options, style_size=None, color=color)
+        statistics_fn = average if self.steady else compute_statistics
+        return pipeline.stylize(frame, self.codes or None, self.method, options=options, statistics_fn=statistics_fn)
+
+    def _carried_where_stylized(self, frame: Tensor, result: Tensor, carried: Tensor) -> Tensor:
+        """The carried result; but the frame itself where no mask covers it, or alpha 0 leaves it as it is."""
+        if self.options.mask is not None:
+            unchanged = (result == frame).all(1)[:, None]
+            return torch.where(unchanged, result, carried)
+        return result if torch.equal(result, frame) else carried
 
 
 def stylize_video(
@@ -111,35 +157,37 @@ def stylize_video(
     method: str | Path | Method = "adain",
     *,
     size: int | None = None,
-    max_pixels: int = MAX_PIXELS,
-    truncated: bool = False,
+    options: StyleOptions = DEFAULT_STYLE_OPTIONS,
+    read_options: ReadOptions = DEFAULT_READ_OPTIONS,
     quiet: bool = True,
-    **options: Any,
+    **changes: Any,
 ) -> None:
-    """Paint a video into another, of exactly its size, with its frame times, sound and subtitles.
+    """Stylize a video: the result has its size, frame times, sound, and subtitles.
 
-    It is written in the format of the suffix of `output`, one of `WRITTEN`: wholly, or not at all. Frames are 8 bits a
-    channel, in the content's primaries and matrix. What the format cannot hold is left out with a warning.
+    The format is that of the suffix of `output`, one of `adain.video.formats.WRITTEN`. The file is written completely
+    or not at all. Frames have 8 bits per channel, with the content's primaries and matrix. Streams that the format
+    cannot hold are left out, with a warning.
 
     Args:
-        content: the video.
-        style: as `stylize_frames` takes it.
-        output: where to.
-        method: as `stylize_frames` takes it.
-        size: as `frames` takes it.
-        max_pixels: as `frames` takes it; of styles and masks too.
-        truncated: as `frames` takes it; of styles and masks too.
-        quiet: show no progress.
-        options: whatever else `stylize_frames` takes.
+        content: The video.
+        style: As `stylize_frames` takes it.
+        output: The file to write.
+        method: As `stylize_frames` takes it.
+        size: Shorter side of the result in pixels (default: the content's own).
+        options: How frames are stylized.
+        read_options: Which videos, styles, and masks are accepted.
+        quiet: Show no progress bar.
+        changes: Fields of the options by name, which override these; all others are arguments of `stylize_frames`.
 
     Raises:
-        ValueError: as `stylize_frames` and `check_suffix` do.
-        OSError: as `frames` does, or a path that cannot be written.
+        ValueError: As `stylize_frames` and `adain.video.formats.check_suffix`.
+        OSError: As `adain.video.decoding.frames`, or `output` cannot be written.
     """
+    options, changes = override(options, changes)
+    read_options, arguments = override(read_options, changes)
     path = check_suffix(output)
-    photo.check_size(size)
-    read_options = reader.ReadOptions(max_pixels, truncated)
-    with open_clip(content, size, max_pixels, truncated) as clip:
+    check_size(size)
+    with open_clip(content, size, read_options.max_pixels, read_options.truncated) as clip:
         waiting = deque[Frame]()
 
         def pixels() -> Iterator[Tensor]:
@@ -148,8 +196,10 @@ def stylize_video(
                 yield frame.pixels
 
         # Both are closed before the file is, so that no thread still reads it.
-        with closing(prefetch(pixels())) as read:
-            painted = prefetch(stylize_frames(read, style, method, read_options=read_options, **options))
-            bar = tqdm(painted, path.name, clip.stream.frames or None, unit=" frames", disable=quiet)
-            with closing(painted):
-                write_clip(path, clip, (waiting.popleft()._replace(pixels=picture) for picture in bar))
+        with closing(prefetch(pixels())) as decoded:
+            stylized = prefetch(
+                stylize_frames(decoded, style, method, options=options, read_options=read_options, **arguments)
+            )
+            progress = tqdm(stylized, path.name, clip.stream.frames or None, unit=" frames", disable=quiet)
+            with closing(stylized):
+                write_clip(path, clip, (waiting.popleft()._replace(pixels=result) for result in progress))

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from adain.imaging import reader, writer
+from adain.imaging.options import ReadOptions
 from adain.inference import pipeline, preparation, style_encoding
 from adain.inference.options import Color
 from adain.methods import METHODS, StyleCode
@@ -132,7 +133,7 @@ class StylizeService:
 
     def look(self, path: str, name: str) -> tuple[Upload, Image.Image]:
         """An upload, and what to show of it; OSError if it is no picture, or too large."""
-        image = reader.read(path, max_pixels=self.max_pixels)
+        image = reader.read(path, options=ReadOptions(self.max_pixels))
         upload = Upload(path, name, image.size)
         image.thumbnail((SHOWN, SHOWN))
         return upload, image
@@ -149,7 +150,7 @@ class StylizeService:
             raise ValueError(f"the result would have over {self.max_pixels} pixels; choose a smaller size")
         if gone := [upload.name for upload in (order.content, *order.styles) if not Path(upload.path).exists()]:
             raise FileNotFoundError(f"{gone[0]} was deleted after {KEPT // 3600} hours; upload it again")
-        photo = reader.load(order.content.path, order.size, self.max_pixels)
+        photo = reader.load(order.content.path, order.size, ReadOptions(self.max_pixels))
         if METHODS[order.method].iterative:
             ready = preparation.prepare(order.method, self.device, callback=callback, **order.settings)
         else:

@@ -1,0 +1,172 @@
+"""Metrics of variants on every pair of contents and styles."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from adain.evaluation import metrics
+from adain.evaluation.contact_sheet import Tile, thumbnail, write_sheet
+from adain.evaluation.grid import Result, Variant, stylize_variants
+from adain.evaluation.peak_memory import peak_memory
+from adain.evaluation.report import mean_row, write_events, write_figures
+from adain.imaging import listing, photo, reader
+from adain.inference import full_size
+from adain.inference.recorder import write_losses
+from adain.methods import ITERATIVE
+
+UNCHANGED = Variant("content", "content")
+"""The content as it is, whose metrics are a reference for those of the methods."""
+
+
+def evaluate(
+    variants: Sequence[Variant],
+    content: str | Path,
+    style: str | Path,
+    output: str | Path,
+    device: str = "auto",
+    perceptual: bool = False,
+    tensorboard: bool = False,
+    memory: bool = True,
+    columns: int | None = None,
+) -> list[dict[str, Any]]:
+    """Evaluate variants on every pair of two folders; returns a row of means for each, the unchanged content first.
+
+    All results are evaluated at a shorter side of `metrics.EVAL_SIZE` pixels. The metrics are those of
+    `metrics.scores`; SSIM (Wang et al. 2004) and LPIPS to the content; and X, the lattice energy of
+    `metrics.lattice_energy`. S, C, G, and X have geometric means, the seconds for an image (with its style encoded
+    before) a median. The loss is the lowest of an optimization.
+
+    Writes figures.csv and figures.json with a row for each pair, table.md, and sheet.png to `output`; for
+    optimizations also their losses (`adain.inference.recorder.write_losses`).
+
+    Args:
+        variants: The methods, with different labels.
+        content: Folder of contents, or a single image.
+        style: Folder of styles, or a single image.
+        output: Folder for the results.
+        device: As `adain.prepare` takes it.
+        perceptual: Add FID and ArtFID.
+        tensorboard: Also write the means and the sheet as TensorBoard events.
+        memory: Add MiB: the peak of a process that stylizes one pair, or of its accelerator.
+        columns: Results in a row of the sheet; by default those of all variants.
+
+    Raises:
+        ValueError, OSError: As `adain.stylize` and `metrics.InceptionDistance`, before anything is written.
+    """
+    contents = listing.files(Path(content))
+    styles = listing.files(Path(style))
+    check_variants(variants, Path(output), device)
+    if perceptual and len(contents) * len(styles) < 2:
+        raise ValueError("Expected 2 pairs or more for FID, got 1; add images, or leave out --perceptual")
+    any_iterative = any(variant.method in ITERATIVE for variant in variants)
+    meter = _Meter(contents, styles, perceptual, any_iterative)
+    rows = []
+    for content_path, style_path in itertools.product(contents, styles):
+        rows.append(meter.measure(Result(UNCHANGED, content_path, style_path, meter.images[content_path])))
+    thumbnails = dict[tuple[str, Path, Path], Tile]()
+    losses = defaultdict[str, list[Sequence[Mapping[str, float]]]](list)
+    for result in stylize_variants(variants, contents, styles, device):
+        rows.append(meter.measure(result))
+        label = result.variant.label
+        thumbnails[label, result.content, result.style] = thumbnail(photo.to_image(result.image)), label
+        if result.losses:
+            losses[label].append(result.losses)
+    table = []
+    for variant in (UNCHANGED, *variants):
+        means = meter.means([row for row in rows if row["method"] == variant.label])
+        if memory:
+            means["MiB"] = means["seconds"] and peak_memory(variant, contents[0], styles[0], device)
+        table.append(means)
+    sheet = _sheet_rows(variants, meter.images, contents, styles, thumbnails, columns or len(variants))
+    write_sheet(sheet, Path(output) / "sheet.png")
+    write_figures(rows, table, Path(output))
+    if losses:
+        write_losses(losses, Path(output))
+    if tensorboard:
+        write_events(table, Path(output))
+    return table
+
+
+def _sheet_rows(
+    variants: Sequence[Variant],
+    images: Mapping[Path, Tensor],
+    contents: Sequence[Path],
+    styles: Sequence[Path],
+    thumbnails: Mapping[tuple[str, Path, Path], Tile],
+    columns: int,
+) -> list[list[Tile]]:
+    """For each pair its content and style, and then the results of all variants, in rows of `columns`."""
+    rows = []
+    for content, style in itertools.product(contents, styles):
+        start: list[Tile] = []
+        for path in (content, style):
+            start.append((thumbnail(photo.to_image(images[path])), path.stem))
+        for first in range(0, len(variants), columns):
+            row = list(start)
+            for variant in variants[first : first + columns]:
+                row.append(thumbnails[variant.label, content, style])
+            rows.append(row)
+            start = [None, None]
+    return rows
+
+
+class _Meter:
+    """Computes the metrics of results; `losses` says whether there is a column for them."""
+
+    def __init__(self, contents: Sequence[Path], styles: Sequence[Path], perceptual: bool, losses: bool):
+        self.network = metrics.evaluation_backbone()
+        self.losses = losses
+        self.lpips = metrics.LPIPS()
+        self.fid = metrics.InceptionDistance() if perceptual else None
+        self.images = {path: reader.load_image(path, metrics.EVAL_SIZE) for path in (*contents, *styles)}
+        with torch.inference_mode():
+            self.features = {path: self.network(image) for path, image in self.images.items()}
+
+    def measure(self, result: Result) -> dict[str, Any]:
+        """The metrics of one result."""
+        content, style = self.images[result.content], self.images[result.style]
+        height, width = content.shape[2:]
+        resized = photo.to_image(result.image).resize((width, height), Image.Resampling.LANCZOS)
+        image = photo.to_tensor(resized)
+        label = result.variant.label
+        row: dict[str, Any] = {"method": label, "content": result.content.name, "style": result.style.name}
+        with torch.inference_mode():
+            row |= metrics.scores(self.network(image), self.features[result.content], self.features[result.style])
+        row["SSIM"] = metrics.ssim(image, content)
+        row["LPIPS"] = self.lpips(image, content).item()
+        if self.fid:
+            self.fid.add(label, image, style)
+        row["X"] = metrics.lattice_energy(image)
+        if self.losses:
+            row["loss"] = min((step["total"] for step in result.losses), default=None)
+        row["seconds"] = result.seconds
+        return row
+
+    def means(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """The means of a variant, from the rows of all its pairs."""
+        means = mean_row(rows)
+        if self.fid:
+            means["FID"] = self.fid.compute(means["method"])
+            means["ArtFID"] = (1 + means["LPIPS"]) * (1 + means["FID"])
+        return means
+
+
+def check_variants(variants: Sequence[Variant], output: Path, device: str) -> None:
+    """Find errors before hours of work; raises as `evaluate` does."""
+    labels = [UNCHANGED.label, *(variant.label for variant in variants)]
+    if len(set(labels)) < len(labels):
+        raise ValueError(
+            f"Expected a different label for each variant, and not {UNCHANGED.label}, got {', '.join(labels[1:])}"
+        )
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(f"{output} is a file; name a folder to write to")
+    for variant in variants:
+        if not variant.is_folder:
+            method = variant.prepare(device)
+            full_size.resolve_work_size(method, variant.options.work_size)
