@@ -1,4 +1,4 @@
-"""The commands of `adain`: typed functions, whose signatures are the flags and whose docstrings are the help."""
+"""The commands of `adain`: typed functions, whose signatures give the flags and whose docstrings give the help."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,16 +23,16 @@ def encode_style(
     style_weight: list[float] | None = None,
     settings: Settings | None = None,
 ) -> int:
-    """Keep a style, or a mixture of several, as a small file that --style takes in its place.
+    """Encode a style, or a mixture of several, to a small file that --style takes instead of an image.
 
     Args:
-        style: the pictures.
-        output: the file to write, ending in .safetensors.
-        method: whose code it is to be.
-        checkpoint: a file of weights to use instead of the method's embedded ones.
-        style_size: shorter side that each style is brought to, in pixels.
-        style_weight: share of each of several styles, of any sum; by default even.
-        settings: of a method without weights.
+        style: Style images.
+        output: File to write, ending in .safetensors.
+        method: Method whose code to write.
+        checkpoint: File of weights to use instead of the method's embedded ones.
+        style_size: Stroke size: shorter side of each style image in pixels (default: its own, at most 1024).
+        style_weight: Share of each of several styles, of any sum (default: equal shares).
+        settings: Settings of methods without weights.
     """
     from adain.inference import preparation, style_encoding
     from adain.methods import style_codes
@@ -64,21 +64,21 @@ def grid(
     """Stylize every image of a folder in every style of another, and write a contact sheet of all results.
 
     Args:
-        content: folder of content images.
-        style: folder of style images.
-        output: folder to write the results to.
-        method: a method's name, or a file of weights.
-        checkpoint: a file of weights to use instead of the method's embedded ones.
-        alpha: strength of the style, from 0 (the photo) to 1.
-        alpha_blend: how alpha below 1 blends, as of stylize.
-        size: shorter side of the results in pixels; by default each content's.
-        style_size: shorter side that the styles are brought to, in pixels.
-        color: which colors the results have, as of stylize.
-        work_size: shorter side in pixels at which the network sees the contents, as of stylize.
-        detail: how much of the contents' fine luminance detail is kept, as of stylize.
-        device: as of stylize.
-        sheet: file to write the contact sheet to; by default sheet.png in the output folder.
-        settings: of methods without weights.
+        content: Folder of content images.
+        style: Folder of style images.
+        output: Folder for the results.
+        method: Name of a method, or a file of weights.
+        checkpoint: File of weights to use instead of the method's embedded ones.
+        alpha: Strength of the style, from 0 (the content) to 1.
+        alpha_blend: How an alpha below 1 blends, see stylize --help.
+        size: Shorter side of the results in pixels (default: that of each content).
+        style_size: Stroke size: shorter side of the style images in pixels (default: their own, at most 1024).
+        color: Which colors the results have, see stylize --help.
+        work_size: Shorter side in pixels at which the network sees the contents, see stylize --help.
+        detail: Share of the stylized luminance detail that is replaced by the contents', from 0 to 1.
+        device: Device to use: auto, cpu, cuda, mps, or another one of torch.
+        sheet: File of the contact sheet (default: sheet.png in the output folder).
+        settings: Settings of methods without weights.
     """
     from adain.evaluation.grid import Variant, write_grid
 
@@ -114,28 +114,28 @@ def evaluate(
     size: int | None = None,
     settings: Settings | None = None,
 ) -> int:
-    """Judge methods on every pair of two folders: how much style (S, G), how much content (C, SSIM), how long.
+    """Evaluate methods on every pair of two folders: distance to the style (S, G) and the content (C, SSIM), and time.
 
     Args:
-        content: folder of contents.
-        style: folder of styles.
-        output: folder to write the figures, the table and the contact sheet to.
-        method: names of methods, files of weights, or folders of results that were painted before, named as grid
-            names them; by default adain.
-        alpha: strength of the style, from 0 (the photo) to 1.
-        alpha_blend: how alpha below 1 blends, as of stylize.
-        device: as of stylize.
-        perceptual: FID and ArtFID too; downloads their network once.
-        tensorboard: the means and the sheet as events in the output folder too.
-        flicker: judge videos, painted frame by frame and steadily: those in content, and from its pictures generated
-            ones, whose motion is known.
-        protocol: evaluate as a paper does, instead of the metrics above. styleid (Chung et al., CVPR 2024): 20 contents
-            in 40 styles, center crops of 512 px; LPIPS, FID, ArtFID, and CFSD, lower is better for all.
-        inception: file with Inception weights for the protocol's FID and ArtFID; they are left out without it.
-        contents: number of contents in the protocol, the first by name (default: the paper's).
-        styles: number of styles in the protocol, the first by name (default: the paper's).
-        size: pixels a side in the protocol (default: the paper's).
-        settings: of methods without weights.
+        content: Folder of contents.
+        style: Folder of styles.
+        output: Folder for the metrics, the table, and the contact sheet.
+        method: Names of methods, files of weights, or folders of results that were made before, named as grid names
+            them (default: adain).
+        alpha: Strength of the style, from 0 (the content) to 1.
+        alpha_blend: How an alpha below 1 blends, see stylize --help.
+        device: Device to use: auto, cpu, cuda, mps, or another one of torch.
+        perceptual: Add FID and ArtFID, whose network is downloaded once.
+        tensorboard: Also write the means and the sheet as TensorBoard events to the output folder.
+        flicker: Evaluate videos, stylized frame by frame and with temporal stability: those in content, and clips that
+            are generated from its images, whose motion is known.
+        protocol: Evaluate as a paper does, instead of with the metrics above. styleid (Chung et al., CVPR 2024): 20
+            contents in 40 styles, center crops of 512 px; LPIPS, FID, ArtFID, and CFSD, lower is better for all.
+        inception: File of Inception weights for the FID and ArtFID of the protocol, which are left out without it.
+        contents: Number of contents in the protocol, the first ones by name (default: that of the paper).
+        styles: Number of styles in the protocol, the first ones by name (default: that of the paper).
+        size: Side of the images in the protocol in pixels (default: that of the paper).
+        settings: Settings of methods without weights.
     """
     from adain.evaluation.evaluate import evaluate
     from adain.evaluation.grid import Variant
@@ -203,23 +203,23 @@ def sweep(
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     settings: Settings | None = None,
 ) -> int:
-    """Run a method over values of its flags: a labeled contact sheet, figures, losses and their curves.
+    """Compare values of a method's flags: a labeled contact sheet, metrics, losses, and their curves.
 
     Args:
-        content: folder of contents.
-        style: folder of styles.
-        output: folder to write to.
-        vary: values by flag, {optimizer: [lbfgs, adam]}; several flags make a grid, the last one across.
-        cases: or flags by label, {quick: {steps: 50, optimizer: adam}}.
-        method: whose flags they are; method, alpha, alpha_blend, size, style_size, work_size, detail, precision,
-            color and photorealistic can vary too.
-        alpha: strength of the style, from 0 (the photo) to 1.
-        alpha_blend: how alpha below 1 blends, as of stylize.
-        size: shorter side of contents and results in pixels.
-        style_size: of the styles.
-        device: as of stylize.
-        precision: of the network's arithmetic.
-        settings: of methods without weights.
+        content: Folder of contents.
+        style: Folder of styles.
+        output: Folder for the results.
+        vary: Values by flag, such as {optimizer: [lbfgs, adam]}; several flags make a grid, with the last one across.
+        cases: Flags by label, such as {quick: {steps: 50, optimizer: adam}}, instead of or besides --vary.
+        method: Method whose flags vary; method, alpha, alpha_blend, size, style_size, work_size, detail, precision,
+            color, and photorealistic can vary too.
+        alpha: Strength of the style, from 0 (the content) to 1.
+        alpha_blend: How an alpha below 1 blends, see stylize --help.
+        size: Shorter side of contents and results in pixels.
+        style_size: Stroke size: shorter side of the style images in pixels, or content for that of the content.
+        device: Device to use: auto, cpu, cuda, mps, or another one of torch.
+        precision: Floating-point type of the network.
+        settings: Settings of methods without weights.
     """
     from adain.evaluation.evaluate import evaluate
     from adain.evaluation.grid import Variant
@@ -256,11 +256,11 @@ def _checked(variant: "Variant") -> "Variant":
 
 
 def convert(source: str, output: str) -> int:
-    """Turn a training run's checkpoint into a small safetensors file that carries its own arguments and recipe.
+    """Convert a checkpoint of a training run to a small safetensors file with its arguments and recipe.
 
     Args:
-        source: a checkpoint of a run (last.ckpt), or the decoder.pth of naoto0804/pytorch-AdaIN.
-        output: the file to write, ending in .safetensors.
+        source: Checkpoint of a run (last.ckpt), or the decoder.pth of naoto0804/pytorch-AdaIN.
+        output: File to write, ending in .safetensors.
     """
     from adain.methods.weights import convert
 
@@ -278,16 +278,16 @@ def serve(
     max_upload: float = 32,
     queue: int = 16,
 ) -> int:
-    """Serve a web page to paint on, until Ctrl-C.
+    """Serve a web page that stylizes images, until Ctrl-C.
 
     Args:
-        host: the address to listen on; by default this computer only, 0.0.0.0 for all that can reach it.
-        port: of the address; 0 for any that is free.
-        method: which the page starts with.
-        device: as of stylize.
-        max_pixels: of an upload, and of a result; more are refused.
-        max_upload: size of a file in MiB; larger ones are refused.
-        queue: how many paintings may wait; more are refused.
+        host: Address to listen on (default: this computer only; 0.0.0.0 for everyone in the network).
+        port: Port to listen on; 0 for any free one.
+        method: Method that is selected at first.
+        device: Device to use: auto, cpu, cuda, mps, or another one of torch.
+        max_pixels: Most pixels of an upload or a result; larger ones are refused.
+        max_upload: Largest file in MiB; larger ones are refused.
+        queue: Most requests that wait; further ones are refused.
     """
     from adain.deploy.web.server import serve
 
@@ -305,23 +305,23 @@ def export(
     calibration: list[str] | None = None,
     alpha_blend: Literal["residual", "features"] = "residual",
 ) -> int:
-    """Write a method as an ONNX file, which paints without PyTorch: pictures of any size, styles and alpha in.
+    """Export a method as an ONNX file, which stylizes images of any size, in any style and strength, without PyTorch.
 
     Args:
-        output: the file to write, ending in .onnx.
-        method: adain, adain-lite, adaconv or johnson, with its embedded weights.
-        checkpoint: a file of weights to use instead of the method's embedded ones.
-        format: the only one so far.
-        style: whether it takes the style as a picture, or as the tensors of a style code (see encode-style).
-        precision: of weights and arithmetic; statistics are float32 in all.
-        calibration: for int8, a folder of contents and one of styles, from which it learns the ranges of values.
-        alpha_blend: how alpha below 1 blends, as of stylize; built into the file.
+        output: File to write, ending in .onnx.
+        method: Method to export: adain, adain-lite, adaconv, or johnson, with its embedded weights.
+        checkpoint: File of weights to use instead of the method's embedded ones.
+        format: Format of the file.
+        style: Whether the model takes the style as an image, or as the tensors of a style code (see encode-style).
+        precision: Type of the weights and the computation; statistics are float32 in all cases.
+        calibration: For int8, a folder of contents and one of styles, from which the ranges of values are measured.
+        alpha_blend: How an alpha below 1 blends, see stylize --help; fixed in the file.
     """
     from adain.deploy.onnx_export import export
 
     largest, mean = export(output, checkpoint or method, style, precision, calibration, alpha_blend)
     size = Path(output).stat().st_size / 1e6
-    print(f"{output}: {size:.1f} MB; values in [0, 1] are within {largest:.1g} of PyTorch's, {mean:.1g} on average")
+    print(f"{output}: {size:.1f} MB; results in [0, 1] are within {largest:.1g} of PyTorch's, {mean:.1g} on average")
     return 0
 
 

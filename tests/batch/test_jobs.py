@@ -37,10 +37,10 @@ def test_pairs_from_a_table(planned, tree, make_picture):
     [
         (["content,stil", "a.png,x.png"], "has no column style"),
         ([], "has no column content and style"),
-        (["content,style"], "has no rows"),
+        (["content,style"], "Expected rows below the column names"),
         (["content,style", "a.png,x.png", "b.png,x.png"], "row 3: .*content/b.png: no such file"),
         (["content,style", "a.png"], "row 2: .*style: no such file"),
-        (["content,style,alpha", "a.png,x.png,1.5"], "row 2: alpha lies between 0 .* not at 1.5"),
+        (["content,style,alpha", "a.png,x.png,1.5"], "row 2: alpha must be between 0 .*, got 1.5"),
         (["content,style,alpha", "a.png,x.png,much"], "row 2: .* not at much"),
     ],
 )
@@ -76,8 +76,8 @@ def test_long_names_are_cut(planned, tree):
 
 def test_results_do_not_lie_among_the_pictures(planned, tree):
     assert names(planned(output=tree[0] / "results")) == {f"{name}__{style}.png" for name in SIZES for style in "xyz"}
-    with pytest.raises(ValueError, match="would lie among the pictures"):
+    with pytest.raises(ValueError, match="would lie among the images"):
         planned(output=tree[0])
     picture(tree[0] / "content/a.png")
-    with pytest.raises(ValueError, match="would lie among the pictures"):
+    with pytest.raises(ValueError, match="would lie among the images"):
         planned(output=tree[0].parent)

@@ -184,16 +184,16 @@ def test_each_rank_has_a_gpu(paint, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pairs": "some"}, "pairs are all, random or a CSV file"),
+        ({"pairs": "some"}, "pairs must be all, random, or a CSV file"),
         ({"style": None}, "AdaINLite needs a folder of styles"),
         ({"method": Johnson(4, 1)}, "Johnson takes no styles"),
         ({"method": Johnson(4, 1), "style": None, "alpha": 0.5}, "full strength only"),
-        ({"alpha": 2}, "alpha lies between 0"),
+        ({"alpha": 2}, "alpha must be between 0"),
         ({"color": "gray"}, "color"),
         ({"size": 0}, "at least 1 pixel"),
         ({"style_size": 0}, "at least 1 pixel"),
-        ({"suffix": ".xyz"}, "must end in one of .png"),
-        ({"batch_size": 0}, "batch_size is at least 1"),
+        ({"suffix": ".xyz"}, "Expected a name that ends in one of .png"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"content": "missing"}, "missing: no such folder"),
     ],
     ids=str,
@@ -212,7 +212,7 @@ def test_bad_pictures_are_passed_over_and_named(paint, tree):
     for workers in (0, 2):
         failures = dict(paint(workers=workers))
         assert failures.keys() == {content / "cats/broken.jpg", content / "empty.png", style / "torn.png"}
-        assert all(reason.startswith("is not a readable picture") for reason in failures.values())
+        assert all(reason.startswith("is not a readable image") for reason in failures.values())
         assert results(output).keys() == {f"{name}__{style}.png" for name in SIZES for style in "xyz"}
     assert dict(paint(color="coral")).keys() == failures.keys()
 
@@ -312,6 +312,24 @@ def test_only_what_is_missing_damaged_or_changed_is_painted_again(paint, tree, c
     assert changed == {f"cats/b__{style}.png" for style in "xyz"}
 
 
+def test_results_are_checked_by_size_and_time_or_by_their_hash(paint, tree, calls):
+    assert paint() == []
+    path = tree[2] / "a__x.png"
+    original, stat = path.read_bytes(), path.stat()
+    path.write_bytes(original)
+    os.utime(path, (0, 0))
+    calls.clear()
+    assert paint() == []
+    assert not calls, "a copy of another time has the same hash"
+    path.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert paint() == []
+    assert not calls, "size and time are as recorded"
+    assert paint(verify=True) == []
+    assert sum(calls) == 1
+    assert path.read_bytes() == original
+
+
 KILLED = """
 import os, signal, sys
 from adain.batch import runner
@@ -380,7 +398,7 @@ def test_large_pictures_go_alone(paint, tree, calls, monkeypatch):
     paint()
     batched = results(tree[2])
     calls.clear()
-    monkeypatch.setattr(runner, "BATCH", 1000)
+    monkeypatch.setattr(runner, "BATCH_PIXELS", 1000)
     monkeypatch.setattr(runner, "LARGE", 1300)
     assert paint(output=tree[2].with_name("alone"), workers=2) == []
     assert {*calls} == {1}
@@ -389,16 +407,16 @@ def test_large_pictures_go_alone(paint, tree, calls, monkeypatch):
 
 
 def test_few_wait_for_others_of_their_size(monkeypatch):
-    monkeypatch.setattr(runner, "AHEAD", 2)
+    monkeypatch.setattr(runner, "BATCHES_WAITING", 2)
     read = []
 
     def units():
         for i in range(40):
             read.append(i)
-            yield runner.Job(Path(str(i)), None, 1.0), Photo(torch.zeros(1, 3, 8, 8 + i % 20)), None
+            yield runner.Unit(runner.Job(Path(str(i)), None, 1.0), Photo(torch.zeros(1, 3, 8, 8 + i % 20)), None)
 
     painted = 0
-    for batch in runner._batches(units(), 4):
+    for batch in runner.batches(units(), 4):
         assert len(read) - painted <= 8
         painted += len(batch)
     assert painted == 40

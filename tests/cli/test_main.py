@@ -1,3 +1,4 @@
+import dataclasses
 import inspect
 import subprocess
 import sys
@@ -55,17 +56,17 @@ def test_a_broken_content_does_not_stop_the_others(make_picture, tmp_path, capsy
     bad.write_text("no picture")
     assert stylize("--content", bad, good, "--style", good, "--output", tmp_path / "out") == 1
     assert (tmp_path / "out" / "good__good.png").exists()
-    assert "bad.png is not a readable picture" in capsys.readouterr().err
+    assert "bad.png is not a readable image" in capsys.readouterr().err
     assert stylize("--content", bad, "--style", good, "--output", tmp_path / "out") == 2
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"--alpha": "1.5"}, "alpha lies between 0"),
+        ({"--alpha": "1.5"}, "alpha must be between 0"),
         ({"--alpha": "much"}, "alpha"),
         ({"--content": "missing.png"}, "missing.png: no such file"),
-        ({"--output": "out.xyz"}, "must end in one of .png"),
+        ({"--output": "out.xyz"}, "Expected a name that ends in one of .png"),
         ({"--output": "CONTENT"}, "is an input and would be overwritten"),
         ({"--method": "magic"}, "the methods are adain"),
         ({"--checkpoint": "missing.safetensors"}, "neither a file of weights nor a method"),
@@ -120,7 +121,7 @@ def test_a_mask_that_does_not_fit_one_content_leaves_the_others(make_picture, tm
     Image.new("L", (48, 40), 255).save(mask)
     flags = "--style", wide, "--mask", mask, *LITE, "--output", tmp_path / "out"
     assert stylize("--content", wide, tall, other, *flags) == 1
-    reason = f"{tall}: a mask of 48x40 does not have the shape of a 40x90 picture\n"
+    reason = f"{tall}: Expected a mask of the aspect ratio of the content, 40x90, got 48x40\n"
     assert capsys.readouterr().err == f"adain: {reason}"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"wide__wide.png", "other__wide.png"}
 
@@ -135,7 +136,7 @@ def test_if_all_contents_fail_every_reason_is_printed(make_picture, tmp_path, ca
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2
     assert errors[0].startswith(f"adain: error: {tall}: a mask of 48x40")
-    assert errors[1].startswith(f"adain: error: {broken} is not a readable picture")
+    assert errors[1].startswith(f"adain: error: {broken} is not a readable image")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_truncated_and_max_pixels_reach_styles_and_masks(make_picture, tmp_path,
         assert stylize(*given, *flag, *flags, *LITE, "--output", tmp_path / "out.png") == 2
         errors = capsys.readouterr().err
         assert errors.count("\n") == 1
-        assert f"{bad} is not a readable picture" in errors
+        assert f"{bad} is not a readable image" in errors
         assert message in errors
     assert stylize(*given, "--truncated", *flags, *LITE, "--output", tmp_path / "out.png") == 0
 
@@ -205,7 +206,7 @@ def test_a_folder_leaves_out_too_large_results_and_values_that_are_not_finite(ma
     assert stylize("--content", tmp_path / "c", "--style", style, *LITE, *flags, "--output", tmp_path / "out") == 1
     errors = sorted(capsys.readouterr().err.splitlines())
     assert "long.png: the result would have 750 x 50 pixels, over the limit of 24000" in errors[0]
-    assert "nan.tif: is not a readable picture (expected finite values, got NaN or infinity)" in errors[1]
+    assert "nan.tif: is not a readable image (expected finite values, got NaN or infinity)" in errors[1]
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["short__style.png"]
 
 
@@ -233,9 +234,9 @@ def test_a_folder(make_picture, tmp_path, capsys):
     assert stylize(*folders, *LITE, "--mask", tmp_path / "s" / "1.png") == 2
     assert "a folder of contents takes no --mask" in capsys.readouterr().err
     assert stylize("--content", tmp_path / "c", "--style", tmp_path / "s", *LITE) == 2
-    assert "name it with --output" in capsys.readouterr().err
+    assert "Expected a folder as --output" in capsys.readouterr().err
     assert stylize("--content", tmp_path / "c" / "b.png", "--style", tmp_path / "s" / "1.png", "--pairs", "all") == 2
-    assert "--pairs is for a folder" in capsys.readouterr().err
+    assert "with --pairs" in capsys.readouterr().err
 
 
 def test_methods_without_weights_have_their_settings_as_flags():
@@ -286,13 +287,19 @@ def test_every_flag_is_explained(name, capsys):
         main.main([name, "--help"])
     assert stop.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for parameter in inspect.signature(main.COMMANDS[name]).parameters.keys() - {"settings"}:
-        assert f"--{parameter.replace('_', '-')}" in text
+    for parameter in inspect.signature(main.COMMANDS[name]).parameters.values():
+        kind = parameter.annotation
+        names = (
+            [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else [parameter.name]
+        )
+        for flag in {*names} - {"settings"}:
+            assert f"--{flag.replace('_', '-')}" in text
     assert "None" not in text
 
 
 def test_help_does_not_wait_for_torch_nor_stylizing_for_lightning():
-    code = "import sys; from adain.cli.commands import COMMANDS; from adain.cli.parser import Parser; Parser.of(COMMANDS['stylize'], 'x'); assert 'torch' not in sys.modules"
+    code = "import sys; from adain.cli.commands import COMMANDS; from adain.cli.parser import Parser; "
+    code += "Parser.of(COMMANDS['stylize'], 'x'); assert 'torch' not in sys.modules"
     assert run("-c", code).returncode == 0
     heavy = "{'gradio', 'pytorch_lightning', 'lightning', 'datasets', 'torchvision', 'tensorboard'}"
     code = f"import sys, adain; adain.prepare(); assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"

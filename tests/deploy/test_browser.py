@@ -156,10 +156,10 @@ def test_examples_a_second_style_and_a_method_without_any(visit):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("no picture.png", b"no picture", "no picture.png is not a readable picture"),
-        ("notes.txt", b"no picture", "notes.txt is not a readable picture|Invalid file type"),
+        ("no picture.png", b"no picture", "no picture.png is not a readable image"),
+        ("notes.txt", b"no picture", "notes.txt is not a readable image|Invalid file type"),
         ("large.png", b"\x89PNG" + bytes(2**20), "exceed|maximum allowed size"),
-        ("wide.png", (1001, 1000), "wide.png is not a readable picture (1001 x 1000 is over the limit"),
+        ("wide.png", (1001, 1000), "wide.png is not a readable image (1001 x 1000 is over the limit"),
     ],
 )
 def test_what_is_no_picture_or_too_large_is_told(visit, files, tmp_path, name, data, message):

@@ -173,8 +173,8 @@ def test_the_page_asks_no_other_host_and_records_nothing(client):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (OSError("/tmp/x/photo.jpg is not\n a readable picture"), "<b>.jpg is not a readable picture"),
-        (ValueError("alpha lies between"), "alpha lies between"),
+        (OSError("/tmp/x/photo.jpg is not\n a readable image"), "<b>.jpg is not a readable image"),
+        (ValueError("alpha must be between"), "alpha must be between"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory; choose a smaller size"),
         (MemoryError(), "out of memory; choose a smaller size"),
     ],

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torchvision import models
 
-from adain.evaluation import grid, metrics
-from adain.evaluation.grid import Variant, evaluate
+from adain.evaluation import metrics, peak_memory
+from adain.evaluation.evaluate import evaluate
+from adain.evaluation.grid import Variant
 from adain.evaluation.report import markdown
 from adain.imaging import reader
+from adain.inference.options import StyleOptions
 
 
 @pytest.fixture(scope="module")
@@ -56,20 +58,20 @@ def test_ssim_of_a_picture_with_itself():
 
 
 def end_this_process(*_):
-    """In place of `grid._paint_one`, in the process that statistics_fns the memory."""
+    """Replaces the function that runs in the process whose memory is measured."""
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def test_if_the_process_that_measures_memory_is_killed_all_else_counts(make_picture, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(metrics, "EVAL_SIZE", 64)
-    monkeypatch.setattr(grid, "_paint_one", end_this_process)
+    monkeypatch.setattr(peak_memory, "_stylize_one", end_this_process)
     for i, name in enumerate(("c/a.png", "s/x.png")):
         make_picture(name, seed=i)
-    case = Variant("adain-lite", "adain-lite", size=64, style_size=64)
+    case = Variant("adain-lite", "adain-lite", size=64, options=StyleOptions(style_size=64))
     _, row = evaluate([case], tmp_path / "c", tmp_path / "s", tmp_path / "out", "cpu")
     assert row["MiB"] is None
     assert row["seconds"] > 0
-    assert "the memory of adain-lite was not measured" in caplog.text
+    assert "The memory of adain-lite was not measured" in caplog.text
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {"figures.csv", "figures.json", "table.md", "sheet.png"}
 
@@ -79,7 +81,10 @@ def test_evaluate_writes_what_it_returns(make_picture, tmp_path, monkeypatch):
     for i, name in enumerate(("c/a.png", "c/b.png", "s/x.png")):
         make_picture(name, seed=i)
     table = evaluate(
-        [Variant("adain", "adain", size=64, style_size=64)], tmp_path / "c", tmp_path / "s", tmp_path / "out"
+        [Variant("adain", "adain", size=64, options=StyleOptions(style_size=64))],
+        tmp_path / "c",
+        tmp_path / "s",
+        tmp_path / "out",
     )
     unchanged, adain = table
     assert (unchanged["S"], unchanged["C"], unchanged["G"], unchanged["pairs"]) == (1, 0, 1, 2)

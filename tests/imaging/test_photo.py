@@ -139,7 +139,7 @@ def test_broken_exif_is_left_out(tmp_path, caplog):
     Image.new("RGB", (4, 4), "red").save(tmp_path / "a.png", exif=b"Exif\0\0nonsense")
     photo = reader.load(tmp_path / "a.png")
     assert photo.exif is None and photo.pixels[0, :, 0, 0].tolist() == [255, 0, 0]
-    assert "EXIF is broken" in caplog.text
+    assert "Damaged EXIF is ignored" in caplog.text
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
@@ -165,7 +165,7 @@ def test_a_profile_is_converted_to_srgb(tmp_path, monkeypatch, dtype):
 def test_a_profile_that_is_broken_or_does_not_fit_is_left_out(tmp_path, caplog):
     Image.new("RGB", (4, 4), (10, 20, 30)).save(tmp_path / "a.png", icc_profile=b"nonsense" * 20)
     assert reader.load(tmp_path / "a.png").pixels[0, :, 0, 0].tolist() == [10, 20, 30]
-    assert "profile is broken" in caplog.text
+    assert "damaged color profile is ignored" in caplog.text
     caplog.clear()
     Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "a.tif", icc_profile=display_p3())
     assert reader.load(tmp_path / "a.tif").pixels[0, :, 0, 0].tolist() == [255, 0, 0]
@@ -214,7 +214,7 @@ def test_standard_input_and_output(monkeypatch, dtype):
     photo = reader.load("-")
     assert torch.equal(photo.pixels, picture)
     assert dtype == torch.uint16 or described(photo.exif)[0x010F] == "Maker"
-    with pytest.raises(OSError, match="standard input is not a readable picture"):
+    with pytest.raises(OSError, match="standard input is not a readable image"):
         reader.load("-")
 
 

@@ -5,7 +5,9 @@ import torch
 import adain
 from adain.functional import statistics, whitening
 from adain.inference import memory_budget, tiling
-from adain.inference.tiling import Region
+from adain.inference.regions import Region
+from adain.inference.tile_statistics import Moments
+from adain.inference.tiles import GRID, split_into_tiles
 from adain.methods import METHODS, AdaIN, AdaINLite
 from adain.utils import memory
 from adain.utils.errors import ContentError
@@ -43,16 +45,16 @@ def test_any_tile_size_and_alpha(lite, tile):
 @pytest.mark.parametrize("name", ["style-swap", "johnson", "gatys"])
 def test_methods_that_must_see_the_whole_say_so(name):
     method = METHODS[name]()
-    with pytest.raises(ValueError, match="must see the whole picture and cannot tile"):
+    with pytest.raises(ValueError, match="must see the whole image and cannot tile"):
         tiling.stylize_tiled(method, picture(40, 40), [Region({})], tile=32)
 
 
 def test_adaconv_tiles_at_full_strength_only(monkeypatch):
     ready, pictures = adain.prepare("adaconv", "cpu", "fp32"), (picture(40, 90), picture(40, 40))
-    with pytest.raises(ValueError, match=r"AdaConv at alpha 0.5 must see the whole picture and cannot tile"):
+    with pytest.raises(ValueError, match=r"AdaConv at alpha 0.5 must see the whole image and cannot tile"):
         adain.stylize(*pictures, ready, alpha=0.5, tile=40)
     whole = adain.stylize(*pictures, ready, alpha=0.5)
-    monkeypatch.setattr(memory_budget, "MODEST", 1)
+    monkeypatch.setattr(memory_budget, "DEFAULT_CPU_BUDGET", 1)
     assert torch.equal(adain.stylize(*pictures, ready, alpha=0.5), whole), "memory or not, it stays whole"
 
 
@@ -65,20 +67,23 @@ def test_tiles_of_a_network_of_a_coarser_grid():
 
 def test_tiles_cover_a_picture_once_and_lie_on_the_grid():
     seen = torch.zeros(1, 1, 104, 77)
-    for tile in tiling._tiles(104, 77, 30, 10):
-        seen[..., tile.own[0], tile.own[1]] += 1
-        assert all(part.start % tiling.GRID == 0 for part in (*tile.own, *tile.seen))
-        assert tile.cut(seen[..., tile.seen[0], tile.seen[1]]).shape == seen[..., tile.own[0], tile.own[1]].shape
+    for tile in split_into_tiles(104, 77, 30, 10):
+        seen[..., tile.interior[0], tile.interior[1]] += 1
+        assert all(part.start % GRID == 0 for part in (*tile.interior, *tile.padded))
+        assert (
+            tile.crop(seen[..., tile.padded[0], tile.padded[1]]).shape
+            == seen[..., tile.interior[0], tile.interior[1]].shape
+        )
     assert (seen == 1).all()
 
 
 @pytest.mark.parametrize("statistic", [statistics.mean_std, whitening.covariance])
 def test_moments_of_parts_are_those_of_the_whole(statistic):
     features = torch.randn(2, 5, 12, 20) * 3 + 100
-    moments = tiling.Moments()
+    moments = Moments()
     for part in (features[..., :7, :], features[..., 7:, :3], features[..., 7:, 3:]):
         moments.add(statistic, part)
-    for found, expected in zip(moments.whole(), statistic(features), strict=True):
+    for found, expected in zip(moments.statistic_of_all(), statistic(features), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
         assert found.dtype == expected.dtype
 

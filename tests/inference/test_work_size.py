@@ -12,7 +12,7 @@ from adain.imaging import reader, resampling, writer
 from adain.imaging.photo import WHITE, Photo
 from adain.imaging.resampling import Upsampler, downsample
 from adain.inference import full_size, guided_upsampling, pipeline, tiling
-from adain.inference.tiling import Region
+from adain.inference.regions import Region
 from adain.methods import METHODS
 from tests.conftest import QUICK, exit_code
 from tests.inference.test_tiling import picture

@@ -213,7 +213,7 @@ def test_ctrl_c_keeps_what_was_reached(make_picture, capsys):
 
         result = adain.stylize(path, path, "gatys", init="noise", callback=interrupted)
     assert result.isfinite().all()
-    assert "what was reached is kept" in capsys.readouterr().err
+    assert "the best result so far is kept" in capsys.readouterr().err
 
 
 def test_the_command_line_records_each_picture_and_says_what_it_left(make_picture, tmp_path, capsys, monkeypatch):
@@ -280,7 +280,7 @@ def test_watching_from_another_thread_leaves_ctrl_c_alone():
         ("--method adain --gatys.steps 5", "gatys.steps"),
         ("--method adain --log x", "adain paints in one pass"),
         ("--method gatys --checkpoint x", "gatys has no weights to take from x"),
-        ("--method gatys --snapshot-every 5", "snapshots need a folder"),
+        ("--method gatys --snapshot-every 5", "Expected a folder for snapshots"),
     ],
 )
 def test_settings_that_would_be_ignored_are_refused(make_picture, capsys, flags, message):
@@ -310,7 +310,7 @@ def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys, monkeypatch):
         width, height = sheet.size
     assert (width // 256, height // 192) == (2 + 3, 2), "the last flag runs across"
     assert main.main(["sweep", *folders]) == 2
-    assert "nothing to vary" in capsys.readouterr().err
+    assert "Expected values to vary" in capsys.readouterr().err
     wrong = {
         "{stepz: [1]}": "stepz",
         "{steps: [many]}": "many",
@@ -330,7 +330,7 @@ def test_a_sweep_over_methods(make_picture, tmp_path, capsys, monkeypatch):
     rows = list(csv.DictReader((tmp_path / "out" / "figures.csv").read_text().splitlines()))
     assert [row["method"] for row in rows] == ["content", "method adain-lite", "method gatys"]
     assert main.main(["sweep", *folders, *flags, "--cases", "{content: {steps: 1}}"]) == 2
-    assert "each case needs a label of its own" in capsys.readouterr().err
+    assert "Expected a different label for each variant" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
