@@ -299,7 +299,6 @@ def test_formats_are_identified_as_by_pillow(tmp_path, name):
         Image.effect_noise((32, 24), 50).convert("RGB").save(path, name)
     except (KeyError, OSError) as error:
         pytest.skip(f"this Pillow cannot write it: {error}")
-    expected = Image.open(path)
-    with path.open("rb") as file:
+    with Image.open(path) as expected, path.open("rb") as file:
         found = reader._identify(file)
         assert (type(found), found.format, found.size) == (type(expected), expected.format, expected.size)
