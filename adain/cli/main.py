@@ -1,5 +1,6 @@
 """The `adain` command: flags from the signatures in `adain.cli.commands`, errors in one line."""
 
+import argparse
 import inspect
 import logging
 import sys
@@ -56,18 +57,25 @@ def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
 
 
 def _methods_with_settings(function: Callable[..., int], words: list[str]) -> list[str]:
-    """The methods whose settings are flags of this call: those that may be asked for, so that others are refused.
+    """The methods whose settings are flags of this call: the ones that are used, so that those of others are refused.
 
-    The method itself is a flag, which is not parsed yet. A configuration file may name any method.
+    They are found by a parser of their own, because the flags of the main parser depend on them. A configuration file
+    may name any method.
     """
     parameters = inspect.signature(function).parameters
     if "settings" not in parameters:
         return []
-    if any(word.startswith("--config") for word in words):
+    default = parameters["method"].default
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder.add_argument("--method", nargs="+", default=[default])
+    finder.add_argument("--config")
+    try:
+        found, _ = finder.parse_known_args(words)
+    except argparse.ArgumentError:
+        return []  # the main parser reports it
+    if found.config:
         return [*SETTINGS]
-    default = parameters["method"].default if "method" in parameters else None
-    named = {default, *words, *(word.removeprefix("--method=") for word in words)}
-    return [method for method in SETTINGS if method in named]
+    return [method for method in SETTINGS if method in found.method]
 
 
 @contextmanager
