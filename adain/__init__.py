@@ -1,9 +1,28 @@
 """Neural style transfer: any photo in the style of any picture.
 
-import adain
+    import adain
 
-picture = adain.stylize("photo.jpg", "painting.jpg", alpha=0.8)  # (1, 3, H, W), RGB in [0, 1]
-adain.save(picture, "stylized.png")
+    image = adain.stylize("photo.jpg", "painting.jpg", alpha=0.8)  # (1, 3, H, W), RGB in [0, 1]
+    adain.save(image, "stylized.png")
+
+Packages, from the lowest to the highest; each imports only from those above it:
+
+    utils        general helpers: errors, checks, files, interrupts, memory, precision
+    functional   pure functions of tensors: statistics, normalization, convolutions, color, losses
+    imaging      image files to tensors and back
+    models       backbones, decoders, and the reading of checkpoint files
+    methods      one file for each method, their weights, and style codes
+    training     the LightningModule, the data, callbacks, and the command line of training
+    inference    one image: options, style encoding, masks, tiling, and the `stylize` pipeline
+    batch        folders of images
+    video        decoding, temporal smoothing, encoding
+    evaluation   metrics, grids, sweeps
+    deploy       the web page and ONNX export
+    cli          the `adain` command
+
+To see AdaIN from the image to the loss, read five files in this order: `functional/normalization.py`,
+`models/backbones.py`, `methods/adain.py`, `functional/losses.py`, and `training/module.py`. Then read
+`inference/pipeline.py` for what happens to one photo.
 """
 
 from importlib import import_module
