@@ -8,20 +8,27 @@ from adain.functional.statistics import StatisticsFn, compute_statistics, mean_s
 
 
 def compose(depthwise: Tensor, pointwise: Tensor) -> Tensor:
-    """The one kernel (B, C, C / groups, k, k) that equals a depthwise one and then a pointwise one.
+    """Return the single kernel that equals a depthwise convolution followed by a pointwise one.
 
-    `depthwise` (B, C, C / groups, k, k) and `pointwise` (B, C, C / groups), in the same groups.
+    Args:
+        depthwise: kernel (B, C, C / groups, k, k).
+        pointwise: kernel (B, C, C / groups), in the same groups.
+
+    Returns:
+        Kernel (B, C, C / groups, k, k).
     """
-    members = depthwise.shape[2]
-    columns, rows = (kernel.unflatten(1, (-1, members)).flatten(3) for kernel in (pointwise, depthwise))
+    channels_per_group = depthwise.shape[2]
+    columns = pointwise.unflatten(1, (-1, channels_per_group)).flatten(3)
+    rows = depthwise.unflatten(1, (-1, channels_per_group)).flatten(3)
     return (columns @ rows).view(depthwise.shape)
 
 
 def diagonal_kernel(scale: Tensor, groups: int, size: int) -> Tensor:
-    """The kernel (B, C, C / groups, size, size) that multiplies each channel with its `scale`, (B, C)."""
-    members, reach = scale.shape[1] // groups, size // 2
-    diagonal = scale.unflatten(1, (groups, members)).diag_embed().flatten(1, 2)
-    return F.pad(diagonal[..., None, None], (reach,) * 4)
+    """Return the kernel (B, C, C / groups, size, size) that multiplies each channel by its `scale` (B, C)."""
+    channels_per_group = scale.shape[1] // groups
+    radius = size // 2
+    diagonal = scale.unflatten(1, (groups, channels_per_group)).diag_embed().flatten(1, 2)
+    return F.pad(diagonal[..., None, None], (radius,) * 4)
 
 
 def adaconv(
@@ -31,48 +38,81 @@ def adaconv(
     residual: bool = False,
     statistics_fn: StatisticsFn = compute_statistics,
 ) -> Tensor:
-    """Adaptive convolution: `x` instance-normalized, then convolved with each picture's own kernel.
+    """Apply an adaptive convolution: instance-normalize `x`, then convolve each image with its own kernel.
 
-    Chandran et al. 2021, section 3.1. `x` (B, C, H, W), its border reflected; `kernel` (B or 1, C, C / groups, k, k),
-    k odd; `bias` (B or 1, C). `residual` adds `x`. All of it is one convolution: normalization and `x` itself go into
-    the kernel, the batch into the groups.
+    Chandran et al. 2021, section 3.1. The whole operation is one convolution: the normalization and the residual are
+    folded into the kernel, and the batch into the groups.
+
+    Args:
+        x: features (B, C, H, W), padded by reflection.
+        kernel: kernels (B or 1, C, C / groups, k, k), with odd k.
+        bias: biases (B or 1, C).
+        residual: whether to add `x` to the result.
+        statistics_fn: computes the mean and standard deviation of `x`.
+
+    Returns:
+        Features (B, C, H, W).
     """
     batch, channels, height, width = x.shape
-    members, reach = kernel.shape[2], kernel.shape[-1] // 2
-    groups = channels // members
-    mean, std = (statistic.view(batch, groups, 1, members) for statistic in statistics_fn(mean_std, x))
-    grouped = kernel.unflatten(1, (groups, members)) / std[..., None, None]  # (B, groups, outputs, inputs, k, k)
+    channels_per_group = kernel.shape[2]
+    radius = kernel.shape[-1] // 2
+    groups = channels // channels_per_group
+    mean, std = statistics_fn(mean_std, x)
+    mean = mean.view(batch, groups, 1, channels_per_group)
+    std = std.view(batch, groups, 1, channels_per_group)
+
+    grouped = kernel.unflatten(1, (groups, channels_per_group))  # (B, groups, outputs, inputs, k, k)
+    grouped = grouped / std[..., None, None]
     bias = bias - (grouped.sum((-2, -1)) @ mean.mT).flatten(1)
     if residual:
-        grouped = grouped + diagonal_kernel(torch.ones_like(bias), groups, kernel.shape[-1]).view_as(grouped)
-    x = F.pad(x, (reach,) * 4, "reflect")
+        identity = diagonal_kernel(torch.ones_like(bias), groups, kernel.shape[-1])
+        grouped = grouped + identity.view_as(grouped)
+
+    x = F.pad(x, (radius,) * 4, "reflect")
     if torch.onnx.is_in_onnx_export():
-        return _by_taps(x, grouped, bias)
-    x = x.reshape(1, batch * channels, height + 2 * reach, width + 2 * reach)
-    folded = grouped.flatten(0, 2).to(x.dtype), bias.flatten().to(x.dtype)
-    return F.conv2d(x, *folded, groups=batch * groups).view(batch, channels, height, width)
+        return _convolve_by_taps(x, grouped, bias)
+    x = x.reshape(1, batch * channels, height + 2 * radius, width + 2 * radius)
+    folded_kernel = grouped.flatten(0, 2).to(x.dtype)
+    folded_bias = bias.flatten().to(x.dtype)
+    result = F.conv2d(x, folded_kernel, folded_bias, groups=batch * groups)
+    return result.view(batch, channels, height, width)
 
 
 def pool(x: Tensor, size: int) -> Tensor:
-    """As `F.adaptive_avg_pool2d`, (B, C, H, W) to (B, C, size, size), in products whose graph serves any H and W."""
+    """Return `F.adaptive_avg_pool2d(x, size)`: (B, C, H, W) to (B, C, size, size).
+
+    It is computed by matrix products, so that an exported graph works for any H and W.
+    """
     for axis in (2, 3):
-        side, place = x.shape[axis], torch.arange(x.shape[axis], device=x.device)
+        length = x.shape[axis]
+        position = torch.arange(length, device=x.device)
         bins = torch.arange(size, device=x.device)[:, None]
-        inside = (place * size < (bins + 1) * side) & ((place + 1) * size > bins * side)
-        x = ((inside / inside.sum(1, keepdim=True)).to(x.dtype) @ x.transpose(axis, 2)).transpose(axis, 2)
+        inside = (position * size < (bins + 1) * length) & ((position + 1) * size > bins * length)
+        weights = (inside / inside.sum(1, keepdim=True)).to(x.dtype)
+        x = (weights @ x.transpose(axis, 2)).transpose(axis, 2)
     return x
 
 
-def _by_taps(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """Each picture convolved with its own kernel (B, groups, outputs, inputs, k, k), one product for each place in it.
+def _convolve_by_taps(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """Convolve each image with its own kernel, as a sum of one matrix product per kernel tap.
 
-    For ONNX, whose convolution has a fixed number of groups and so would fix the batch.
+    This is for ONNX, whose convolution has a fixed number of groups and would therefore fix the batch size.
+
+    Args:
+        x: padded features (B, C, H + k - 1, W + k - 1).
+        kernel: kernels (B, groups, outputs, inputs, k, k).
+        bias: biases (B, C).
+
+    Returns:
+        Features (B, C, H, W).
     """
-    batch, groups, members, _, size, _ = kernel.shape
-    height, width = (side - size + 1 for side in x.shape[2:])
-    x, result = x.unflatten(1, (groups, members)), bias.to(x.dtype).view(batch, groups, members, 1)
+    batch, groups, channels_per_group, _, size, _ = kernel.shape
+    height = x.shape[2] - size + 1
+    width = x.shape[3] - size + 1
+    x = x.unflatten(1, (groups, channels_per_group))
+    result = bias.to(x.dtype).view(batch, groups, channels_per_group, 1)
     for dy in range(size):
         for dx in range(size):
-            part = x[..., dy : dy + height, dx : dx + width].flatten(3)
-            result = result + kernel[..., dy, dx].to(x.dtype) @ part
-    return result.view(batch, groups * members, height, width)
+            shifted = x[..., dy : dy + height, dx : dx + width].flatten(3)
+            result = result + kernel[..., dy, dx].to(x.dtype) @ shifted
+    return result.view(batch, groups * channels_per_group, height, width)

@@ -1,4 +1,4 @@
-"""Color: keep the content's colors, or match those of two images."""
+"""Color control: keep the colors of the content image, or match the colors of two images."""
 
 from torch import Tensor
 
@@ -6,14 +6,23 @@ from adain.functional.statistics import luminance
 from adain.functional.whitening import covariance, symmetric_power
 
 
-def keep_luminance(painted: Tensor, content: Tensor) -> Tensor:
-    """The painted picture's luminance with the content's colors, both (B, 3, H, W), RGB (Gatys et al. 2017, 5.1)."""
-    return content + luminance(painted - content)
+def keep_luminance(stylized: Tensor, content: Tensor) -> Tensor:
+    """Return the luminance of `stylized` with the colors of `content` (Gatys et al. 2017, section 5.1).
+
+    Both are RGB (B, 3, H, W). The result is not clamped.
+    """
+    return content + luminance(stylized - content)
 
 
-def match_colors(picture: Tensor, target: Tensor) -> Tensor:
-    """`picture` with the mean and covariance of the colors of `target`, (B, 3, H, W) (Gatys et al. 2017, 5.2)."""
-    (mean, covariance_), (target_mean, target_covariance) = covariance(picture), covariance(target)
-    matrix = symmetric_power(target_covariance, 0.5).to(mean) @ symmetric_power(covariance_, -0.5)
-    matched = matrix @ (picture.flatten(2).to(mean) - mean) + target_mean.to(mean)
-    return matched.view(-1, *picture.shape[1:]).clamp(0, 1).to(picture)
+def match_colors(image: Tensor, target: Tensor) -> Tensor:
+    """Return `image` with the mean and covariance of the colors of `target` (Gatys et al. 2017, section 5.2).
+
+    Both are RGB (B, 3, H, W), of any sizes. The result is clamped to [0, 1].
+    """
+    image_mean, image_covariance = covariance(image)
+    target_mean, target_covariance = covariance(target)
+    coloring = symmetric_power(target_covariance, 0.5).to(image_mean)
+    whitening = symmetric_power(image_covariance, -0.5)
+    matrix = coloring @ whitening
+    matched = matrix @ (image.flatten(2).to(image_mean) - image_mean) + target_mean.to(image_mean)
+    return matched.view(-1, *image.shape[1:]).clamp(0, 1).to(image)

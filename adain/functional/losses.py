@@ -1,4 +1,4 @@
-"""Training losses as plain functions of feature mappings, and their weighted sum."""
+"""Losses on feature maps, and the weighted sum of losses that training minimizes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,58 +11,89 @@ from adain.functional import normalization, statistics
 from adain.functional.statistics import at_least_float32
 
 Features = Mapping[str, Tensor]
+"""Feature maps (B, C, H, W) by layer name."""
 
 
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of two feature maps, (B,) in float32 at least (Huang & Belongie 2017, eq. 12)."""
+    """Return the mean squared difference of two feature maps (Huang & Belongie 2017, eq. 12).
+
+    Args:
+        features: features (B, C, H, W).
+        target: features of the same shape.
+
+    Returns:
+        Losses (B,) in at least float32.
+    """
     return (at_least_float32(features) - target).square().flatten(1).mean(1)
 
 
 def style_loss(features: Tensor, style: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
-    """Squared differences of channel means and standard deviations of one layer (Huang & Belongie 2017, eq. 13).
+    """Return the squared differences of channel means and standard deviations (Huang & Belongie 2017, eq. 13).
 
-    Each (B,) in float32. `reduction` is over channels: the authors sum, which gives deeper layers more weight; `mean`
-    is what later implementations settled on.
+    Args:
+        features: features of one layer (B, C, H, W).
+        style: features of the same layer (B, C, h, w).
+        reduction: reduction over channels. The authors use `sum`, which gives deeper layers more weight. Later
+            implementations use `mean`.
+
+    Returns:
+        Losses (B,) in at least float32.
     """
-    (mean, std), (style_mean, style_std) = statistics.mean_std(features), statistics.mean_std(style)
+    mean, std = statistics.mean_std(features)
+    style_mean, style_std = statistics.mean_std(style)
     squares = (mean - style_mean).square() + (std - style_std).square()
-    return squares.flatten(1).sum(1) if reduction == "sum" else squares.flatten(1).mean(1)
+    if reduction == "sum":
+        return squares.flatten(1).sum(1)
+    return squares.flatten(1).mean(1)
 
 
 def gram_loss(features: Tensor, gram: Tensor) -> Tensor:
-    """Squared distance of the Gram matrix of `features` from another, (B,) (Johnson et al. 2016, eq. 4)."""
+    """Return the squared Frobenius distance of Gram matrices (Johnson et al. 2016, eq. 4).
+
+    Args:
+        features: features (B, C, H, W).
+        gram: Gram matrices (B or 1, C, C) to compare with.
+
+    Returns:
+        Losses (B,).
+    """
     return (statistics.gram(features) - gram).square().flatten(1).sum(1)
 
 
-def total_variation(picture: Tensor) -> Tensor:
-    """Mean squared difference of neighbors, down plus across, (B,) (Mahendran & Vedaldi 2015, eq. 6, beta 2)."""
-    down, across = (at_least_float32(picture).diff(dim=dim) for dim in (2, 3))
-    return down.square().flatten(1).mean(1) + across.square().flatten(1).mean(1)
+def total_variation(image: Tensor) -> Tensor:
+    """Return the mean squared difference of neighboring pixels (Mahendran & Vedaldi 2015, eq. 6, beta = 2).
+
+    The means over vertical and horizontal neighbors are added. An image (B, C, H, W) gives losses (B,).
+    """
+    wide = at_least_float32(image)
+    vertical = wide.diff(dim=2)
+    horizontal = wide.diff(dim=3)
+    return vertical.square().flatten(1).mean(1) + horizontal.square().flatten(1).mean(1)
 
 
 @dataclass(frozen=True)
 class PerceptualLoss:
-    """Content and style losses on a backbone's features, and a pixel loss for reconstruction.
+    """Content and style losses on a backbone's features, and pixel losses.
 
-    The two public weightings of AdaIN are `style_reduction` sum with `style_weight` 0.01 (the authors' code) and mean
-    with 10 (the default). They weigh the layers differently: 0.64, 1.28, 2.56, 5.12 against 10 each.
+    AdaIN has two public weightings: `style_reduction` sum with `style_weight` 0.01 (the authors' code), and mean with
+    10 (the default). They weight the style layers differently: 0.64, 1.28, 2.56, and 5.12 as opposed to 10 each.
 
     Args:
-        content_layer: where the content is compared, and where AdaIN's target is formed.
-        style_layers: where channel statistics are compared.
-        style_layer_weights: the factor of each of them, in the same order; null weighs all of them by 1.
-        content_target: what the content layer should hold: `adain`, the content's features with the style's
-            statistics, which a method that decodes them inverts; or `content`, the content's own features.
+        content_layer: layer that compares the content, and that forms AdaIN's target.
+        style_layers: layers that compare the channel statistics of the style.
+        style_layer_weights: factors of the style layers, in the same order; null weights all of them by 1.
+        content_target: target of the content layer: `adain`, the content's features with the style's statistics, which
+            a method that decodes them inverts; or `content`, the content's own features.
         content_weight: factor of the content loss.
         style_weight: factor of the sum of the layers' style losses.
-        style_reduction: over channels, see above.
-        style_statistics: what is compared of a style layer: its `moments`, means and deviations of the channels; or its
-            `gram` matrix (`gram_loss`, for which `style_reduction` means nothing).
-        relative: divide each pair's content and style loss by the distance of its two pictures from each other, as
-            `adain.evaluation.metrics.scores` does. Without it, the gradients of a few pairs that lie far apart exceed
-            those of all others.
-        reconstruction_weight: factor of the mean squared error, in pixels of [0, 1], of a picture stylized as
-            itself; 0 leaves that pass out. It brings alpha 0 nearer to the content.
+        style_reduction: reduction over channels, see above.
+        style_statistics: statistics that a style layer compares: `moments`, means and standard deviations of the
+            channels; or `gram`, Gram matrices (`gram_loss`, where `style_reduction` does not apply).
+        relative: divide the content and style loss of each pair by the distance between its two images, as
+            `adain.evaluation.metrics.scores` does. Otherwise the gradients of a few pairs of very different images
+            exceed those of all others.
+        reconstruction_weight: factor of the mean squared error, for pixels in [0, 1], of an image stylized as itself; 0
+            omits that pass. It brings alpha 0 closer to the content.
         tv_weight: factor of the total variation of the result.
     """
 
@@ -79,40 +110,47 @@ class PerceptualLoss:
     tv_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError unless there are as many style layer weights as style layers."""
+        """Raise ValueError unless there is one style layer weight per style layer."""
         weights = self.style_layer_weights
         if weights is not None and len(weights) != len(self.style_layers):
             raise ValueError(
-                f"expected {len(self.style_layers)} style_layer_weights (one per style layer), got {len(weights)}"
+                f"Expected {len(self.style_layers)} style_layer_weights (one per style layer), got {len(weights)}"
             )
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Every layer that a backbone must return for this loss."""
+        """All layers that a backbone must return for this loss."""
         return tuple(dict.fromkeys((*self.style_layers, self.content_layer)))
 
     def __call__(self, stylized: Features, content: Features, style: Features) -> dict[str, Tensor]:
-        """Unweighted terms by name from the features of three batches, each the mean over its pairs.
+        """Return the unweighted terms by name: `content`, `style`, and `style/<layer>`, each the mean over the batch.
 
-        They are `content`, `style` and `style/<layer>`. A relative loss takes pictures of one size.
+        Args:
+            stylized: features of the results. A relative loss needs images of one size.
+            content: features of the content images.
+            style: features of the style images.
         """
-        target = content[self.content_layer]
-        apart = style[self.content_layer]
+        content_features = content[self.content_layer]
+        style_features = style[self.content_layer]
+        target = content_features
         if self.content_target == "adain":
-            target = normalization.adain(target, *statistics.mean_std(apart))
-        terms = {"content": content_loss(stylized[self.content_layer], target)}
-        layers = self._style(stylized, style)
+            target = normalization.adain(content_features, *statistics.mean_std(style_features))
+        content_term = content_loss(stylized[self.content_layer], target)
+        layer_terms = self._style_losses(stylized, style)
         if self.relative:
-            terms["content"] /= content_loss(apart, content[self.content_layer]) + 1e-5
-            scale = torch.stack(list(self._style(content, style).values())).sum(0) + 1e-5
-            layers = {layer: loss / scale for layer, loss in layers.items()}
-        terms["style"] = torch.stack(list(layers.values())).sum(0)
-        terms |= {f"style/{layer}": loss for layer, loss in layers.items()}
-        return {name: term.mean() for name, term in terms.items()}
+            content_term = content_term / (content_loss(style_features, content_features) + 1e-5)
+            scale = _sum(self._style_losses(content, style)) + 1e-5
+            layer_terms = {layer: loss / scale for layer, loss in layer_terms.items()}
 
-    def _style(self, features: Features, style: Features) -> dict[str, Tensor]:
-        """The weighted style loss of each layer, each (B,)."""
-        losses, weights = {}, self.style_layer_weights or (1.0,) * len(self.style_layers)
+        terms = {"content": content_term.mean(), "style": _sum(layer_terms).mean()}
+        for layer, loss in layer_terms.items():
+            terms[f"style/{layer}"] = loss.mean()
+        return terms
+
+    def _style_losses(self, features: Features, style: Features) -> dict[str, Tensor]:
+        """Return the weighted style loss of each layer, each (B,)."""
+        weights = self.style_layer_weights or (1.0,) * len(self.style_layers)
+        losses = {}
         for layer, weight in zip(self.style_layers, weights, strict=True):
             if self.style_statistics == "gram":
                 loss = gram_loss(features[layer], statistics.gram(style[layer]))
@@ -122,6 +160,17 @@ class PerceptualLoss:
         return losses
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of the terms, `reconstruction` and `tv` among them if they are there."""
-        weighted = (name for name in ("content", "style", "reconstruction", "tv") if name in terms)
-        return torch.stack([getattr(self, f"{name}_weight") * terms[name] for name in weighted]).sum()
+        """Return the weighted sum of the terms that are present, including `reconstruction` and `tv`."""
+        weights = {
+            "content": self.content_weight,
+            "style": self.style_weight,
+            "reconstruction": self.reconstruction_weight,
+            "tv": self.tv_weight,
+        }
+        weighted = [weight * terms[name] for name, weight in weights.items() if name in terms]
+        return torch.stack(weighted).sum()
+
+
+def _sum(losses: Mapping[str, Tensor]) -> Tensor:
+    """Return the sum of losses (B,) over the layers."""
+    return torch.stack(list(losses.values())).sum(0)

@@ -1,4 +1,4 @@
-"""Adaptive instance normalization and the blending of features and results."""
+"""Adaptive instance normalization, and the blending of features and results."""
 
 import torch
 from torch import Tensor
@@ -14,23 +14,48 @@ def adain(
 ) -> Tensor:
     """AdaIN(x, y) = std(y) (x - mean(x)) / std(x) + mean(y) (Huang & Belongie 2017, eq. 8).
 
-    `content` (B, C, H, W), `style_mean` and `style_std` (B or 1, C, 1, 1); the result has the shape and type of
-    `content`. A channel of `content` that is constant comes out as the constant `style_mean`.
+    A constant channel of `content` becomes the constant `style_mean`.
+
+    Args:
+        content: features (B, C, H, W).
+        style_mean: means (B or 1, C, 1, 1).
+        style_std: standard deviations (B or 1, C, 1, 1).
+        statistics_fn: computes the mean and standard deviation of `content`.
+
+    Returns:
+        Features with the shape and type of `content`.
     """
     mean, std = statistics_fn(mean_std, content)
     scale = style_std / std
-    return torch.addcmul(style_mean - mean * scale, content, scale).to(content.dtype)  # one pass over the features
+    shift = style_mean - mean * scale
+    return torch.addcmul(shift, content, scale).to(content.dtype)  # one pass over the features
 
 
 def blend(a: Tensor, b: Tensor, alpha: float | Tensor) -> Tensor:
-    """(1 - alpha) a + alpha b, of (B, ...); `alpha` is one number, or one for each of the batch, (B,)."""
-    return a.lerp(b, alpha.to(a.dtype).view(-1, *[1] * (a.dim() - 1)) if isinstance(alpha, Tensor) else alpha)
+    """Return (1 - alpha) a + alpha b.
+
+    Args:
+        a: tensor (B, ...).
+        b: tensor (B, ...).
+        alpha: one number, or a tensor (B,) with one number per sample.
+    """
+    if isinstance(alpha, Tensor):
+        alpha = alpha.to(a.dtype).view(-1, *[1] * (a.dim() - 1))
+    return a.lerp(b, alpha)
 
 
 def add_residual(stylized: Tensor, rebuilt: Tensor, content: Tensor, weight: float | Tensor) -> Tensor:
-    """Add back what a network loses of the content: stylized + weight (content - rebuilt).
+    """Add the part of the content that the network loses: stylized + weight (content - rebuilt).
 
-    `rebuilt` is the network's result at alpha 0; all three are (B, 3, H, W), and the result is not clamped. `weight` in
-    [0, 1] is a number or broadcasts. With weight 1 - alpha the result at alpha 0 is `content` exactly, bit for bit.
+    With `weight` = 1 - alpha, the result at alpha 0 is `content` exactly, bit for bit.
+
+    Args:
+        stylized: result of the network (B, 3, H, W).
+        rebuilt: result of the network at alpha 0 (B, 3, H, W).
+        content: content image (B, 3, H, W).
+        weight: number in [0, 1], or a tensor that broadcasts.
+
+    Returns:
+        Image (B, 3, H, W), which is not clamped.
     """
     return (stylized - rebuilt) + torch.lerp(rebuilt, content, weight)

@@ -1,4 +1,4 @@
-"""Style-swap: every content patch replaced by the most similar style patch."""
+"""Style swap: every content patch is replaced by the most similar style patch."""
 
 import torch
 import torch.nn.functional as F
@@ -6,44 +6,97 @@ from torch import Tensor
 
 
 def swap(content: Tensor, style: Tensor, size: int = 3, stride: int = 1, chunk: int = 1024) -> Tensor:
-    """Every patch of `content` replaced by the style's most similar one, overlaps averaged.
+    """Replace every patch of `content` by the most similar patch of `style`, and average overlaps.
 
-    Chen & Schmidt 2016, section 3.1. `content` (B, C, H, W), `style` (B or 1, C, h, w), both at least `size` a side;
-    patches of size x size each `stride`, the last row and column included. Similarity is the normalized
-    cross-correlation. `chunk` style patches are compared at a time, which bounds the memory: chunk x H x W numbers.
+    Chen & Schmidt 2016, section 3.1. Similarity is the normalized cross-correlation. The last row and column of patches
+    are always included.
+
+    Args:
+        content: features (B, C, H, W).
+        style: features (B or 1, C, h, w).
+        size: height and width of the patches.
+        stride: step between patches.
+        chunk: number of style patches to compare at a time, which bounds the memory to chunk x H x W numbers.
+
+    Returns:
+        Features (B, C, H, W).
+
+    Raises:
+        ValueError: the patches are larger than the features.
     """
-    pairs = zip(content, style.expand(len(content), *style.shape[1:]), strict=True)
-    return torch.stack([_swap(features, patches, size, stride, chunk) for features, patches in pairs])
+    style = style.expand(len(content), *style.shape[1:])
+    results = []
+    for content_features, style_features in zip(content, style, strict=True):
+        results.append(_swap_one(content_features, style_features, size, stride, chunk))
+    return torch.stack(results)
 
 
-def _swap(content: Tensor, style: Tensor, size: int, stride: int, chunk: int) -> Tensor:
-    if min(*content.shape[1:], *style.shape[1:]) < size:
-        raise ValueError(
-            f"patches of {size} pixels do not fit features of {[*content.shape[1:]]} and {[*style.shape[1:]]}"
-        )
-    (rows, columns), (style_rows, style_columns) = (
-        [_origins(side, size, stride, x.device) for side in x.shape[1:]] for x in (content, style)
-    )
-    ys, xs = (axis.flatten() for axis in torch.meshgrid(style_rows, style_columns, indexing="ij"))
+def _swap_one(content: Tensor, style: Tensor, size: int, stride: int, chunk: int) -> Tensor:
+    """Swap the patches of one content (C, H, W) with those of one style (C, h, w)."""
+    content_shape = [*content.shape[1:]]
+    style_shape = [*style.shape[1:]]
+    if min(content_shape + style_shape) < size:
+        raise ValueError(f"patches of {size} pixels do not fit features of {content_shape} and {style_shape}")
+    rows = _origins(content_shape[0], size, stride, content.device)
+    columns = _origins(content_shape[1], size, stride, content.device)
+    style_rows = _origins(style_shape[0], size, stride, style.device)
+    style_columns = _origins(style_shape[1], size, stride, style.device)
+    grid_ys, grid_xs = torch.meshgrid(style_rows, style_columns, indexing="ij")
+    ys = grid_ys.flatten()
+    xs = grid_xs.flatten()
+
+    match = _best_matches(content, style, (rows, columns), (ys, xs), size, chunk)
+    result = torch.zeros_like(content)
+    count = content.new_zeros(content_shape)
+    # One pixel of all patches at a time takes C x H x W numbers. All pixels at once would take size^2 times as many.
+    for dy in range(size):
+        for dx in range(size):
+            target_rows = (rows + dy)[:, None]
+            target_columns = (columns + dx)[None]
+            result[:, target_rows, target_columns] += style[:, ys[match] + dy, xs[match] + dx]
+            count[target_rows, target_columns] += 1
+    return result / count.clamp(min=1)
+
+
+def _best_matches(
+    content: Tensor,
+    style: Tensor,
+    content_grid: tuple[Tensor, Tensor],
+    style_origins: tuple[Tensor, Tensor],
+    size: int,
+    chunk: int,
+) -> Tensor:
+    """Return the index of the most similar style patch for each content patch, (rows, columns).
+
+    Args:
+        content: features (C, H, W).
+        style: features (C, h, w).
+        content_grid: the rows and the columns where content patches start.
+        style_origins: the row and the column where each style patch starts.
+        size: height and width of the patches.
+        chunk: number of style patches to compare at a time.
+    """
+    rows, columns = content_grid
+    ys, xs = style_origins
     windows = style.unfold(1, size, 1).unfold(2, size, 1)  # (C, h', w', size, size), a view
     best = content.new_full((len(rows), len(columns)), -torch.inf)
     match = torch.zeros_like(best, dtype=torch.long)
     for start in range(0, len(ys), chunk):
         part = slice(start, start + chunk)
         filters = windows[:, ys[part], xs[part]].transpose(0, 1).contiguous()
-        filters = filters / filters.flatten(1).norm(dim=1).clamp(min=1e-6).view(-1, 1, 1, 1).to(filters.dtype)
-        found, which = F.conv2d(content[None], filters)[0][:, rows][:, :, columns].max(0)
-        match = torch.where(found > best, which + start, match)
-        best = torch.maximum(found, best)
-    result, count = torch.zeros_like(content), content.new_zeros(content.shape[1:])
-    for dy in range(size):
-        for dx in range(size):  # of C x H x W numbers each, where all patches at once would be size^2 times that
-            place = slice(None), (rows + dy)[:, None], (columns + dx)[None]
-            result[place] += style[:, ys[match] + dy, xs[match] + dx]
-            count[place[1:]] += 1
-    return result / count.clamp(min=1)
+        norms = filters.flatten(1).norm(dim=1).clamp(min=1e-6).view(-1, 1, 1, 1)
+        filters = filters / norms.to(filters.dtype)
+        similarity = F.conv2d(content[None], filters)[0][:, rows][:, :, columns]
+        chunk_best, chunk_match = similarity.max(0)
+        match = torch.where(chunk_best > best, chunk_match + start, match)
+        best = torch.maximum(chunk_best, best)
+    return match
 
 
-def _origins(side: int, size: int, stride: int, device: torch.device) -> Tensor:
-    steps = [*range(0, side - size + 1, stride)]
-    return torch.tensor(steps if steps[-1] == side - size else [*steps, side - size], device=device)
+def _origins(length: int, size: int, stride: int, device: torch.device) -> Tensor:
+    """Return where patches start along an axis, every `stride` positions and at the last possible one."""
+    last = length - size
+    origins = list(range(0, last + 1, stride))
+    if origins[-1] != last:
+        origins.append(last)
+    return torch.tensor(origins, device=device)

@@ -5,21 +5,32 @@ from torch import Tensor
 
 
 def covariance(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (B, C, 1) and covariance (B, C, C) of the channels over space, biased, in float64.
+    """Return the mean (B, C, 1) and the biased covariance (B, C, C) of the channels over space.
 
-    Whitening divides by the roots of its smallest eigenvalues, which float32 would lose beside the largest.
+    Both are in float64. Whitening divides by the square roots of the smallest eigenvalues, which float32 would lose
+    next to the largest ones.
     """
-    flat = (features.cpu() if features.device.type == "mps" else features).flatten(2).double()
+    if features.device.type == "mps":  # has no float64
+        features = features.cpu()
+    flat = features.flatten(2).double()
     mean = flat.mean(2, keepdim=True)
     flat = flat - mean
     return mean, flat @ flat.mT / flat.shape[2]
 
 
 def symmetric_power(matrix: Tensor, exponent: float, tolerance: float = 1e-5) -> Tensor:
-    """V diag(w^exponent) V^T of symmetric matrices V diag(w) V^T without negative eigenvalues, (B, C, C).
+    """Return V diag(w^exponent) V^T of a positive semidefinite matrix V diag(w) V^T.
 
-    Eigenvalues below `tolerance` times the largest count as 0, and have 0 for a power too: a picture of few pixels, or
-    with dead channels, has directions in which nothing varies, and noise there must not be blown up.
+    Images with few pixels, and dead channels, have directions without variation. Noise in these directions must not be
+    amplified, so their eigenvalues count as 0, and the powers of them are 0 as well.
+
+    Args:
+        matrix: symmetric matrices (B, C, C) without negative eigenvalues.
+        exponent: the power, which may be negative.
+        tolerance: eigenvalues below this fraction of the largest one count as 0.
+
+    Returns:
+        Symmetric matrices (B, C, C).
     """
     values, vectors = torch.linalg.eigh(matrix)
     floor = tolerance * values[..., -1:].clamp(min=torch.finfo(torch.float32).tiny)

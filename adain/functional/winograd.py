@@ -2,11 +2,11 @@
 
 Lavin & Gray 2016 (arXiv 1509.09308): Y = A^T [(G g G^T) * (B^T d B)] A computes a 4x4 tile of the output from a 6x6
 tile of the input with 36 multiplications per pair of channels, where the direct convolution takes 144. For all tiles
-and channels together, they are 36 matrix products. `Convolution` has the gradients too; `faster` decides where it is
-used.
+and channels together, these are 36 matrix products. `Convolution` also implements the gradients. `faster` decides where
+the algorithm is used.
 
-Activations are (B, H, W, C) inside this module, so that a row of pixels is contiguous. Tiles are processed in strips,
-so that what the transforms write is still in the cache when it is read.
+Activations are (B, H, W, C) in this module, so that a row of pixels is contiguous. Tiles are processed in strips, so
+that the output of the transforms is still in the cache when it is read.
 """
 
 import math
@@ -22,8 +22,8 @@ from torch.autograd.function import once_differentiable
 
 Border = Literal["reflect", "replicate", "zeros"]
 
-TILE = 4  # side of an output tile in pixels
-WINDOW = TILE + 2  # side of the input tile that it depends on
+TILE = 4  # height and width of an output tile in pixels
+WINDOW = TILE + 2  # height and width of the input tile that it depends on
 
 # The interpolation points are 0, 1, -1, 2, -2 and infinity.
 B_T = torch.tensor(
@@ -54,23 +54,23 @@ A_T = torch.tensor(
         [0, 1, -1, 8, -8, 1],
     ]
 )
-KERNEL = torch.kron(G, G)  # (36, 9): both axes at once
+KERNEL = torch.kron(G, G)  # (36, 9): the transform along both axes at once
 
 STRIP_TILES = {128: 128}
 DEFAULT_STRIP_TILES = 256
-"""How many tiles are transformed at a time, by the number of input channels."""
+"""Number of tiles that are transformed at a time, by the number of input channels."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """From which sizes on Winograd's algorithm is faster than the direct convolution."""
+    """Sizes from which on Winograd's algorithm is faster than the direct convolution."""
 
     channels: int
-    """Input and output channels, at least."""
+    """Minimum number of input channels, and of output channels."""
     tiles: int
-    """Tiles in the batch, at least."""
+    """Minimum number of tiles in the batch."""
     trained: bool = False
-    """Whether this is for kernels that are trained, whose gradient is what the direct convolution takes longest for."""
+    """Whether the kernel must be trained. Its gradient is the slowest part of the direct convolution."""
 
 
 MEASURED = {
@@ -79,26 +79,29 @@ MEASURED = {
         Limits(channels=64, tiles=256, trained=True),
     )
 }
-"""By `torch.backends.cpu.get_cpu_capability()`. Processors that are not listed use the direct convolution.
+"""Limits by `torch.backends.cpu.get_cpu_capability()`. Processors that are not listed use the direct convolution.
 
-A fixed table, not a measurement at run time, so that results do not depend on what else a machine is doing.
-`python -m benchmarks.winograd` prints the times behind it. With 64 channels the transforms take as long as the
-products; only for the gradient to the kernel is that still faster than PyTorch.
+The table is fixed and not measured at run time, so that results do not depend on the load of a machine.
+`python -m benchmarks.winograd` prints the times behind it. With 64 channels, the transforms take as long as the matrix
+products. Only for the gradient of the kernel is that still faster than PyTorch.
 """
 
 
 def enabled() -> bool:
-    """Whether it may be used at all: unless the environment variable ADAIN_WINOGRAD is 0."""
+    """Return whether the algorithm may be used: True unless the environment variable ADAIN_WINOGRAD is 0."""
     return os.environ.get("ADAIN_WINOGRAD", "1") != "0"
 
 
 def faster(x: Tensor, outputs: int, trained: bool = False) -> bool:
-    """Whether a 3x3 convolution of `x` (B, C, H, W) to `outputs` channels is faster by this module than by PyTorch.
+    """Return whether this module computes a 3x3 convolution faster than PyTorch.
 
-    `trained` says that its kernel needs a gradient.
+    This is always False on devices other than the CPU, for types other than float32, under autocast, and while a graph
+    is exported or compiled.
 
-    Always False for other devices than the CPU, other types than float32, under autocast, and while a graph is
-    exported or compiled.
+    Args:
+        x: input (B, C, H, W).
+        outputs: number of output channels.
+        trained: whether the kernel needs a gradient.
     """
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
@@ -107,38 +110,53 @@ def faster(x: Tensor, outputs: int, trained: bool = False) -> bool:
     batch, inputs, height, width = x.shape
     if min(height, width) < TILE:
         return False  # mostly padding
-    tiles = batch * -(-height // TILE) * -(-width // TILE)
-    limits = MEASURED.get(torch.backends.cpu.get_cpu_capability(), ())
-    return any(
-        min(inputs, outputs) >= limit.channels and tiles >= limit.tiles and trained >= limit.trained for limit in limits
-    )
+    tiles = batch * _tiles(height) * _tiles(width)
+    for limit in MEASURED.get(torch.backends.cpu.get_cpu_capability(), ()):
+        enough_channels = min(inputs, outputs) >= limit.channels
+        enough_tiles = tiles >= limit.tiles
+        if enough_channels and enough_tiles and trained >= limit.trained:
+            return True
+    return False
 
 
 def transform_kernel(weight: Tensor) -> Tensor:
-    """G g G^T of `weight` (O, C, 3, 3): (36, C, O), in the order of `_transform_input`."""
+    """Return G g G^T of a kernel (O, C, 3, 3) as (36, C, O), in the order of `_transform_input`."""
     outputs, inputs = weight.shape[:2]
-    flat = weight.permute(3, 2, 1, 0).reshape(9, inputs * outputs)  # (column, row) of the kernel, as of the tiles
+    flat = weight.permute(3, 2, 1, 0).reshape(9, inputs * outputs)  # (column, row), as in the tiles
     return (KERNEL @ flat).view(WINDOW**2, inputs, outputs)
 
 
 def rotate(weight: Tensor) -> Tensor:
-    """The kernel (C, O, 3, 3) that takes the gradient of the output to that of the input; `weight` (O, C, 3, 3)."""
+    """Return the kernel (C, O, 3, 3) that maps the output gradient to the input gradient; `weight` is (O, C, 3, 3)."""
     return weight.flip(2, 3).transpose(0, 1)
 
 
 def convolve(
     x: Tensor, kernel: Tensor, bias: Tensor | None, border: Border, padding: int = 1, upscale: int = 1
 ) -> Tensor:
-    """Convolve `x` (B, H, W, C), contiguous, with a `kernel` (36, C, O) from `transform_kernel`.
+    """Convolve `x` with a transformed kernel.
 
-    `padding` pixels are added to every side as `border` says; the result is (B, O, H + 2 padding - 2, W + 2 padding -
-    2), channels last in memory. With `upscale` s, the O = s s P channels of a pixel become s x s pixels of P channels,
-    as in `torch.nn.PixelShuffle` except that the channels of one pixel are consecutive here.
+    With `upscale` s, the O = s s P channels of a pixel become s x s pixels of P channels, as in `torch.nn.PixelShuffle`
+    except that the channels of one pixel are consecutive here.
+
+    Args:
+        x: contiguous input (B, H, W, C).
+        kernel: kernel (36, C, O) from `transform_kernel`.
+        bias: bias (O,), if any.
+        border: how to pad the input.
+        padding: number of pixels that are added to every side.
+        upscale: the factor s.
+
+    Returns:
+        Output (B, O / s^2, s (H + 2 padding - 2), s (W + 2 padding - 2)), channels last in memory.
     """
-    batch, height, width, _ = x.shape
-    height, width, outputs = height + 2 * padding - 2, width + 2 * padding - 2, kernel.shape[2]
-    down, across = -(-height // TILE), -(-width // TILE)
-    run = outputs // upscale  # the numbers that one pixel of x gives to one row of the result
+    batch = len(x)
+    height = x.shape[1] + 2 * padding - 2
+    width = x.shape[2] + 2 * padding - 2
+    outputs = kernel.shape[2]
+    down = _tiles(height)
+    across = _tiles(width)
+    run = outputs // upscale  # number of values that one pixel of x contributes to one row of the result
     full = (batch, outputs // upscale**2, upscale * down * TILE, upscale * across * TILE)
     result = torch.empty(full, memory_format=torch.channels_last)
     strips = result.permute(0, 2, 3, 1).view(batch * down, TILE, upscale * across * TILE * run)
@@ -148,28 +166,35 @@ def convolve(
         tiles = _transform_input(x, rows, down, across, border, padding, scratch)
         products = torch.bmm(tiles, kernel, out=scratch.get("products", WINDOW**2, n * across, outputs))
         if bias is not None:
-            # A^T is 1 everywhere in the column of point 1: what is added there is added to every pixel of the tile.
+            # A^T is 1 in the whole column of point 1, so a value added there is added to every pixel of the tile.
             products[WINDOW + 1] += bias
         products = products.view(WINDOW, WINDOW, n, across, upscale, run).permute(0, 2, 1, 4, 3, 5)
         columns = scratch.get("rows", n, WINDOW, upscale, across, TILE, run)
         _reduce_columns(products, columns, scratch)
         torch.bmm(A_T.expand(n, TILE, WINDOW), columns.view(n, WINDOW, -1), out=strips[rows.start : rows.stop])
     if (height, width) == (down * TILE, across * TILE):
-        return result  # no view: PyTorch allows what follows a `Convolution` to change its output in place
+        return result  # not a view: PyTorch allows later layers to change the output of a `Convolution` in place
     return result[:, :, : upscale * height, : upscale * width].contiguous(memory_format=torch.channels_last)
 
 
 def weight_gradient(x: Tensor, gradient: Tensor, border: Border) -> Tensor:
-    """The gradient (O, C, 3, 3) to the kernel, from `x` (B, H, W, C) and the gradient to the output (B, H, W, O).
+    """Return the gradient (O, C, 3, 3) of the kernel.
 
-    The transpose of the forward algorithm: G^T [sum over tiles of (B^T d B) (A y A^T)] G.
+    This is the transpose of the forward algorithm: G^T [sum over tiles of (B^T d B) (A y A^T)] G.
+
+    Args:
+        x: contiguous input (B, H, W, C).
+        gradient: gradient of the output (B, H, W, O).
+        border: how the input was padded.
     """
     batch, height, width, inputs = x.shape
     outputs = gradient.shape[3]
-    down, across = -(-height // TILE), -(-width // TILE)
+    down = _tiles(height)
+    across = _tiles(width)
     gradient = F.pad(gradient, (0, 0, 0, across * TILE - width, 0, down * TILE - height)).contiguous()
     gradient = gradient.view(batch * down, TILE, across * TILE * outputs)
-    total, scratch = x.new_zeros(WINDOW**2, inputs, outputs), Scratch(x)
+    total = x.new_zeros(WINDOW**2, inputs, outputs)
+    scratch = Scratch(x)
     for rows in _strips(x, down, across):
         n = len(rows)
         tiles = _transform_input(x, rows, down, across, border, 1, scratch)
@@ -178,15 +203,16 @@ def weight_gradient(x: Tensor, gradient: Tensor, border: Border) -> Tensor:
         spread = scratch.get("products", WINDOW, WINDOW, n, across, outputs)
         _expand_columns(lines.view(n, WINDOW, across, TILE, outputs).permute(3, 1, 0, 2, 4), spread)
         total.baddbmm_(tiles.mT, spread.view(WINDOW**2, n * across, outputs))
-    return (KERNEL.T @ total.view(WINDOW**2, -1)).view(3, 3, inputs, outputs).permute(3, 2, 1, 0)
+    kernel = KERNEL.T @ total.view(WINDOW**2, -1)
+    return kernel.view(3, 3, inputs, outputs).permute(3, 2, 1, 0)
 
 
 class Convolution(torch.autograd.Function):
-    """A 3x3 convolution of (B, C, H, W) whose output, and gradients, are computed by this module.
+    """A 3x3 convolution of (B, C, H, W) whose output and gradients are computed by this module.
 
-    Called as `Convolution.apply(x, weight, bias, kernel, rotated, border, upscale)`: `weight` (s s P, C, 3, 3) and
-    `bias` (s s P,) for an `upscale` of s; `kernel` and `rotated` are `transform_kernel` of `weight` and of
-    `rotate(weight)` where they are known, else None.
+    It is called as `Convolution.apply(x, weight, bias, kernel, rotated, border, upscale)`. For an `upscale` of s,
+    `weight` is (s s P, C, 3, 3) and `bias` is (s s P,). `kernel` and `rotated` are the results of `transform_kernel`
+    for `weight` and `rotate(weight)` if they are known, else None.
     """
 
     @staticmethod
@@ -201,23 +227,28 @@ class Convolution(torch.autograd.Function):
         upscale: int,
     ) -> Tensor:
         ctx.save_for_backward(x, weight, rotated)
-        ctx.border, ctx.upscale = border, upscale
-        kernel = transform_kernel(weight) if kernel is None else kernel
+        ctx.border = border
+        ctx.upscale = upscale
+        if kernel is None:
+            kernel = transform_kernel(weight)
         return convolve(_nhwc(x), kernel, bias, border, upscale=upscale)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
         x, weight, rotated = ctx.saved_tensors
-        gradient, s = gradient.permute(0, 2, 3, 1), ctx.upscale
+        gradient = gradient.permute(0, 2, 3, 1)
+        s = ctx.upscale
         if s > 1:
             blocks = gradient.unflatten(2, (-1, s)).unflatten(1, (-1, s))
             gradient = blocks.transpose(2, 3).flatten(3)
         gradient = gradient.contiguous()
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            rotated = transform_kernel(rotate(weight)) if rotated is None else rotated
-            to_x = _fold(convolve(gradient, rotated, None, "zeros", padding=2), ctx.border)
+            if rotated is None:
+                rotated = transform_kernel(rotate(weight))
+            padded_gradient = convolve(gradient, rotated, None, "zeros", padding=2)
+            to_x = _fold(padded_gradient, ctx.border)
         if ctx.needs_input_grad[1]:
             to_weight = weight_gradient(_nhwc(x), gradient, ctx.border)
         if ctx.needs_input_grad[2]:
@@ -226,13 +257,14 @@ class Convolution(torch.autograd.Function):
 
 
 class Scratch:
-    """Buffers by name, allocated once and shared by the strips of a call: new memory would have to be zeroed first."""
+    """Named buffers that the strips of a call share. New memory would have to be zeroed by the system first."""
 
     def __init__(self, like: Tensor):
-        self.like, self.buffers = like, dict[str, Tensor]()
+        self.like = like
+        self.buffers: dict[str, Tensor] = {}
 
     def get(self, name: str, *shape: int) -> Tensor:
-        """An uninitialized tensor; what was under this name before is overwritten."""
+        """Return an uninitialized tensor, which overwrites the previous one of this name."""
         size = math.prod(shape)
         if name not in self.buffers or self.buffers[name].numel() < size:
             self.buffers[name] = self.like.new_empty(size)
@@ -240,7 +272,7 @@ class Scratch:
 
 
 def _strips(x: Tensor, down: int, across: int) -> Iterator[range]:
-    """Rows of tiles to process at a time, numbered through all pictures of the batch, `down` in each."""
+    """Yield the rows of tiles to process at a time. They are numbered through the batch, `down` in each image."""
     step = max(1, STRIP_TILES.get(x.shape[3], DEFAULT_STRIP_TILES) // across)
     total = len(x) * down
     for first in range(0, total, step):
@@ -250,16 +282,18 @@ def _strips(x: Tensor, down: int, across: int) -> Iterator[range]:
 def _transform_input(
     x: Tensor, rows: range, down: int, across: int, border: Border, padding: int, scratch: Scratch
 ) -> Tensor:
-    """B^T d B of some rows of tiles: (36, tiles, C), first by the column in the tile, then by the row."""
+    """Return B^T d B of some rows of tiles, (36, tiles, C). The 36 values are ordered by column, then by row."""
     _, _, width, channels = x.shape
-    n, full = len(rows), TILE * across + 2
+    n = len(rows)
+    full = TILE * across + 2
     lines = scratch.get("rows", n, WINDOW, full, channels)
     inside = lines[:, :, padding : padding + width].flatten(2)
     for image in range(rows.start // down, (rows.stop - 1) // down + 1):
-        first, last = max(rows.start, image * down), min(rows.stop, (image + 1) * down)
-        seen = _rows(x[image], TILE * (first - image * down) - padding, TILE * (last - first) + 2, border)
+        first = max(rows.start, image * down)
+        last = min(rows.stop, (image + 1) * down)
+        source_rows = _rows(x[image], TILE * (first - image * down) - padding, TILE * (last - first) + 2, border)
         step = width * channels
-        windows = seen.as_strided((last - first, WINDOW, step), (TILE * step, step, 1))
+        windows = source_rows.as_strided((last - first, WINDOW, step), (TILE * step, step, 1))
         target = inside[first - rows.start : last - rows.start]
         torch.bmm(B_T.expand(last - first, WINDOW, WINDOW), windows, out=target)
     for column in (*range(padding), *range(padding + width, full)):
@@ -267,12 +301,13 @@ def _transform_input(
         lines[:, :, column] = 0 if source is None else lines[:, :, padding + source]
     tiles = scratch.get("tiles", WINDOW, WINDOW, n, across, channels)
     lines = lines.transpose(0, 1)
-    _expand_windows([lines[:, :, k : k + TILE * across - 3 : TILE] for k in range(WINDOW)], tiles)
+    columns = [lines[:, :, k : k + TILE * across - 3 : TILE] for k in range(WINDOW)]
+    _expand_windows(columns, tiles)
     return tiles.view(WINDOW**2, n * across, channels)
 
 
 def _rows(image: Tensor, first: int, count: int, border: Border) -> Tensor:
-    """`count` rows of (H, W, C) from `first` on, which may lie outside."""
+    """Return `count` rows of an image (H, W, C), starting at `first`. Rows may lie outside the image."""
     if first >= 0 and first + count <= len(image):
         return image[first : first + count]
     sources = [_source(row, len(image), border) for row in range(first, first + count)]
@@ -284,18 +319,18 @@ def _rows(image: Tensor, first: int, count: int, border: Border) -> Tensor:
 
 
 def _source(position: int, size: int, border: Border) -> int | None:
-    """Where the value at `position` along an axis of `size` comes from; None if it is 0."""
+    """Return the source of the value at `position` along a padded axis of `size`, or None if the value is 0."""
     if 0 <= position < size:
         return position
     if border == "zeros":
         return None
     if border == "reflect":
         position = -position if position < 0 else 2 * (size - 1) - position
-    return min(max(position, 0), size - 1)  # further out, only pixels that are cut off depend on it
+    return min(max(position, 0), size - 1)  # positions further outside only affect pixels that are cropped
 
 
 def _expand_windows(x: Sequence[Tensor], result: Tensor) -> None:
-    """B^T along the columns of each window, whose six columns are `x`, in elementwise passes."""
+    """Apply B^T along the columns of each window by elementwise passes. `x` holds the six columns."""
     x0, x1, x2, x3, x4, x5 = x
     y0, y1, y2, y3, y4, y5 = result
     even = torch.sub(x4, x2, alpha=4, out=y0)
@@ -311,7 +346,7 @@ def _expand_windows(x: Sequence[Tensor], result: Tensor) -> None:
 
 
 def _reduce_columns(x: Tensor, result: Tensor, scratch: Scratch) -> None:
-    """A^T along the columns of each tile: `x` (6, ..., N) to `result` (..., 4, N)."""
+    """Apply A^T along the columns of each tile: `x` (6, ..., N) to `result` (..., 4, N)."""
     x0, x1, x2, x3, x4, x5 = x
     y0, y1, y2, y3 = result.unbind(-2)
     one, two = scratch.get("tiles", 2, *x0.shape)
@@ -326,7 +361,7 @@ def _reduce_columns(x: Tensor, result: Tensor, scratch: Scratch) -> None:
 
 
 def _expand_columns(x: Tensor, result: Tensor) -> None:
-    """A along the columns of each tile: `x` (4, ...) to `result` (6, ...)."""
+    """Apply A along the columns of each tile: `x` (4, ...) to `result` (6, ...)."""
     x0, x1, x2, x3 = x
     y0, y1, y2, y3, y4, y5 = result
     even = torch.add(x0, x2, out=y0)
@@ -342,7 +377,7 @@ def _expand_columns(x: Tensor, result: Tensor) -> None:
 
 
 def _fold(gradient: Tensor, border: Border) -> Tensor:
-    """The gradient to a picture from that to the picture with a border of one pixel, (B, C, H + 2, W + 2)."""
+    """Return the gradient of an image, given that of the image with a border of one pixel, (B, C, H + 2, W + 2)."""
     if border != "zeros":
         inner = 2 if border == "reflect" else 1
         for axis in (2, 3):
@@ -350,6 +385,11 @@ def _fold(gradient: Tensor, border: Border) -> Tensor:
             gradient.select(axis, inner).add_(gradient.select(axis, 0))
             gradient.select(axis, last - inner).add_(gradient.select(axis, last))
     return gradient[..., 1:-1, 1:-1].contiguous(memory_format=torch.channels_last)
+
+
+def _tiles(length: int) -> int:
+    """Return the number of tiles that cover an axis."""
+    return -(-length // TILE)
 
 
 def _nhwc(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Style-transfer methods, one file each. To add one: write the file, and add its `name` to `METHODS`."""
+"""Style transfer methods, one file each. To add a method, write its file and add its name to `METHODS`."""
 
 from adain.methods.adaconv import AdaConv
 from adain.methods.adain import AdaIN
@@ -24,4 +24,4 @@ METHODS: dict[str, type[Method]] = {
 }
 
 ITERATIVE = tuple(name for name, kind in METHODS.items() if kind.iterative)
-"""Those that take many steps."""
+"""Names of the methods that optimize the image in many steps."""

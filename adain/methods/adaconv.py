@@ -16,55 +16,67 @@ from adain.models.decoders import mirror
 from adain.models.layers import UpConv2d, Upsampling
 
 LAYER = "relu4_1"
-POOLED = 4  # pixels a side of what the style encoder's last layer sees; the paper's, for styles of 256 px
-SIDE = 3  # pixels a side of the descriptor, and of the depthwise kernels
+POOLED_SIZE = 4  # height and width of the style encoder's last features, as in the paper for styles of 256 px
+KERNEL_SIZE = 3  # height and width of the descriptor, and of the depthwise kernels
 
 
 class Predictor(nn.Module):
-    """A descriptor to the kernel and bias of one scale (section 3.2 of the paper)."""
+    """Predicts the kernel and bias of one scale from the style descriptor (section 3.2 of the paper).
+
+    Args:
+        descriptor: number of channels of the descriptor.
+        channels: number of channels of the predicted convolution.
+        groups: number of groups of the predicted convolution.
+        residual: whether the predicted convolution is in a residual block.
+    """
 
     def __init__(self, descriptor: int, channels: int, groups: int, residual: bool):
         super().__init__()
-        members = channels // groups
-        self.shape = channels, members
-        self.depthwise = nn.Conv2d(descriptor, channels * members, 3, padding=1)
-        self.pointwise = nn.Linear(descriptor, channels * members)
+        channels_per_group = channels // groups
+        self.shape = (channels, channels_per_group)
+        self.depthwise = nn.Conv2d(descriptor, channels * channels_per_group, 3, padding=1)
+        self.pointwise = nn.Linear(descriptor, channels * channels_per_group)
         self.bias = nn.Linear(descriptor, channels)
-        # First the identity; nothing in a residual block, which has it already.
-        identity = torch.eye(members).repeat(groups, 1).flatten()
-        first: dict[nn.Conv2d | nn.Linear, Tensor] = {
-            self.depthwise: identity * (not residual),
-            self.pointwise: identity,
-            self.bias: torch.zeros(channels),
-        }
-        for layer, bias in first.items():
-            nn.init.normal_(layer.weight, std=0 if residual else 0.1 / layer.weight[0].numel() ** 0.5)
-            layer.bias = nn.Parameter(bias)
+        # The convolution starts as the identity, or as zero in a residual block, which adds the identity.
+        identity = torch.eye(channels_per_group).repeat(groups, 1).flatten()
+        self._initialize(self.depthwise, identity * (not residual), residual)
+        self._initialize(self.pointwise, identity, residual)
+        self._initialize(self.bias, torch.zeros(channels), residual)
+
+    @staticmethod
+    def _initialize(layer: nn.Conv2d | nn.Linear, bias: Tensor, residual: bool) -> None:
+        std = 0 if residual else 0.1 / layer.weight[0].numel() ** 0.5
+        nn.init.normal_(layer.weight, std=std)
+        layer.bias = nn.Parameter(bias)
 
     def forward(self, descriptor: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, descriptor, 3, 3) to (B, C, C / groups, 3, 3) and (B, C)."""
+        """Map a descriptor (B, channels, 3, 3) to a kernel (B, C, C / groups, 3, 3) and a bias (B, C)."""
         pooled = descriptor.mean((2, 3))
-        depthwise, pointwise = self.depthwise(descriptor), self.pointwise(pooled)
-        return adaptive_convolution.compose(
-            depthwise.unflatten(1, self.shape), pointwise.unflatten(1, self.shape)
-        ), self.bias(pooled)
+        depthwise = self.depthwise(descriptor).unflatten(1, self.shape)
+        pointwise = self.pointwise(pooled).unflatten(1, self.shape)
+        return adaptive_convolution.compose(depthwise, pointwise), self.bias(pooled)
 
 
 class AdaConv(EncoderDecoder, Trainable):
-    """AdaIN's encoder and mirrored decoder, which at each of its scales convolves with kernels read from the style.
+    """AdaIN's encoder and mirrored decoder, with convolutions at each decoder scale that are predicted from the style.
 
-    The style's relu4_1 goes through three convolutions, pooling and one linear layer to a descriptor, from which a
-    predictor for each scale makes kernels: they carry its small structures, where AdaIN has means and deviations only.
-    A block is instance normalization and the predicted convolutions; the decoder's own convolutions follow. Alpha, and
-    mixtures of styles, blend the predicted kernels, which the paper leaves open.
+    The style's relu4_1 features pass through three convolutions, pooling, and a linear layer, which gives a descriptor.
+    A predictor per scale maps the descriptor to kernels. The kernels represent small structures of the style, where
+    AdaIN only uses means and standard deviations. A block consists of instance normalization and the predicted
+    convolutions, followed by the convolutions of the decoder. Alpha and mixtures of styles blend the predicted kernels.
+    The paper does not define either.
 
     Args:
-        descriptor: channels of the style's descriptor, 512 in the paper.
-        style_width: channels of the style encoder's convolutions, 512 in the paper.
-        groups: of the predicted convolutions at each scale, deepest first; the paper's C, C/2, C/4 and C/8.
-        residual: add each block's result to AdaIN's at the deepest scale, and to its input at the others. Then training
-            starts as AdaIN, whose decoder `--model.start` takes. The paper has no such shortcut.
-        upsampling: in the decoder; `bilinear` leaves less of a grid than `nearest`.
+        descriptor: number of channels of the style descriptor, 512 in the paper.
+        style_width: number of channels of the style encoder's convolutions, 512 in the paper.
+        groups: number of groups of the predicted convolutions at each scale, deepest first. The paper uses C, C/2, C/4,
+            and C/8.
+        residual: add the result of each block to AdaIN's at the deepest scale, and to its input at the others. Training
+            then starts as AdaIN, whose decoder `--model.start` loads. The paper has no such shortcut.
+        upsampling: upsampling in the decoder. `bilinear` reduces the grid artifacts of `nearest`.
+
+    Raises:
+        ValueError: the groups do not match the scales, or unknown upsampling.
     """
 
     name = "adaconv"
@@ -86,57 +98,64 @@ class AdaConv(EncoderDecoder, Trainable):
             "groups": list(groups),
             "residual": residual,
         }
-        if upsampling != "nearest":  # named only then, so that fingerprints of earlier weights stay the same
+        if upsampling != "nearest":  # omitted by default, so that the fingerprints of earlier weights stay the same
             self.arguments["upsampling"] = upsampling
-        self.residual, self.groups = residual, tuple(groups)
+        self.residual = residual
+        self.groups = tuple(groups)
         self.encoder = Backbone(layers=self.layers)
         self.decoder = mirror(self.encoder, LAYER, upsampling=upsampling)
-        children = list(self.decoder)
-        cuts = [0, *(i + 2 for i, part in enumerate(children) if isinstance(part, UpConv2d)), len(children)]
-        self.scales = [children[a:b] for a, b in pairwise(cuts)]
-        widths = [part[0].in_channels for part in self.scales if isinstance(part[0], nn.Conv2d)]
-        if len(groups) != len(widths) or any(w % n for w, n in zip(widths, groups, strict=True)):
-            raise ValueError(f"groups {list(groups)}: give one number for each scale, a divisor of {widths}")
+        self.scales = _split_at_upsampling(self.decoder)
+        widths = [scale[0].in_channels for scale in self.scales if isinstance(scale[0], nn.Conv2d)]
+        _check_groups(groups, widths)
         self.stride = 2 ** (len(widths) - 1)
         self.receptive_radius = 2 * (self.encoder.receptive_radius(LAYER) or 0) + 2 * self.stride
-        inputs = [widths[0], style_width, style_width]
-        convs = [nn.Conv2d(width, style_width, 3, padding=1, padding_mode="replicate") for width in inputs]
-        for conv in convs:
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="leaky_relu")
-        self.style = nn.ModuleList(convs)
-        self.describe = nn.Linear(style_width * POOLED**2, descriptor * SIDE**2)
-        self.predictors = nn.ModuleList(
-            Predictor(descriptor, *scale, residual) for scale in zip(widths, groups, strict=True)
-        )
+
+        # Modules are built in a fixed order, which determines the initial weights for a given seed.
+        convolutions = []
+        for inputs in (widths[0], style_width, style_width):
+            convolutions.append(nn.Conv2d(inputs, style_width, 3, padding=1, padding_mode="replicate"))
+        for convolution in convolutions:
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="leaky_relu")
+        self.style = nn.ModuleList(convolutions)
+        self.describe = nn.Linear(style_width * POOLED_SIZE**2, descriptor * KERNEL_SIZE**2)
+        self.predictors = nn.ModuleList()
+        for width, scale_groups in zip(widths, groups, strict=True):
+            self.predictors.append(Predictor(descriptor, width, scale_groups, residual))
 
     def tiles(self, alpha: float) -> bool:
-        """At full strength only: the content's own kernels are read from the whole of it."""
+        """Return True at full strength only. Below, the content's own kernels depend on the whole image."""
         return alpha == 1
 
     def encode_style(self, style: Tensor) -> StyleCode:
-        """The predicted kernels and biases, `kernel/0`, `bias/0` and so on from the deepest scale up."""
+        """Return the predicted kernels and biases: `kernel/0`, `bias/0`, and so on, deepest scale first."""
         return self.predict(self.encoder(style)[LAYER])
 
     def predict(self, features: Tensor) -> StyleCode:
-        """As `encode_style`, from the style's relu4_1."""
+        """Return the style code for the relu4_1 features of a style (B, 512, h, w)."""
         x = features
-        for conv in self.style:
-            x = F.avg_pool2d(F.leaky_relu(conv(x)), 2, ceil_mode=True)
-        x = self.describe(adaptive_convolution.pool(x, POOLED).flatten(1))
-        descriptor = x.unflatten(1, (-1, SIDE, SIDE))
-        kernels, biases = zip(*(predictor(descriptor) for predictor in self.predictors), strict=True)
-        code = {f"kernel/{i}": at_least_float32(kernel) for i, kernel in enumerate(kernels)}
-        code |= {f"bias/{i}": at_least_float32(bias) for i, bias in enumerate(biases)}
+        for convolution in self.style:
+            x = F.avg_pool2d(F.leaky_relu(convolution(x)), 2, ceil_mode=True)
+        x = self.describe(adaptive_convolution.pool(x, POOLED_SIZE).flatten(1))
+        descriptor = x.unflatten(1, (-1, KERNEL_SIZE, KERNEL_SIZE))
+
+        kernels = {}
+        biases = {}
+        for i, predictor in enumerate(self.predictors):
+            kernel, bias = predictor(descriptor)
+            kernels[f"kernel/{i}"] = at_least_float32(kernel)
+            biases[f"bias/{i}"] = at_least_float32(bias)
+        code = {**kernels, **biases}
         if self.residual:
-            mean, std = (statistic.flatten(1) for statistic in statistics.mean_std(features))
-            code["bias/0"] = code["bias/0"] + mean
-            code["kernel/0"] = code["kernel/0"] + adaptive_convolution.diagonal_kernel(std, self.groups[0], SIDE)
+            mean, std = statistics.mean_std(features)
+            adain_kernel = adaptive_convolution.diagonal_kernel(std.flatten(1), self.groups[0], KERNEL_SIZE)
+            code["bias/0"] = code["bias/0"] + mean.flatten(1)
+            code["kernel/0"] = code["kernel/0"] + adain_kernel
         return code
 
     def encode_content(
         self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
     ) -> EncodedContent:
-        """The content's relu4_1, and for blending the kernels predicted from it."""
+        """Return the relu4_1 features of the content, and for blending, the kernels predicted from them."""
         features = self.encoder(content)[LAYER]
         return EncodedContent(features, self.predict(features) if blend else {})
 
@@ -147,18 +166,37 @@ class AdaConv(EncoderDecoder, Trainable):
         alpha: Alpha = 1.0,
         statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
-        """The content's features decoded with the style's kernels; below alpha 1 blended with the content's own."""
+        """Decode the features with the style's kernels. Below alpha 1, blend these with the content's own kernels."""
         return self._convolve(content.features, content.blended(code, alpha), statistics_fn)
 
     def _convolve(self, x: Tensor, code: StyleCode, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
+        """Decode features (B, C, h, w) to an image, with a predicted convolution before each scale of the decoder."""
         for i, scale in enumerate(self.scales):
-            x = adaptive_convolution.adaconv(
-                x, code[f"kernel/{i}"], code[f"bias/{i}"], self.residual and i > 0, statistics_fn
-            )
-            for part in scale:
-                x = part(x)
+            residual = self.residual and i > 0  # at the deepest scale, the kernel contains AdaIN
+            x = adaptive_convolution.adaconv(x, code[f"kernel/{i}"], code[f"bias/{i}"], residual, statistics_fn)
+            for module in scale:
+                x = module(x)
         return x
 
     def forward(self, content: Tensor, style: Tensor, content_features: Features, style_features: Features) -> Tensor:
-        """As `stylize` at full strength, both features as given."""
+        """Return the result of `stylize` at full strength for given features."""
         return self._convolve(content_features[LAYER], self.predict(style_features[LAYER]))
+
+
+def _split_at_upsampling(decoder: nn.Sequential) -> list[list[nn.Module]]:
+    """Return the modules of each scale of a decoder. A scale ends with an upsampling convolution and its ReLU."""
+    modules = list(decoder)
+    ends = [i + 2 for i, module in enumerate(modules) if isinstance(module, UpConv2d)]
+    scales = []
+    for start, end in pairwise([0, *ends, len(modules)]):
+        scales.append(modules[start:end])
+    return scales
+
+
+def _check_groups(groups: Sequence[int], widths: list[int]) -> None:
+    """Raise ValueError unless there is a divisor of the width for each scale."""
+    valid = len(groups) == len(widths)
+    for width, scale_groups in zip(widths, groups, strict=False):
+        valid = valid and width % scale_groups == 0
+    if not valid:
+        raise ValueError(f"Expected one number of groups for each scale, a divisor of {widths}, got {list(groups)}")

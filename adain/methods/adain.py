@@ -13,16 +13,16 @@ from adain.models.layers import Upsampling
 
 
 class AdaIN(EncoderDecoder, Trainable):
-    """Frozen encoder, adaptive instance normalization, learned decoder: T(c, s) = g(AdaIN(f(c), f(s))).
+    """Frozen encoder f, adaptive instance normalization, and learned decoder g: T(c, s) = g(AdaIN(f(c), f(s))).
 
     Args:
-        backbone: the encoder, a row of `adain.models.backbones.BACKBONES`.
-        layer: where it is cut, and its channels aligned.
-        weights: of the backbone, as `adain.models.backbones.Backbone` takes them.
-        norm: in the decoder; the paper's Fig. 6 compares them.
-        padding: in encoder and decoder.
-        pooling: in the encoder.
-        upsampling: in the decoder; `bilinear` leaves less of a grid than the paper's `nearest`.
+        backbone: encoder, a row of `adain.models.backbones.BACKBONES`.
+        layer: layer at which the encoder ends and the channel statistics are aligned.
+        weights: weights of the backbone, see `adain.models.backbones.Backbone`.
+        norm: normalization in the decoder. The paper compares them in Fig. 6.
+        padding: padding in the encoder and the decoder.
+        pooling: pooling in the encoder.
+        upsampling: upsampling in the decoder. `bilinear` reduces the grid artifacts of the paper's `nearest`.
     """
 
     name = "adain"
@@ -39,27 +39,32 @@ class AdaIN(EncoderDecoder, Trainable):
         upsampling: Upsampling = "nearest",
     ):
         super().__init__()
-        self.layer, self.layers = layer, (layer,)
+        self.layer = layer
+        self.layers = (layer,)
         settings = {"weights": weights, "padding": padding, "pooling": pooling}
         self.network = {"name": backbone, **settings}
         self.arguments = {"backbone": backbone, "layer": layer, "norm": norm, **settings}
-        if upsampling != "nearest":  # named only then, so that fingerprints of earlier weights stay the same
+        if upsampling != "nearest":  # omitted by default, so that the fingerprints of earlier weights stay the same
             self.arguments["upsampling"] = upsampling
+
         self.encoder = Backbone(layers=self.layers, **self.network)
         self.decoder = mirror(self.encoder, layer, norm, padding, upsampling)
         self.stride = 2 ** self.encoder.plan(layer).count(POOL)
-        reach = None if norm == "instance" else self.encoder.receptive_radius(layer)
-        self.receptive_radius = reach and 2 * reach  # the decoder sees as far as the encoder that it mirrors
+        encoder_radius = self.encoder.receptive_radius(layer)
+        if norm == "instance" or encoder_radius is None:
+            self.receptive_radius = None
+        else:
+            self.receptive_radius = 2 * encoder_radius  # the decoder mirrors the encoder
 
     def encode_style(self, style: Tensor) -> StyleCode:
-        """Channel means and standard deviations (B, C, 1, 1) of f(s)."""
+        """Return the channel means and standard deviations of f(s), each (B, C, 1, 1)."""
         mean, std = statistics.mean_std(self.encoder(style)[self.layer])
         return {"mean": mean, "std": std}
 
     def encode_content(
         self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
     ) -> EncodedContent:
-        """f(c)."""
+        """Return f(c)."""
         return EncodedContent(self.encoder(content)[self.layer])
 
     def decode(
@@ -69,12 +74,12 @@ class AdaIN(EncoderDecoder, Trainable):
         alpha: Alpha = 1.0,
         statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
-        """g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))) (eq. 14)."""
+        """Return g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))) (eq. 14)."""
         target = normalization.adain(content.features, code["mean"], code["std"], statistics_fn)
         return self.decoder(normalization.blend(content.features, target, alpha))
 
     def rebuild(self, content: EncodedContent, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
-        """g(f(c))."""
+        """Return g(f(c))."""
         return self.decoder(content.features)
 
     def forward(
@@ -84,7 +89,6 @@ class AdaIN(EncoderDecoder, Trainable):
         content_features: Mapping[str, Tensor],
         style_features: Mapping[str, Tensor],
     ) -> Tensor:
-        """g(AdaIN(f(c), f(s))), both features as given."""
-        return self.decoder(
-            normalization.adain(content_features[self.layer], *statistics.mean_std(style_features[self.layer]))
-        )
+        """Return g(AdaIN(f(c), f(s))) for given f(c) and f(s)."""
+        mean, std = statistics.mean_std(style_features[self.layer])
+        return self.decoder(normalization.adain(content_features[self.layer], mean, std))

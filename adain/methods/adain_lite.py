@@ -1,6 +1,5 @@
-"""AdaIN-lite: a small network for CPUs, its encoders and decoder trained together. Own design."""
+"""AdaIN-lite: a small network for CPUs, designed for this project. Encoders and decoder are trained together."""
 
-import itertools
 from typing import get_args
 
 import torch
@@ -15,36 +14,46 @@ from adain.utils.checks import check_choice
 
 
 class Block(nn.Module):
-    """A residual block whose two normalized convolutions take their means and deviations from a style."""
+    """A residual block of two convolutions, whose outputs are normalized to the style's means and deviations."""
 
     def __init__(self, width: int):
         super().__init__()
-        self.conv1, self.conv2 = _conv(width, width), _conv(width, width)
+        self.conv1 = _conv(width, width)
+        self.conv2 = _conv(width, width)
 
     def forward(self, x: Tensor, statistics: list[Tensor], statistics_fn: StatisticsFn) -> Tensor:
-        """`x` (B, C, H, W); `statistics` two means and two deviations (B or 1, C, 1, 1)."""
+        """Apply the block.
+
+        Args:
+            x: features (B, C, H, W).
+            statistics: mean and deviation for each of the two convolutions, each (B or 1, C, 1, 1).
+            statistics_fn: computes the statistics of features.
+        """
         mean1, std1, mean2, std2 = statistics
         y = F.relu(normalization.adain(self.conv1(x), mean1, std1, statistics_fn))
         return x + normalization.adain(self.conv2(y), mean2, std2, statistics_fn)
 
 
 class AdaINLite(EncoderDecoder, Trainable):
-    """A slim hourglass with adaptive instance normalization in its trunk, steered by a slim style encoder.
+    """A small encoder-decoder with adaptive instance normalization, controlled by a small style encoder.
 
-    Content: three convolutions to a quarter of the size, residual blocks in which every convolution is normalized
-    and then given a mean and a deviation by the style (Dumoulin et al. 2017, conditional instance normalization),
-    and convolutions back up, whose channels the style scales and shifts (Perez et al. 2018, FiLM). All statistics of
-    the content are taken at a quarter of its size, where they are cheap.
+    Content: three convolutions downsample to a quarter of the size. In the residual blocks, the output of every
+    convolution is normalized to a mean and deviation of the style (Dumoulin et al. 2017, conditional instance
+    normalization). Convolutions upsample to the full size, and the style scales and shifts their channels (Perez et al.
+    2018, FiLM). All statistics of the content are computed at a quarter of its size, where they are cheap.
 
-    Style: the channel means and deviations after each of four convolutions, brought to one vector, the code. Alpha
-    blends it with the content's own code, for which the network learned to give the content back.
+    Style: the channel means and deviations after each of four convolutions are projected to one vector, the style code.
+    Alpha blends it with the style code of the content, for which the network has learned to reconstruct the content.
 
     Args:
-        widths: channels of the content's convolutions, the last ones also of the blocks.
-        blocks: residual blocks.
+        widths: channels of the content encoder's convolutions. The residual blocks have as many channels as the last.
+        blocks: number of residual blocks.
         style_widths: channels of the style encoder's convolutions.
-        code: length of the style's code.
-        upsampling: on the way back up; `bilinear` leaves less of a grid than `nearest`.
+        code: length of the style code.
+        upsampling: upsampling in the decoder. `bilinear` reduces the grid artifacts of `nearest`.
+
+    Raises:
+        ValueError: unknown upsampling.
     """
 
     name = "adain-lite"
@@ -63,39 +72,71 @@ class AdaINLite(EncoderDecoder, Trainable):
         super().__init__()
         check_choice("upsampling", upsampling, get_args(Upsampling))
         self.arguments = {"widths": list(widths), "blocks": blocks, "style_widths": list(style_widths), "code": code}
-        if upsampling != "nearest":  # named only then, so that fingerprints of earlier weights stay the same
+        if upsampling != "nearest":  # omitted by default, so that the fingerprints of earlier weights stay the same
             self.arguments["upsampling"] = upsampling
-        self.receptive_radius = 8 * blocks + 24  # two convolutions a block, at a quarter; and the ways down and up
+        # Each block has two convolutions at a quarter of the size. The rest is downsampling and upsampling.
+        self.receptive_radius = 8 * blocks + 24
+        # Modules are built in a fixed order, which determines the initial weights for a given seed.
+        self._build_content_network(widths, blocks, upsampling)
+        self._build_style_network(widths, blocks, style_widths, code)
+        self._initialize_outputs(code)
+
+    def _build_content_network(self, widths: tuple[int, int, int], blocks: int, upsampling: Upsampling) -> None:
         first, second, deep = widths
         self.down = nn.Sequential(
-            _conv(3, first), nn.ReLU(True), _conv(first, second, 2), nn.ReLU(True), _conv(second, deep, 2)
+            _conv(3, first),
+            nn.ReLU(inplace=True),
+            _conv(first, second, stride=2),
+            nn.ReLU(inplace=True),
+            _conv(second, deep, stride=2),
         )
         self.blocks = nn.ModuleList(Block(deep) for _ in range(blocks))
-        self.up2, self.up1 = _up_conv(deep, second, upsampling), _up_conv(second, first, upsampling)
+        self.up2 = _up_conv(deep, second, upsampling)
+        self.up1 = _up_conv(second, first, upsampling)
         self.out = _conv(first, 3)
-        pairs = enumerate(itertools.pairwise((3, *style_widths)))
-        self.style = nn.ModuleList(_conv(a, b, 2 if i else 1) for i, (a, b) in pairs)
+
+    def _build_style_network(
+        self, widths: tuple[int, int, int], blocks: int, style_widths: tuple[int, ...], code: int
+    ) -> None:
+        convolutions: list[nn.Module] = []
+        inputs = 3
+        for width in style_widths:
+            stride = 1 if not convolutions else 2
+            convolutions.append(_conv(inputs, width, stride))
+            inputs = width
+        self.style = nn.ModuleList(convolutions)
         self.squeeze = nn.Linear(2 * sum(style_widths), code)
-        self.sizes = [width for width in (*[deep] * (2 * blocks + 1), second, first) for _ in range(2)]
+
+        # The code is mapped to a shift and a scale for each normalized or modulated layer.
+        first, second, deep = widths
+        normalized = 1 + 2 * blocks  # the encoder's output, and two convolutions per block
+        self.sizes = []
+        for width in [deep] * normalized + [second, first]:
+            self.sizes += [width, width]
         self.spread = nn.Linear(code, sum(self.sizes))
-        nn.init.normal_(self.spread.weight, std=0.1 / code**0.5)  # first, every style is about the same
+
+    def _initialize_outputs(self, code: int) -> None:
+        """Initialize so that at first all styles look about the same, and all images are about mid-gray."""
+        nn.init.normal_(self.spread.weight, std=0.1 / code**0.5)
         nn.init.zeros_(self.spread.bias)
-        nn.init.normal_(self.out.weight, std=0.01)  # and every picture about mid-gray
+        nn.init.normal_(self.out.weight, std=0.01)
         nn.init.constant_(self.out.bias, 0.45)  # type: ignore[arg-type]
 
     def encode_style(self, style: Tensor, statistics_fn: StatisticsFn = compute_statistics) -> StyleCode:
-        """One vector (B, code)."""
+        """Return one vector per image, (B, code)."""
         x = style * 2 - 1
-        found: list[Tensor] = []
+        moments: list[Tensor] = []
         for conv in self.style:
             x = F.relu(conv(x))
-            found += statistics_fn(statistics.mean_std, x)
-        return {"code": self.squeeze(torch.cat(found, 1).flatten(1).to(x.dtype))}
+            mean, std = statistics_fn(statistics.mean_std, x)
+            moments += [mean, std]
+        vector = torch.cat(moments, 1).flatten(1).to(x.dtype)
+        return {"code": self.squeeze(vector)}
 
     def encode_content(
         self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
     ) -> EncodedContent:
-        """Features at a quarter of the content's size, and for blending the content's own code."""
+        """Return features at a quarter of the content's size, and for blending, the style code of the content."""
         code = self.encode_style(content, statistics_fn) if blend else {}
         return EncodedContent(self.down(content * 2 - 1), code)
 
@@ -106,15 +147,20 @@ class AdaINLite(EncoderDecoder, Trainable):
         alpha: Alpha = 1.0,
         statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
-        """The decoded content, its statistics from the code; below alpha 1 blended with the content's own."""
-        vector = content.blended(code, alpha)["code"].to(content.features.dtype)  # a saved one is float32
+        """Decode the content with statistics from the style code. Below alpha 1, blend it with the content's code."""
+        dtype = content.features.dtype
+        vector = content.blended(code, alpha)["code"].to(dtype)  # a saved code is in float32
         spread = self.spread(F.relu(vector))[..., None, None].split(self.sizes, 1)
-        shifts, scales = list(spread[0::2]), [1 + scale for scale in spread[1::2]]
-        x = F.relu(normalization.adain(content.features, shifts.pop(0), scales.pop(0), statistics_fn))
+        shifts = spread[0::2]
+        scales = [1 + scale for scale in spread[1::2]]
+
+        x = F.relu(normalization.adain(content.features, shifts[0], scales[0], statistics_fn))
         for i, block in enumerate(self.blocks):
-            x = block(x, [shifts[2 * i], scales[2 * i], shifts[2 * i + 1], scales[2 * i + 1]], statistics_fn)
-        for conv, shift, scale in zip((self.up2, self.up1), shifts[-2:], scales[-2:], strict=True):
-            x = F.relu(torch.addcmul(shift, conv(x), scale))
+            a = 1 + 2 * i
+            b = a + 1
+            x = block(x, [shifts[a], scales[a], shifts[b], scales[b]], statistics_fn)
+        x = F.relu(torch.addcmul(shifts[-2], self.up2(x), scales[-2]))
+        x = F.relu(torch.addcmul(shifts[-1], self.up1(x), scales[-1]))
         return self.out(x)
 
 

@@ -1,4 +1,4 @@
-"""The shape that all methods share."""
+"""The interface that all methods share."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -15,55 +15,63 @@ from adain.functional.losses import Features
 from adain.functional.statistics import StatisticsFn, compute_statistics
 
 Alpha = float | Tensor
-"""Strength of the style, from 0 to 1; exports give a tensor, (B,), one for each of the batch."""
+"""Strength of the style in [0, 1]. Exported graphs use a tensor (B,) with one value per image."""
 
 StyleCode = dict[str, Tensor]
-"""What a method keeps of a style: tensors (B, ...) by name, small enough to save, and meaningful to average."""
+"""A pre-encoded style: tensors (B, ...) by name, small enough to save. Averages of them are meaningful."""
 
 
 @dataclass(frozen=True)
 class EncodedContent:
-    """What a method computes of a content once, whatever the style and its strength."""
+    """The part of a method's computation that depends on the content only, and not on the style or alpha."""
 
     features: Tensor
-    """(B, C, H, W): of the encoder, or the content itself."""
+    """Features of the encoder (B, C, H, W), or the content image itself."""
     code: StyleCode = field(default_factory=dict)
-    """The content's own style code, for methods whose alpha blends codes."""
+    """Style code of the content image, for methods whose alpha blends codes."""
 
     def blended(self, code: StyleCode, alpha: Alpha) -> StyleCode:
-        """(1 - alpha) the content's own code + alpha `code`."""
+        """Return (1 - alpha) times the content's code plus alpha times `code`."""
         if not below_one(alpha):
             return code
-        return {name: normalization.blend(own, code[name].to(own.dtype), alpha) for name, own in self.code.items()}
+        blended = {}
+        for name, content_part in self.code.items():
+            style_part = code[name].to(content_part.dtype)
+            blended[name] = normalization.blend(content_part, style_part, alpha)
+        return blended
 
     def rows(self, index: Tensor) -> "EncodedContent":
-        """Those of the batch that `index` (N,) lists, which may repeat."""
+        """Return the samples of the batch that `index` (N,) lists. Indices may repeat."""
         code = {name: part.index_select(0, index) for name, part in self.code.items()}
-        return EncodedContent(self.features.index_select(0, index), code)
+        features = self.features.index_select(0, index)
+        return EncodedContent(features, code)
 
 
 class Method(nn.Module, ABC):
-    """Paints any content in any style.
+    """Base class of all methods: stylizes any content image in any style.
 
-    Pictures are RGB in [0, 1], (B, 3, H, W), height and width multiples of `stride`; `adain.stylize` sees to that
-    and to the range of the result. The state dict holds the trained weights only.
+    Images are RGB in [0, 1], (B, 3, H, W), with height and width multiples of `stride`. `adain.stylize` pads images to
+    such sizes and clamps the result. The state dict contains the trained weights only.
 
     Attributes:
-        name: what files of its weights call it: a key of `METHODS` for methods that are there, by default the class's.
-        arguments: what `__init__` was given, as plain values: with the state dict, all that rebuilds the method.
-        stride: how far the network shrinks a picture on its way.
-        styled: whether it takes a style; if not, it paints in one, whatever code it is given, and always at alpha 1.
-        mixes: whether the average of several styles' codes is a code.
-        reach: how many pixels around a pixel of the result depend on it alone, not through statistics, at most; None
-            if it must see the whole picture, and cannot paint it in tiles.
-        bytes_per_pixel: of the picture, that painting takes at its peak in float32.
-        rounds: whether its pictures in bfloat16 stay within 1/255, on average, of those in float32.
-        drafts: whether steps on the way are in bfloat16; `adain.prepare` asks for it where that is faster.
-        guided: whether it takes masks itself, by `guide`.
-        iterative: whether it takes many steps, after each of which it calls the `callback` it was built with.
-        trained: whether it has weights of its own; if not, its arguments are the user's.
-        loaded_fingerprint: of the file that its weights were loaded from (`adain.methods.weights.fingerprint`), if any.
-        loaded_digests: of these weights in each precision, by which a later change of them is noticed.
+        name: identifier in weight files. Built-in methods use their key in `METHODS`; the default is the class name.
+        arguments: arguments of `__init__` as plain values. They rebuild the method, together with the state dict.
+        stride: factor by which the network downsamples an image.
+        takes_style: whether the method takes a style image. Otherwise it always stylizes in the one style that it was
+            trained on, at alpha 1, and ignores the style code.
+        supports_mixing: whether the average of several style codes is a valid style code.
+        receptive_radius: maximum distance in pixels between an output pixel and the input pixels that affect it, other
+            than through statistics; None if the method needs the whole image and cannot process it in tiles.
+        bytes_per_pixel: peak memory per pixel of the image, in bytes, for stylizing in float32.
+        bf16_safe: whether results in bfloat16 differ from results in float32 by at most 1/255 on average.
+        bf16_warmup: whether the first steps of an optimization run in bfloat16; `adain.prepare` enables it where
+            bfloat16 is faster.
+        supports_masks: whether the method handles masks itself, by `guide`.
+        iterative: whether the method takes many steps and calls its `callback` after each of them.
+        trained: whether the method has weights of its own. Otherwise the user chooses its arguments.
+        loaded_fingerprint: fingerprint (`adain.methods.weights.fingerprint`) of the file that the weights were loaded
+            from, if any.
+        loaded_digests: digests of these weights in each precision. They reveal a later change of the weights.
     """
 
     name: str
@@ -82,14 +90,14 @@ class Method(nn.Module, ABC):
     loaded_digests: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any):
-        """Name the class, unless it names itself: a subclass of AdaIN is another method, with other weights."""
+        """Set `name` to the class name, unless the class sets it: a subclass of AdaIN has other weights than AdaIN."""
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
             cls.name = cls.__name__
 
     @abstractmethod
     def encode_style(self, style: Tensor) -> StyleCode:
-        """The codes of a batch of style pictures."""
+        """Return the style codes of a batch of style images (B, 3, H, W)."""
 
     @abstractmethod
     def stylize(
@@ -99,18 +107,30 @@ class Method(nn.Module, ABC):
         alpha: Alpha = 1.0,
         statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
-        """`content` in the style of `code`, from untouched style (`alpha` 0) to all of it (1). Not clamped.
+        """Stylize `content` in the style of `code`.
 
-        Whatever is averaged over the whole content must come from `statistics_fn`, if there are tiles to be.
+        Args:
+            content: content images (B, 3, H, W).
+            code: style codes of the batch, or one style code for all images.
+            alpha: strength of the style, from no style (0) to full strength (1).
+            statistics_fn: computes the statistics of features. To support tiles, a method must compute everything that
+                is averaged over the whole content by this function.
+
+        Returns:
+            Stylized images (B, 3, H, W), which are not clamped.
         """
 
     def encode_content(
         self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
     ) -> EncodedContent:
-        """What `decode` takes of a content (B, 3, H, W); by default the content itself.
+        """Return the input of `decode` for content images (B, 3, H, W). The default is the images themselves.
 
-        Without `blend`, `decode` may be called at alpha 1 only: the content's own code is left out, and nothing is
-        measured.
+        Args:
+            content: content images (B, 3, H, W).
+            statistics_fn: computes the statistics of features, see `stylize`.
+            blend: whether `decode` may be called with alpha below 1. If False, the style code of the content is
+            omitted,
+                and no statistics are computed.
         """
         return EncodedContent(content)
 
@@ -121,25 +141,31 @@ class Method(nn.Module, ABC):
         alpha: Alpha = 1.0,
         statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
-        """As `stylize`, of an encoded content."""
+        """Stylize an encoded content. See `stylize` for the arguments."""
         return self.stylize(content.features, code, alpha, statistics_fn)
 
     def tiles(self, alpha: float) -> bool:
-        """Whether it can paint in tiles at this strength."""
+        """Return whether the method can stylize in tiles at this alpha."""
         return self.receptive_radius is not None
 
     def guide(self, codes: Sequence[StyleCode], alphas: Sequence[float], masks: Sequence[Tensor]) -> StyleCode:
-        """The one code by which a `guided` method paints each style, as strongly, where its mask says."""
+        """Return one code that applies each style within its mask, for methods with `supports_masks`.
+
+        Args:
+            codes: one style code per mask.
+            alphas: one strength per mask.
+            masks: weights (1, 1, H, W) in [0, 1].
+        """
         raise NotImplementedError
 
     @property
     def device(self) -> torch.device:
-        """The device of the weights, which inputs must be on."""
+        """Return the device of the weights. Inputs must be on it."""
         return self._first_tensor().device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the weights, which inputs must have."""
+        """Return the floating-point type of the weights. Inputs must have it."""
         return self._first_tensor().dtype
 
     def _first_tensor(self) -> Tensor:
@@ -147,22 +173,22 @@ class Method(nn.Module, ABC):
 
 
 def below_one(alpha: Alpha) -> bool:
-    """Whether `alpha` is below 1; True for a tensor, whose values are not known while a graph is exported."""
+    """Return whether `alpha` is below 1. It is True for tensors, whose values are unknown while a graph is exported."""
     return isinstance(alpha, Tensor) or alpha < 1
 
 
 class EncoderDecoder(Method):
     """A feed-forward method whose alpha blends in feature space (Huang & Belongie 2017, eq. 14).
 
-    At alpha 0 it returns what the network can rebuild of the content, not the content. `adain.stylize` adds the rest,
-    which `ops.add_residual` defines.
+    At alpha 0, the method returns the network's reconstruction of the content, not the content. `adain.stylize` adds
+    the difference by `adain.functional.normalization.add_residual`.
     """
 
     @abstractmethod
     def encode_content(
         self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
     ) -> EncodedContent:
-        """As of `Method`."""
+        """See `Method.encode_content`."""
 
     @abstractmethod
     def decode(
@@ -172,10 +198,10 @@ class EncoderDecoder(Method):
         alpha: Alpha = 1.0,
         statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
-        """As of `Method`."""
+        """See `Method.decode`."""
 
     def rebuild(self, content: EncodedContent, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
-        """What `decode` returns at alpha 0, bit for bit, whatever the style; by default with the content's own code."""
+        """Return the result of `decode` at alpha 0, bit for bit. The default decodes with the content's own code."""
         return self.decode(content, content.code, statistics_fn=statistics_fn)
 
     def stylize(
@@ -185,17 +211,18 @@ class EncoderDecoder(Method):
         alpha: Alpha = 1.0,
         statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
-        """`content` encoded, blended with the style in feature space, and decoded."""
-        return self.decode(self.encode_content(content, statistics_fn, below_one(alpha)), code, alpha, statistics_fn)
+        """Encode `content`, blend with the style in feature space, and decode. See `Method.stylize`."""
+        encoded = self.encode_content(content, statistics_fn, blend=below_one(alpha))
+        return self.decode(encoded, code, alpha, statistics_fn)
 
 
 class Trainable(Method):
-    """A network of one pass, trained against the losses of a frozen one.
+    """A feed-forward network that is trained with the losses of a frozen backbone.
 
     Attributes:
-        network: arguments of the `Backbone` whose features `forward` takes, and the losses compare; none of them
-            for the embedded VGG-19.
-        layers: those of its layers that `forward` reads, if any.
+        network: arguments of the `Backbone` whose features `forward` takes and the losses compare. It is empty for the
+            embedded VGG-19.
+        layers: layers of the backbone that `forward` reads, if any.
     """
 
     trained = True
@@ -203,9 +230,15 @@ class Trainable(Method):
     layers: tuple[str, ...] = ()
 
     def forward(self, content: Tensor, style: Tensor, content_features: Features, style_features: Features) -> Tensor:
-        """For training: the stylized batch, from pictures and the loss network's features of them.
+        """Return the stylized batch for training. The default is `stylize` at full strength.
 
-        The features are needed for the losses anyway; a method that encodes with the same network takes them from
-        there instead of computing them again. By default as `stylize` at full strength, for one that does not.
+        The losses need the backbone's features of content and style in any case. A method that encodes with the same
+        network reads them instead of computing them again.
+
+        Args:
+            content: content images (B, 3, H, W).
+            style: style images (B, 3, h, w).
+            content_features: the backbone's features of `content`.
+            style_features: the backbone's features of `style`.
         """
         return self.stylize(content, self.encode_style(style))

@@ -1,4 +1,4 @@
-"""What style-swap and WCT share: AdaIN's encoder and decoder around another transform of the features between."""
+"""The base class of style swap and WCT: AdaIN's encoder and decoder with another transform of the features."""
 
 from abc import abstractmethod
 
@@ -11,39 +11,42 @@ from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode
 
 
 class FeatureTransform(EncoderDecoder):
-    """Encode, transform, decode. A method is a transform of the content's features; nothing is trained for it.
+    """Encode the content, transform its features, and decode. Nothing is trained for the transform.
 
     Args:
-        decoder: weights of an `AdaIN` that brings its encoder and its decoder: its name, or a file.
+        decoder: weights of an `AdaIN`, whose encoder and decoder are used: its name, or a file.
     """
 
     def __init__(self, decoder: str = "adain"):
-        from adain.methods import weights  # which knows all methods, these too
+        from adain.methods import weights  # imports all methods, including the subclasses of this one
 
         super().__init__()
         inner = weights.load(decoder)
         if not isinstance(inner, AdaIN):
-            raise ValueError(f"{decoder} is no AdaIN, whose decoder is needed here")
+            raise ValueError(f"Expected the weights of an AdaIN as the decoder, got {decoder}; use adain")
         self.arguments = {"decoder": decoder}
-        self.encoder, self.decoder, self.layer = inner.encoder, inner.decoder, inner.layer
-        self.stride, self.receptive_radius = inner.stride, inner.receptive_radius
+        self.encoder = inner.encoder
+        self.decoder = inner.decoder
+        self.layer = inner.layer
+        self.stride = inner.stride
+        self.receptive_radius = inner.receptive_radius
 
     @abstractmethod
     def code(self, features: Tensor) -> StyleCode:
-        """What `transform` needs of a style's features (B, C, h, w)."""
+        """Return the style code for `transform` from the features of a style (B, C, h, w)."""
 
     @abstractmethod
     def transform(self, features: Tensor, code: StyleCode, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
-        """The content's features (B, C, H, W) in the style."""
+        """Return the features of the content (B, C, H, W), transformed to the style."""
 
     def encode_style(self, style: Tensor) -> StyleCode:
-        """Of the style's features."""
+        """Return the style code of the features of `style`."""
         return self.code(self.encoder(style)[self.layer])
 
     def encode_content(
         self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
     ) -> EncodedContent:
-        """The content's features."""
+        """Return the features of the content."""
         return EncodedContent(self.encoder(content)[self.layer])
 
     def decode(
@@ -53,11 +56,11 @@ class FeatureTransform(EncoderDecoder):
         alpha: Alpha = 1.0,
         statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
-        """The transformed features decoded; below alpha 1 blended with the content's own."""
+        """Decode the transformed features. Below alpha 1, they are blended with the features of the content."""
         features = content.features
         transformed = self.transform(features, code, statistics_fn).to(features.dtype)
         return self.decoder(normalization.blend(features, transformed, alpha))
 
     def rebuild(self, content: EncodedContent, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
-        """The content's features decoded."""
+        """Decode the features of the content."""
         return self.decoder(content.features)

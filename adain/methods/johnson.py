@@ -1,4 +1,4 @@
-"""One network per style, without any style picture at inference (Johnson, Alahi & Fei-Fei, ECCV 2016)."""
+"""Johnson: one network per style, without a style image at inference (Johnson, Alahi & Fei-Fei, ECCV 2016)."""
 
 from torch import Tensor, nn
 
@@ -8,26 +8,27 @@ from adain.models.layers import Conv2d, UpConv2d
 
 
 class Residual(nn.Module):
-    """Two normalized convolutions, added to their input."""
+    """A residual block of two normalized convolutions."""
 
     def __init__(self, width: int):
         super().__init__()
         self.body = nn.Sequential(*_layer(width, width), *_layer(width, width)[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W), as it comes."""
+        """Map (B, C, H, W) to the same shape."""
         return x + self.body(x)
 
 
 class Johnson(Trainable):
-    """A feed-forward network that paints in the one style it was trained on; alpha and styles do not apply.
+    """A feed-forward network for the one style that it was trained on. Style images and alpha do not apply.
 
-    9x9 convolution, two of stride 2, residual blocks, two upsampling ones, 9x9 convolution (Johnson et al. 2016,
-    supplement), with the instance normalization of Ulyanov et al. 2016 and reflected borders throughout.
+    The layers are a 9x9 convolution, two convolutions of stride 2, residual blocks, two upsampling convolutions, and a
+    9x9 convolution (Johnson et al. 2016, supplement), with the instance normalization of Ulyanov et al. 2016 and
+    reflection padding throughout.
 
     Args:
-        width: channels of the first convolution; the blocks have four times as many.
-        blocks: residual blocks.
+        width: number of channels of the first convolution. The residual blocks have four times as many.
+        blocks: number of residual blocks.
     """
 
     name = "johnson"
@@ -38,7 +39,7 @@ class Johnson(Trainable):
         super().__init__()
         self.arguments = {"width": width, "blocks": blocks}
         last = nn.Conv2d(width, 3, 9, padding=4, padding_mode="reflect")
-        nn.init.normal_(last.weight, std=0.1 / last.weight[0].numel() ** 0.5)  # first, about mid-gray
+        nn.init.normal_(last.weight, std=0.1 / last.weight[0].numel() ** 0.5)  # start around mid-gray
         nn.init.constant_(last.bias, 0.45)  # type: ignore[arg-type]
         self.net = nn.Sequential(
             *_layer(3, width, 9),
@@ -51,7 +52,7 @@ class Johnson(Trainable):
         )
 
     def encode_style(self, style: Tensor) -> StyleCode:
-        """Nothing: the style is in the weights."""
+        """Return an empty style code, because the style is in the weights."""
         return {}
 
     def stylize(
@@ -61,13 +62,14 @@ class Johnson(Trainable):
         alpha: Alpha = 1.0,
         statistics_fn: StatisticsFn = compute_statistics,
     ) -> Tensor:
-        """`content` in the network's style, whatever the rest."""
+        """Stylize `content` in the style of the network. The other arguments are ignored."""
         return self.net(content * 2 - 1)
 
 
 def _layer(
     inputs: int, outputs: int, size: int = 3, stride: int = 1, kind: type[nn.Conv2d] = Conv2d
 ) -> list[nn.Module]:
+    """Return a convolution with its normalization and activation."""
     conv = kind(inputs, outputs, size, stride, size // 2, padding_mode="reflect", bias=False)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     return [conv, nn.InstanceNorm2d(outputs, affine=True), nn.ReLU(inplace=True)]

@@ -1,4 +1,4 @@
-"""What an optimization reports after each step, and how it is stopped."""
+"""The progress that an optimization reports after each step, and the exception that stops it."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Progress:
-    """Where an optimization stands after a step: its weighted losses."""
+    """State of an optimization after a step, with its weighted losses."""
 
     step: int
     steps: int
-    size: int  # shorter side in pixels of the picture that is worked on
+    size: int  # shorter side of the current image in pixels
     total: float
     content: float
     style: float
     tv: float
-    picture: Tensor  # (1, 3, H, W), the best so far
+    picture: Tensor  # the best image so far, (1, 3, H, W)
 
 
-class Stop(Exception):  # noqa: N818 - no error
-    """Raised by a callback to end an optimization, whose result is then the best that it has reached."""
+class Stop(Exception):  # noqa: N818 - not an error
+    """Raised by a callback to end an optimization. The result is then `picture`, the best image so far."""
 
     def __init__(self, picture: Tensor):
         super().__init__()

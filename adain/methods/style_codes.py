@@ -11,24 +11,35 @@ from adain.utils.files import atomic_path
 
 
 def save_code(code: StyleCode, method: Method, path: str | Path) -> None:
-    """Keep what `adain.encode_style` returned in a .safetensors file, to be given wherever a style is taken.
+    """Save a style code, as returned by `adain.encode_style`, to a .safetensors file.
 
-    It holds for the weights that it was made with, whose fingerprint goes with it.
+    The file can be given wherever a style is taken. It is valid for the weights that encoded the style only, and
+    therefore contains their fingerprint.
+
+    Raises:
+        ValueError: the path does not end in .safetensors.
+        OSError: the file cannot be written.
     """
     if Path(path).suffix != ".safetensors":
-        raise ValueError(f"a style code is kept in a .safetensors file, not {path}")
+        raise ValueError(f"Expected a .safetensors file for the style code, got {path}")
     tensors = {name: tensor.float().contiguous().cpu() for name, tensor in code.items()}
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors, {"style": method.name, "weights": fingerprint(method)}))
+        metadata = {"style": method.name, "weights": fingerprint(method)}
+        temporary.write_bytes(save(tensors, metadata))
 
 
 def load_code(path: str | Path, method: Method) -> StyleCode:
-    """The style code in a file; ValueError if it holds none, or one of another method or other weights."""
-    code, about = read_file(path)
-    if not about.keys() >= {"style", "weights"}:
+    """Load a style code, on the device of the method.
+
+    Raises:
+        ValueError: the file contains no style code, or one of another method or of other weights.
+        OSError: there is no such file.
+    """
+    code, metadata = read_file(path)
+    if not metadata.keys() >= {"style", "weights"}:
         raise ValueError(f"{path} holds no style code; write one with adain encode-style")
-    if (about["style"], about["weights"]) != (method.name, fingerprint(method)):
+    if (metadata["style"], metadata["weights"]) != (method.name, fingerprint(method)):
         raise ValueError(
-            f"{path} was encoded by {about['style']} with other weights than these; encode the style again"
+            f"{path} was encoded by {metadata['style']} with other weights than these; encode the style again"
         )
     return {name: tensor.to(method.device) for name, tensor in code.items()}

@@ -1,4 +1,4 @@
-"""Style-swap: every patch of the content's features replaced by the style's most similar (Chen & Schmidt 2016)."""
+"""Style swap: content patches are replaced by the most similar style patches (Chen & Schmidt 2016)."""
 
 from torch import Tensor
 
@@ -11,12 +11,15 @@ from adain.methods.feature_transform import FeatureTransform
 class StyleSwap(FeatureTransform):
     """Patch swap at AdaIN's layer (arXiv 1612.04337, section 3), decoded by its decoder.
 
-    The code is the style's features themselves, so that styles cannot be mixed.
+    The style code is the features of the style themselves, so that styles cannot be mixed.
 
     Args:
-        patch: pixels a side of the patches, in features.
-        stride: step between patches, of content and of style.
-        decoder: weights of an `AdaIN` that brings its encoder and its decoder: its name, or a file.
+        patch: height and width of the patches in feature pixels.
+        stride: step between patches of content and style in feature pixels.
+        decoder: weights of an `AdaIN`, whose encoder and decoder are used: its name, or a file.
+
+    Raises:
+        ValueError: the stride is not between 1 and the patch size, or the decoder is not an AdaIN.
     """
 
     name = "style-swap"
@@ -24,17 +27,19 @@ class StyleSwap(FeatureTransform):
 
     def __init__(self, patch: int = 3, stride: int = 1, decoder: str = "adain"):
         if not 1 <= stride <= patch:
-            raise ValueError(f"patch {patch} and stride {stride} do not fit: 1 <= stride <= patch")
+            raise ValueError(f"Expected 1 <= stride <= patch, got stride {stride} and patch {patch}")
         super().__init__(decoder)
         self.arguments |= {"patch": patch, "stride": stride}
-        self.patch, self.step = patch, stride
-        self.receptive_radius = None  # any patch of the style may be the best, but not the same one for a part's border
+        self.patch = patch
+        self.step = stride
+        self.receptive_radius = None  # at the borders of tiles, other patches of the style would be the most similar
 
     def code(self, features: Tensor) -> StyleCode:
-        """The features."""
+        """Return the features."""
         return {"features": features}
 
     def transform(self, features: Tensor, code: StyleCode, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
-        """The features with their patches swapped; of tiny pictures' features smaller patches."""
+        """Swap the patches of the features. Features smaller than a patch use smaller patches."""
         patch = min(self.patch, *features.shape[2:], *code["features"].shape[2:])
-        return patch_swap.swap(features, code["features"].to(features), patch, min(self.step, patch))
+        stride = min(self.step, patch)
+        return patch_swap.swap(features, code["features"].to(features), patch, stride)

@@ -9,23 +9,25 @@ from adain.methods.feature_transform import FeatureTransform
 
 
 class WCT(FeatureTransform):
-    """The content's features given the style's mean and whole covariance, at AdaIN's layer, decoded by its decoder.
+    """Transfer the mean and full covariance of the style's features at AdaIN's layer, and decode with its decoder.
 
-    The paper goes through five layers with a decoder each; this is its deepest-but-one step alone.
+    The paper applies the transform at five layers, with a decoder for each. This class applies it at one layer, by
+    default the paper's second deepest (relu4_1).
 
     Args:
-        decoder: weights of an `AdaIN` that brings its encoder and its decoder: its name, or a file.
+        decoder: weights of an `AdaIN`, whose encoder and decoder are used: its name, or a file.
     """
 
     name = "wct"
 
     def code(self, features: Tensor) -> StyleCode:
-        """The features' mean (B, C, 1) and the root of their covariance (B, C, C), which colors."""
+        """Return the mean (B, C, 1) and the square root of the covariance (B, C, C) of the features."""
         mean, covariance = whitening.covariance(features)
-        return {"mean": mean.float(), "root": whitening.symmetric_power(covariance, 0.5).float()}
+        root = whitening.symmetric_power(covariance, 0.5)
+        return {"mean": mean.float(), "root": root.float()}
 
     def transform(self, features: Tensor, code: StyleCode, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
-        """The features whitened, then colored: one product with each pixel's channels."""
+        """Whiten and color the features, by one matrix product with the channels of each pixel."""
         mean, covariance = statistics_fn(whitening.covariance, features)
         matrix = code["root"].to(mean) @ whitening.symmetric_power(covariance, -0.5)
         shift = code["mean"].to(mean) - matrix @ mean

@@ -1,4 +1,4 @@
-"""Weights: a name or a file to a ready method, and back. Nothing in a file is ever executed."""
+"""Loading and saving of methods with their weights. Code in a file is never executed."""
 
 import hashlib
 import json
@@ -16,50 +16,69 @@ from adain.utils.errors import shortened
 from adain.utils.files import atomic_path
 
 State = dict[str, Tensor]
+"""Weights by name, as in a state dict."""
 
 
 def load(name: str | Path = "adain", **settings: Any) -> Method:
-    """The method that embedded weights (a key of `METHODS`) or a file describe, in eval mode, float32, frozen.
+    """Load a method with its weights, in eval mode, in float32, without gradients.
 
-    A file is what `convert` writes, a checkpoint of a training run, or a `decoder.pth` of naoto0804/pytorch-AdaIN.
-    `settings` are arguments of a method that has no weights.
+    Args:
+        name: a key of `METHODS` for its embedded weights, or a file: one written by `convert`, a checkpoint of a
+        training
+            run, or a `decoder.pth` of naoto0804/pytorch-AdaIN.
+        settings: arguments of a method without weights.
 
     Raises:
-        ValueError: unknown method, or a file whose weights do not fit it, or settings where there are weights.
-        OSError: no such file.
+        ValueError: unknown method, a file whose weights do not fit the method, or settings for a method with weights.
+        OSError: there is no such file.
     """
     kind = METHODS.get(str(name))
     if kind and not kind.trained:
         return kind(**settings).eval()
     if settings:
-        raise ValueError(f"{name} has weights, which settle its arguments; it takes no {', '.join(settings)}")
+        raise ValueError(f"{name} has weights, which determine its arguments; it takes no {', '.join(settings)}")
     path = embedded(str(name)) if kind else Path(name)
     if not path.is_file():
         known = ", ".join(METHODS)
         raise FileNotFoundError(f"{name} is neither a file of weights nor a method; the methods are {known}")
     state, metadata = read(path)
-    method = fill(_build(metadata, path), state, path).eval().requires_grad_(False)
+    method = fill(_build(metadata, path), state, path)
+    method = method.eval().requires_grad_(False)
     method.loaded_fingerprint = fingerprint(method)
-    # In fp16 the digest is the one in fp32, which rounds to fp16 first.
+    # The digest in fp16 equals the one in fp32, because a digest rounds to fp16 first.
     method.loaded_digests = frozenset([method.loaded_fingerprint, _digest(method, torch.bfloat16)])
     return method
 
 
 def embedded(name: str) -> Path:
-    """The file with a method's embedded weights."""
+    """Return the path of a method's embedded weights."""
     return CHECKPOINTS / f"{name.replace('-', '_')}.safetensors"
 
 
 def _build(metadata: dict[str, str], origin: str | Path) -> Method:
-    check_choice("method", metadata["method"], METHODS)
+    """Build the method that the metadata of `origin` describe, with initial weights."""
+    name = metadata["method"]
+    check_choice("method", name, METHODS)
     try:
-        return METHODS[metadata["method"]](**json.loads(metadata["arguments"]))
+        arguments = json.loads(metadata["arguments"])
+        return METHODS[name](**arguments)
     except (TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{origin}: its arguments fit no {metadata['method']} of this version ({error})") from error
+        raise ValueError(
+            f"Expected arguments of {name} in {origin}, got others ({error}); use the version that wrote it"
+        ) from error
 
 
 def fill(method: Method, state: State, origin: str | Path) -> Method:
-    """Give `method` the weights read from `origin`, all of them; ValueError if they are another network's."""
+    """Load all weights of `method` and return it.
+
+    Args:
+        method: the method to change.
+        state: the weights.
+        origin: where the weights come from, for the error message.
+
+    Raises:
+        ValueError: the weights do not fit the method.
+    """
     try:
         method.load_state_dict({name: tensor.float() for name, tensor in state.items()})
         method.loaded_fingerprint = None
@@ -70,48 +89,68 @@ def fill(method: Method, state: State, origin: str | Path) -> Method:
 
 
 def read(path: str | Path) -> tuple[State, dict[str, str]]:
-    """A method's trained weights, and the metadata that goes with them.
+    """Read the trained weights of a method, and their metadata.
 
-    The metadata are strings: `method`, a key of `METHODS`; `arguments`, JSON for its constructor; and from training
-    `steps` and `recipe`, the YAML of the run. Raises as `load` does.
+    The metadata are strings: `method`, a key of `METHODS`; `arguments`, JSON for its constructor; and after training,
+    `steps` and `recipe`, the YAML of the run.
+
+    Raises:
+        ValueError: the file does not contain the weights of a method.
+        OSError: there is no such file.
     """
     content, metadata = read_file(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not weights by name")
-    if "adain" in content:  # a run's checkpoint
-        missing = [key for key in ("method", "arguments") if key not in content["adain"]]
-        if missing or "state_dict" not in content:
-            raise ValueError(
-                f"Expected the method, its arguments, and its weights in the checkpoint {path}, "
-                f"got no {missing[0] if missing else 'weights'}; use a last.ckpt that training wrote"
-            )
-        weights = {key: value for key, value in content["state_dict"].items() if key.startswith("method.")}
-        return {key.removeprefix("method."): value for key, value in weights.items()}, content["adain"]
+        raise ValueError(f"Expected weights by name in {path}, got a {type(content).__name__}")
+    if "adain" in content:
+        return _read_checkpoint(content, path)
     if metadata.keys() >= {"method", "arguments"}:
         return content, metadata
-    if "28.weight" in content:  # the last of naoto0804's decoder, whose numbers count paddings and activations too
-        return _renamed(content), {"method": "adain", "arguments": "{}", "recipe": "naoto0804/pytorch-AdaIN"}
+    if "28.weight" in content:  # the last layer of naoto0804's decoder
+        metadata = {"method": "adain", "arguments": "{}", "recipe": "naoto0804/pytorch-AdaIN"}
+        return _rename_naoto0804(content), metadata
     raise ValueError(f"{path} does not say which method it holds; write it with adain convert")
 
 
-def _renamed(content: State) -> State:
-    ours = [key.removesuffix(".weight") for key in METHODS["adain"]().state_dict() if key.endswith(".weight")]
-    theirs = sorted({int(key.split(".")[0]) for key in content})
-    if len(ours) != len(theirs):
-        raise ValueError(f"this decoder has {len(theirs)} layers with weights, where VGG-19's mirror has {len(ours)}")
-    pairs = zip(ours, theirs, strict=True)
-    return {f"{a}.{kind}": content[f"{b}.{kind}"] for a, b in pairs for kind in ("weight", "bias")}
+def _read_checkpoint(content: dict[str, Any], path: str | Path) -> tuple[State, dict[str, str]]:
+    """Return the weights of the method and the metadata in a checkpoint of a training run."""
+    missing = [key for key in ("method", "arguments") if key not in content["adain"]]
+    if "state_dict" not in content:
+        missing.append("weights")
+    if missing:
+        raise ValueError(
+            f"Expected the method, its arguments, and its weights in the checkpoint {path}, "
+            f"got no {missing[0]}; use a last.ckpt that training wrote"
+        )
+    prefix = "method."
+    state = {}
+    for key, tensor in content["state_dict"].items():
+        if key.startswith(prefix):
+            state[key.removeprefix(prefix)] = tensor
+    return state, content["adain"]
+
+
+def _rename_naoto0804(content: State) -> State:
+    """Rename the weights of naoto0804's decoder, whose layer numbers also count paddings and activations."""
+    names = [key.removesuffix(".weight") for key in METHODS["adain"]().state_dict() if key.endswith(".weight")]
+    numbers = sorted({int(key.split(".")[0]) for key in content})
+    if len(names) != len(numbers):
+        raise ValueError(f"Expected a decoder with {len(names)} layers with weights, got {len(numbers)} layers")
+    renamed = {}
+    for name, number in zip(names, numbers, strict=True):
+        for kind in ("weight", "bias"):
+            renamed[f"{name}.{kind}"] = content[f"{number}.{kind}"]
+    return renamed
 
 
 def metadata(method: Method, **extra: str) -> dict[str, str]:
-    """What makes a file of `method`'s weights rebuild it unaided, with whatever else is worth saying."""
+    """Return the metadata with which a file of weights rebuilds `method`, together with `extra`."""
     return {"method": method.name, "arguments": json.dumps(method.arguments), **extra}
 
 
 def fingerprint(method: Method) -> str:
-    """16 hexadecimal digits that distinguish weights and arguments, whatever the precision the method runs in.
+    """Return 16 hexadecimal digits that identify weights and arguments, independent of the precision.
 
-    What `load` returns keeps the fingerprint of its file in every precision, as long as its weights are not changed.
+    A method from `load` keeps the fingerprint of its file in every precision, as long as its weights do not change.
     """
     digest = _digest(method)
     if method.loaded_fingerprint and digest in method.loaded_digests:
@@ -120,27 +159,34 @@ def fingerprint(method: Method) -> str:
 
 
 def _digest(method: Method, dtype: torch.dtype | None = None) -> str:
-    """16 hexadecimal digits of the arguments and the weights, which are first rounded to `dtype` if there is one."""
+    """Return 16 hexadecimal digits of the arguments and the weights, which are first rounded to `dtype` if given."""
     digest = hashlib.sha256(json.dumps(method.arguments, sort_keys=True).encode())
     for name, tensor in sorted(method.state_dict().items()):
-        tensor = tensor.to(dtype) if dtype else tensor
-        # Rounded as files and every precision of arithmetic round them.
-        digest.update(name.encode() + tensor.half().bfloat16().contiguous().view(torch.int16).cpu().numpy().tobytes())
+        if dtype:
+            tensor = tensor.to(dtype)
+        # Files round to float16, and the other precisions round to bfloat16.
+        rounded = tensor.half().bfloat16().contiguous()
+        digest.update(name.encode() + rounded.view(torch.int16).cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 def convert(source: str, output: str) -> None:
-    """Turn a training run's checkpoint, or naoto0804's decoder.pth, into a small safetensors file.
+    """Convert a checkpoint of a training run, or naoto0804's decoder.pth, to a small safetensors file.
 
-    The weights are stored in float16 with what rebuilds the network and the recipe that trained it.
+    The weights are stored in float16, together with the arguments that rebuild the network and the training recipe.
 
     Args:
-        source: a checkpoint of a run, such as last.ckpt; a run's averaged weights are taken where it keeps them.
-        output: the file to write, ending in .safetensors.
+        source: checkpoint of a run, such as last.ckpt. Averaged weights are used if the run stored them.
+        output: file to write, ending in .safetensors.
+
+    Raises:
+        ValueError: `source` does not contain the weights of a method, or `output` has another suffix.
+        OSError: a file cannot be read or written.
     """
     if Path(output).suffix != ".safetensors":
-        raise ValueError(f"the output is a .safetensors file, not {output}")
+        raise ValueError(f"Expected an output that is a .safetensors file, got {output}")
     state, meta = read(source)
     fill(_build(meta, source), state, source)
+    half_state = {name: tensor.half().contiguous() for name, tensor in state.items()}
     with atomic_path(output) as temporary:
-        temporary.write_bytes(save({name: tensor.half().contiguous() for name, tensor in state.items()}, meta))
+        temporary.write_bytes(save(half_state, meta))

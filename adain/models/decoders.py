@@ -1,4 +1,4 @@
-"""Decoders that mirror a backbone: features back to a picture."""
+"""Decoders that mirror a backbone and map its features back to an image."""
 
 from collections import OrderedDict
 from typing import Literal, get_args
@@ -20,11 +20,21 @@ def mirror(
     padding: Padding = "reflect",
     upsampling: Upsampling = "nearest",
 ) -> nn.Sequential:
-    """The mirror of `backbone` up to `layer`: its convolutions in reverse, poolings become upsampling by 2.
+    """Return a decoder that mirrors `backbone` up to `layer`: convolutions in reverse, and upsampling for pooling.
 
-    For VGG-19 at relu4_1: 512-256 | up | 256 256 256 128 | up | 128 64 | up | 64 3, each 3x3 and followed by a ReLU
-    but the last, whose output is the picture (Huang & Belongie 2017, section 6.1). They found any `norm` harmful
-    (their Fig. 6); it is here so that this can be shown. Their upsampling is nearest; bilinear leaves less of a grid.
+    For VGG-19 at relu4_1: 512-256 | up | 256 256 256 128 | up | 128 64 | up | 64 3. Each convolution is 3x3 and
+    followed by a ReLU, except the last one, whose output is the image (Huang & Belongie 2017, section 6.1).
+
+    Args:
+        backbone: the encoder.
+        layer: layer of the encoder whose features are decoded.
+        norm: normalization after each convolution. The authors found any normalization harmful (Fig. 6). The option
+            serves to reproduce that.
+        padding: padding of the convolutions.
+        upsampling: upsampling by 2. The authors use `nearest`; `bilinear` reduces grid artifacts.
+
+    Raises:
+        ValueError: unknown normalization or upsampling.
     """
     check_choice("norm", norm, NORMS)
     check_choice("upsampling", upsampling, get_args(Upsampling))
@@ -33,24 +43,27 @@ def mirror(
     for i in range(len(widths) - 1, 0, -1):
         if widths[i] == POOL:
             continue
-        outputs = next(width for width in reversed(widths[:i]) if width != POOL)
+        outputs = [width for width in widths[:i] if width != POOL][-1]  # the previous convolution
         if widths[i + 1 : i + 2] == [POOL]:
             net[f"conv{i}"] = UpConv2d(widths[i], outputs, 3, padding=1, padding_mode=padding, upsampling=upsampling)
         else:
             net[f"conv{i}"] = Conv2d(widths[i], outputs, 3, padding=1, padding_mode=padding)
-        if i > 1:
-            if kind := NORMS[norm]:
-                net[f"norm{i}"] = kind(outputs, affine=True)
-            net[f"relu{i}"] = nn.ReLU(inplace=True)
+        if i == 1:
+            break  # the image: no normalization, no ReLU
+        norm_layer = NORMS[norm]
+        if norm_layer:
+            net[f"norm{i}"] = norm_layer(outputs, affine=True)
+        net[f"relu{i}"] = nn.ReLU(inplace=True)
     return _initialize(nn.Sequential(net))
 
 
 def _initialize(decoder: nn.Sequential) -> nn.Sequential:
-    """He et al. 2015, eq. 10: the signal keeps its scale, where torch's default shrinks it threefold a layer.
+    """Initialize the convolutions so that the signal keeps its scale (He et al. 2015, eq. 10).
 
-    The last convolution starts small around mid-gray, so that training begins inside the range of pictures.
+    PyTorch's default shrinks the signal threefold per layer. The last convolution starts with small weights around
+    mid-gray, so that training begins inside the range of images.
     """
-    *hidden, last = (part for part in decoder if isinstance(part, nn.Conv2d))
+    *hidden, last = [module for module in decoder if isinstance(module, nn.Conv2d)]
     for convolution in hidden:
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         nn.init.constant_(convolution.bias, 0)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The 3x3 convolutions of all networks: drop-in layers that take the fastest exact way on the device at hand."""
+"""The 3x3 convolutions of all networks: drop-in layers that use the fastest exact algorithm on the device."""
 
 from typing import Any, Literal, get_args
 
@@ -10,7 +10,8 @@ from adain.functional import winograd
 
 Upsampling = Literal["nearest", "bilinear"]
 
-# Row t of phase p: how much each tap of a 3-tap kernel on the upsampled line counts for pixel t - 1 of the original.
+# Row t of phase p: the weight that each tap of a 3-tap kernel on the upsampled line has for pixel t - 1 of the
+# original.
 _NEAREST = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
 _BILINEAR = torch.tensor(
     [[[0.75, 0.25, 0], [0.25, 0.75, 0.75], [0, 0, 0.25]], [[0.25, 0, 0], [0.75, 0.75, 0.25], [0, 0.25, 0.75]]]
@@ -19,61 +20,69 @@ PHASES = {
     mode: torch.einsum("pra,qsb->pqrsab", line, line).reshape(36, 9)
     for mode, line in (("nearest", _NEAREST), ("bilinear", _BILINEAR))
 }
-"""The four 3x3 kernels on the original picture, one for each phase, that equal one on the upsampled: (2 2 3 3, 3 3)."""
+"""Maps (36, 9) from a 3x3 kernel on the upsampled image to four 3x3 kernels on the original image, one per phase."""
 
 _TRANSPOSED = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
 TRANSPOSED = torch.kron(_TRANSPOSED, _TRANSPOSED).T
-"""(9, 16): the 4x4 kernel whose transposed convolution of stride 2 equals a 3x3 one after nearest upsampling."""
+"""Map (9, 16) to the 4x4 kernel whose transposed convolution of stride 2 equals a 3x3 one after nearest upsampling."""
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d`, computed by Winograd's algorithm where `adain.functional.winograd.faster` says that it is faster.
+    """`nn.Conv2d` that uses Winograd's algorithm where `adain.functional.winograd.faster` returns True.
 
-    It suits 3x3 convolutions of stride 1 that keep the size. Kernels that are not trained are transformed once.
+    The algorithm applies to 3x3 convolutions of stride 1 that preserve the size. Kernels that are not trained are
+    transformed once and cached.
     """
 
     upscale = 1
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        shape = self.kernel_size, self.stride, self.padding, self.dilation, self.groups
-        self.suited = shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1) and self.padding_mode in get_args(winograd.Border)
-        self._kernels: tuple[Tensor, tuple[int, int], list[Tensor | None]] | None = None
+        geometry = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
+        is_3x3 = geometry == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
+        self.supports_winograd = is_3x3 and self.padding_mode in get_args(winograd.Border)
+        self._cached_kernels: tuple[Tensor, tuple[int, int], list[Tensor | None]] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C', H, W)."""
-        if self._faster(x):
+        """Map (B, C, H, W) to (B, C', H, W)."""
+        if self._winograd_is_faster(x):
             return self._winograd(x)
         return super().forward(x)
 
-    def _faster(self, x: Tensor) -> bool:
+    def _winograd_is_faster(self, x: Tensor) -> bool:
         trained = self.weight.requires_grad and torch.is_grad_enabled()
-        return self.suited and winograd.faster(x, self.upscale**2 * self.out_channels, trained)
+        return self.supports_winograd and winograd.faster(x, self.upscale**2 * self.out_channels, trained)
 
     def _winograd(self, x: Tensor) -> Tensor:
         bias = self.bias
         if bias is not None and self.upscale > 1:
             bias = bias.repeat(self.upscale**2)
         if self.weight.requires_grad:
-            weight, kernel, rotated = self.phase_weight(), None, None
+            weight = self.phase_weight()
+            kernel = None
+            rotated = None
         else:
-            weight, (kernel, rotated) = self.weight, self._transformed(x.requires_grad)
+            weight = self.weight
+            kernel, rotated = self._transformed_kernels(x.requires_grad)
         return winograd.Convolution.apply(x, weight, bias, kernel, rotated, self._border(), self.upscale)
 
     def phase_weight(self) -> Tensor:
-        """The kernel (upscale^2 C', C, 3, 3) on the input's own grid."""
+        """Return the kernel (upscale^2 C', C, 3, 3) on the grid of the input."""
         return self.weight
 
     def _border(self) -> winograd.Border:
         return self.padding_mode  # type: ignore[return-value]
 
-    def _transformed(self, backward: bool) -> list[Tensor | None]:
-        """The transformed kernel of a frozen layer and, for a gradient to the input, the rotated one; both are kept."""
-        state = self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version
-        if self._kernels is None or self._kernels[0] is not self.weight or self._kernels[1] != state:
-            self._kernels = self.weight, state, [None, None]
-        kernels = self._kernels[2]
-        with torch.inference_mode(False), torch.no_grad():  # so that autograd can use them later
+    def _transformed_kernels(self, backward: bool) -> list[Tensor | None]:
+        """Return the cached transformed kernel of a frozen layer, and the rotated one if the input needs a gradient."""
+        version = 0 if self.weight.is_inference() else self.weight._version
+        state = (self.weight.data_ptr(), version)
+        cached = self._cached_kernels
+        if cached is None or cached[0] is not self.weight or cached[1] != state:
+            cached = (self.weight, state, [None, None])
+            self._cached_kernels = cached
+        kernels = cached[2]
+        with torch.inference_mode(False), torch.no_grad():  # so that autograd can use the kernels later
             if kernels[0] is None:
                 kernels[0] = winograd.transform_kernel(self.phase_weight())
             if backward and kernels[1] is None:
@@ -81,23 +90,23 @@ class Conv2d(nn.Conv2d):
         return kernels
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        self._kernels = None
+        self._cached_kernels = None
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles leave out what can be computed again."""
-        return {**self.__dict__, "_kernels": None}
+        """Omit the cached kernels from copies and pickles."""
+        return {**self.__dict__, "_cached_kernels": None}
 
 
 class UpConv2d(Conv2d):
-    """A 3x3 convolution of its input upsampled by 2, without the upsampled picture in between.
+    """A 3x3 convolution of the input upsampled by 2, computed without the upsampled image.
 
-    Equal to `nn.Upsample(scale_factor=2, mode=upsampling)` and `nn.Conv2d` in turn, except that bilinear upsampling
-    with reflection repeats the border pixels of the upsampled picture. The arguments are those of `nn.Conv2d`.
+    It equals `nn.Upsample(scale_factor=2, mode=upsampling)` followed by `nn.Conv2d`, except that bilinear upsampling
+    with reflection repeats the border pixels of the upsampled image. The arguments are those of `nn.Conv2d`.
 
-    After nearest upsampling, the four pixels that share a value share the sums of their weights: one transposed 4x4
-    convolution of stride 2, with less than half of the products. After bilinear upsampling, each of the four phases of
-    a pixel has a 3x3 kernel of its own on the original picture, which Winograd's algorithm computes.
+    After nearest upsampling, four pixels share a value, and their weights can be added: the result is one transposed
+    4x4 convolution of stride 2, with less than half of the products. After bilinear upsampling, each of the four phases
+    of a pixel is a 3x3 convolution of the original image, which Winograd's algorithm computes.
     """
 
     upscale = 2
@@ -107,16 +116,16 @@ class UpConv2d(Conv2d):
     def __init__(self, *args: Any, upsampling: Upsampling = "nearest", **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.upsampling = upsampling
-        # Constants, as buffers: they move to a device once, with the weights.
+        # These constants are buffers, so that they move to a device once, together with the weights.
         self.register_buffer("phase_taps", PHASES[upsampling], persistent=False)
         self.register_buffer("transposed_taps", TRANSPOSED, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C', 2 H, 2 W)."""
-        # Reflected beyond its border, an upsampled picture repeats its last pixel.
+        """Map (B, C, H, W) to (B, C', 2 H, 2 W)."""
+        # Reflection at the border of an upsampled image repeats its last pixel.
         mode = "constant" if self.padding_mode == "zeros" else "replicate"
         if self.upsampling == "bilinear":
-            if mode == "replicate" and self._faster(x):
+            if mode == "replicate" and self._winograd_is_faster(x):
                 return self._winograd(x)
             x = F.interpolate(x, scale_factor=2, mode="bilinear")
             return F.conv2d(_padded(x, mode), self.weight, self.bias)
@@ -124,7 +133,7 @@ class UpConv2d(Conv2d):
         return F.conv_transpose2d(_padded(x, mode), kernel.transpose(0, 1), self.bias, stride=2, padding=3)
 
     def phase_weight(self) -> Tensor:
-        """(4 C', C, 3, 3), the phases row by row."""
+        """Return the kernels (4 C', C, 3, 3) of the four phases, row by row."""
         outputs, inputs = self.weight.shape[:2]
         phases = self.phase_taps @ self.weight.permute(2, 3, 0, 1).reshape(9, -1)
         return phases.view(4, 9, outputs, inputs).permute(0, 2, 3, 1).reshape(4 * outputs, inputs, 3, 3)
@@ -134,9 +143,9 @@ class UpConv2d(Conv2d):
 
 
 def _padded(x: Tensor, mode: str) -> Tensor:
-    """One more pixel on every side."""
+    """Pad one pixel on every side."""
     if mode == "replicate" and torch.compiler.is_compiling():
-        # torch.compile mistakes the strides of the gradient of replication padding.
+        # torch.compile computes wrong strides for the gradient of replication padding.
         x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
         return torch.cat([x[..., :1], x, x[..., -1:]], 3)
     return F.pad(x, (1, 1, 1, 1), mode)

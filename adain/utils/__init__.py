@@ -1,1 +1,1 @@
-"""General helpers: errors, checks, files, interrupts, memory, precision, and optional packages."""
+"""General helpers: errors, checks, files, interrupts, memory, precision, prefetching, and optional packages."""

@@ -4,8 +4,15 @@ from collections.abc import Iterable
 
 
 def check_choice(what: str, chosen: str | Iterable[str], allowed: Iterable[str]) -> None:
-    """Raise ValueError, naming what is allowed, unless everything `chosen` is."""
+    """Raise ValueError unless every choice is allowed.
+
+    Args:
+        what: name of the argument, for the error message.
+        chosen: one choice, or several.
+        allowed: the valid choices, which the error message lists.
+    """
     allowed = list(allowed)
-    wrong = [choice for choice in ([chosen] if isinstance(chosen, str) else chosen) if choice not in allowed]
-    if wrong:
-        raise ValueError(f"unknown {what} {', '.join(wrong)}; choose from {', '.join(allowed)}")
+    choices = [chosen] if isinstance(chosen, str) else list(chosen)
+    unknown = [choice for choice in choices if choice not in allowed]
+    if unknown:
+        raise ValueError(f"unknown {what} {', '.join(unknown)}; choose from {', '.join(allowed)}")

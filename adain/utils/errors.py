@@ -1,24 +1,31 @@
-"""Errors, and how they are reported in one line."""
+"""Exception types, and one-line error messages."""
 
 import textwrap
 
 
 class ContentError(ValueError):
-    """A setting that does not fit one content, though it may fit others; a run over several contents continues."""
+    """A setting does not fit one content image but may fit others. A run over several images continues."""
 
 
 class OptimizationError(ContentError):
-    """An optimization that got no better than its start: the input may be right, but the settings do not suit it."""
+    """An optimization did not improve on its start. The input may be valid, but the settings do not suit it."""
 
 
 CONTENT_ERRORS = (OSError, ContentError, MemoryError, RuntimeError)
-"""What may be raised for one content only; `one_line` raises again what is a bug."""
+"""Errors that may concern one content image only. `one_line` re-raises those that are bugs."""
 
 
 def one_line(error: Exception, advice: str = "a smaller --size, or --precision bf16, needs less") -> str:
-    """The message to print, with `advice` for a lack of memory; an error that is no fault of the input is raised again.
+    """Return the error message on one line.
 
-    PyTorch has no type of its own for a lack of memory on a CPU, only RuntimeError.
+    PyTorch has no exception type for running out of memory on a CPU. It raises RuntimeError.
+
+    Args:
+        error: the exception to report.
+        advice: what to do about a lack of memory.
+
+    Raises:
+        Exception: `error` itself, if the input did not cause it.
     """
     if isinstance(error, ValueError | OSError):
         return " ".join(str(error).split())
@@ -28,5 +35,5 @@ def one_line(error: Exception, advice: str = "a smaller --size, or --precision b
 
 
 def shortened(text: str, width: int) -> str:
-    """The text on one line, cut between words to at most `width` characters."""
+    """Return the text on one line, truncated between words to at most `width` characters."""
     return textwrap.shorten(text, width, placeholder=" ...")

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing of files: a file is written completely or not at all."""
 
 import csv
 import os
@@ -15,7 +15,12 @@ import psutil
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Rows, which all have the columns of the first, into a file below their names."""
+    """Write rows to a CSV file with a header.
+
+    Args:
+        rows: at least one row. All rows have the columns of the first.
+        path: the file to write.
+    """
     with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -24,16 +29,18 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary file to write in a `with` block, which becomes `path` if the block succeeds.
+    """Yield a temporary file to write, which replaces `path` if the `with` block succeeds.
 
-    A symbolic link stays one: the file that it points to is written. A file that is replaced passes on its permissions.
+    A symbolic link stays a link: the file that it points to is replaced. The permissions of an existing file are
+    preserved.
 
     Raises:
-        OSError: a path that cannot be written; the message names it.
+        OSError: `path` cannot be written. The message names it.
     """
     target = Path(os.path.realpath(path))
-    # Same folder, so that the rename is atomic; same suffix, from which writers tell the format.
-    temporary = target.with_name(f".adain-{_host()}-{os.getpid()}-{threading.get_ident()}{Path(path).suffix}")
+    # The same folder makes the rename atomic. Writers infer the format from the suffix.
+    name = f".adain-{_host()}-{os.getpid()}-{threading.get_ident()}{Path(path).suffix}"
+    temporary = target.with_name(name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
@@ -49,14 +56,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def remove_stale(folder: Path) -> None:
-    """Delete the temporary files of `atomic_path` in `folder` that dead processes of this host left behind."""
-    ours = re.compile(rf"\.adain-{_host()}-(\d+)-\d+(\.\w+)?")
+    """Delete the temporary files in `folder` that `atomic_path` left behind in dead processes of this host."""
+    pattern = re.compile(rf"\.adain-{_host()}-(\d+)-\d+(\.\w+)?")
     for path in folder.glob(".adain-*"):
-        found = ours.fullmatch(path.name)
-        if found and not psutil.pid_exists(int(found[1])):
+        match = pattern.fullmatch(path.name)
+        if match and not psutil.pid_exists(int(match[1])):
             path.unlink(missing_ok=True)
 
 
 def _host() -> str:
-    """The name of this machine, without dashes; several may share the folder that is written to."""
+    """Return the name of this machine without dashes. Several machines may write to a shared folder."""
     return re.sub(r"\W", "_", platform.node())

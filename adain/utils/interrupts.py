@@ -1,4 +1,4 @@
-"""Ctrl-C that lets the step at hand finish."""
+"""Handling of Ctrl-C that lets the current step finish."""
 
 import signal
 import threading
@@ -8,17 +8,21 @@ from typing import Any
 
 
 def catch_interrupt(stop: Callable[[], None]) -> Callable[[], object]:
-    """From now on the first Ctrl-C calls `stop` instead of raising; the second does not wait. Returns what ends this.
+    """Make the first Ctrl-C call `stop` instead of raising KeyboardInterrupt. The second one raises.
 
-    Outside of the main thread, where no signal comes, it does nothing.
+    Does nothing outside the main thread, which is the only one to receive signals.
+
+    Returns:
+        A function that restores the previous handler.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
-    release = partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
+    previous = signal.getsignal(signal.SIGINT)
+    restore = partial(signal.signal, signal.SIGINT, previous)
 
-    def first(*_: Any) -> None:
-        release()
+    def on_first_interrupt(*_: Any) -> None:
+        restore()
         stop()
 
-    signal.signal(signal.SIGINT, first)
-    return release
+    signal.signal(signal.SIGINT, on_first_interrupt)
+    return restore

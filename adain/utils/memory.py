@@ -1,4 +1,4 @@
-"""What becomes of memory that tensors free: GNU's C library is told, others do as they like."""
+"""Available and used memory, and how the C library handles freed memory. Only glibc has settings for it."""
 
 import ctypes
 import platform
@@ -7,25 +7,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-KEPT = 2**28
-"""Bytes that a process may keep at the end of its heap, and of the largest block that it takes from there."""
+RETAINED_BYTES = 2**28
+"""Limit, in bytes, on the freed memory at the end of the heap, and on the size of the blocks allocated there."""
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # as malloc.h has them
+M_TRIM_THRESHOLD = -1  # as in malloc.h
+M_MMAP_THRESHOLD = -3
 
 
 def keep_freed() -> None:
-    """Use again what was freed. Large blocks would be given back, and new ones wait for the system to zero them."""
-    if library := _library():
-        for parameter in (TRIM_THRESHOLD, MMAP_THRESHOLD):
-            library.mallopt(parameter, KEPT)
+    """Retain freed memory in the process for reuse.
+
+    By default, glibc returns large blocks to the system, and every new block waits for the system to zero it.
+    """
+    library = _glibc()
+    if library:
+        library.mallopt(M_TRIM_THRESHOLD, RETAINED_BYTES)
+        library.mallopt(M_MMAP_THRESHOLD, RETAINED_BYTES)
 
 
 def free(device: "torch.device") -> int:
-    """The bytes of memory that can still be allocated on the device; other accelerators than CUDA share the CPU's.
+    """Return the number of bytes that can still be allocated on the device.
 
-    On CUDA this includes what PyTorch's allocator has reserved but not given to tensors: the driver counts it as used.
+    Accelerators other than CUDA share the memory of the CPU. On CUDA, the result includes the memory that PyTorch's
+    allocator has reserved but not given to tensors, which the driver counts as used.
     """
-    import psutil  # not needed to answer --help
+    import psutil  # slow to import, and not needed for --help
     import torch
 
     if device.type != "cuda":
@@ -35,13 +41,16 @@ def free(device: "torch.device") -> int:
 
 
 def held() -> int:
-    """The bytes of memory that this process holds, once it has given back what it keeps."""
-    import psutil  # not needed to answer --help
+    """Return the resident memory of this process in bytes, after returning retained memory to the system."""
+    import psutil  # slow to import, and not needed for --help
 
-    if library := _library():
+    library = _glibc()
+    if library:
         library.malloc_trim(0)
     return psutil.Process().memory_info().rss
 
 
-def _library() -> ctypes.CDLL | None:
-    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+def _glibc() -> ctypes.CDLL | None:
+    if platform.libc_ver()[0] != "glibc":
+        return None
+    return ctypes.CDLL(None)

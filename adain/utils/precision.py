@@ -1,4 +1,4 @@
-"""Which floating-point type a device computes fast: one decision for inference and training."""
+"""The floating-point types that a device computes fast. Inference and training share this decision."""
 
 import logging
 from typing import Literal
@@ -16,9 +16,9 @@ SLOWDOWN = "it takes up to 15 times as long as fp32"
 
 
 def fast_half(device: torch.device) -> Half | None:
-    """The 16-bit type in which the device is faster than in float32; None if there is none.
+    """Return the 16-bit type that is faster than float32 on the device, or None if there is none.
 
-    bf16 on CUDA devices from Ampere on and on CPUs with AVX-512 bf16 or AMX; fp16 on older CUDA devices.
+    This is bf16 on CUDA devices since Ampere and on CPUs with AVX-512 bf16 or AMX, and fp16 on older CUDA devices.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
@@ -28,21 +28,27 @@ def fast_half(device: torch.device) -> Half | None:
 
 
 def is_emulated(half: Half, device: torch.device) -> bool:
-    """Whether a CPU or CUDA device lacks the type, so that PyTorch converts to float32 and back."""
+    """Return whether a CPU or CUDA device lacks the type, so that PyTorch converts to float32 and back."""
     if device.type == "cuda":
         return half == "bf16" and fast_half(device) != "bf16"
     if device.type == "cpu":
-        return not (fast_half(device) == "bf16" if half == "bf16" else _cpu_has("amx_fp16"))
+        if half == "bf16":
+            return fast_half(device) != "bf16"
+        return not _cpu_has("amx_fp16")
     return False
 
 
 def warn_if_emulated(half: Half, device: torch.device) -> None:
-    """Log a warning with the expected slowdown."""
+    """Log a warning with the expected slowdown if the device emulates the type."""
     if is_emulated(half, device):
-        machine = "GPU" if device.type == "cuda" else "processor"
-        log.warning("this %s emulates %s: %s; precision auto chooses the fastest type", machine, half, SLOWDOWN)
+        hardware = "GPU" if device.type == "cuda" else "processor"
+        log.warning("this %s emulates %s: %s; precision auto selects the fastest type", hardware, half, SLOWDOWN)
 
 
 def _cpu_has(*features: str) -> bool:
-    """Whether the CPU has any of these features; torch has no public function for the question yet."""
-    return any(getattr(torch.cpu, f"_is_{feature}_supported", bool)() for feature in features)
+    """Return whether the CPU has any of these features. PyTorch has no public function for this yet."""
+    for feature in features:
+        is_supported = getattr(torch.cpu, f"_is_{feature}_supported", bool)
+        if is_supported():
+            return True
+    return False

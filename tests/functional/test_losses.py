@@ -83,7 +83,7 @@ def test_style_layers_count_by_their_weights(features, statistics):
 
 
 def test_one_weight_for_each_style_layer():
-    with pytest.raises(ValueError, match=r"expected 4 style_layer_weights \(one per style layer\), got 2"):
+    with pytest.raises(ValueError, match=r"Expected 4 style_layer_weights \(one per style layer\), got 2"):
         PerceptualLoss(style_layer_weights=(1.0, 2.0))
 
 

@@ -14,7 +14,7 @@ from adain.evaluation.grid import Variant
 from adain.evaluation.sweep import variations
 from adain.functional.losses import gram_loss, total_variation
 from adain.inference.recorder import OptimizationRecorder, unique_names
-from adain.methods import gatys
+from adain.methods import pixel_descent
 from adain.methods.gatys import Gatys
 from adain.methods.progress import Stop
 from tests.conftest import ROOT, exit_code
@@ -84,15 +84,15 @@ def test_every_optimizer_descends(optimizer, steps=12):
 
 
 def test_a_step_has_the_spectrum_that_the_exponent_says():
-    weights = gatys._spectrum(torch.zeros(1, 3, 32, 64), 0.5)
+    weights = pixel_descent.frequency_weights(torch.zeros(1, 3, 32, 64), 0.5)
     assert weights.square().mean().item() == pytest.approx(1)
     assert (weights[0, 2] / weights[0, 8]).item() == pytest.approx(2)
     assert (weights[4, 0] / weights[0, 8]).item() == pytest.approx(1), "4 / 32 and 8 / 64 are the same frequency"
-    assert gatys._spectrum(torch.zeros(1, 3, 5, 7), 0.0).tolist() == [[1.0] * 4] * 5
+    assert pixel_descent.frequency_weights(torch.zeros(1, 3, 5, 7), 0.0).tolist() == [[1.0] * 4] * 5
 
 
 def test_a_draft_ends_when_it_stalls_and_float32_goes_on(monkeypatch):
-    monkeypatch.setattr(gatys, "DRAFT", 1.0)
+    monkeypatch.setattr(pixel_descent, "WARMUP_TOLERANCE", 1.0)
     content, style = pictures(32, 48)
     seen = []
     method = Gatys(steps=14, callback=seen.append)
@@ -173,11 +173,11 @@ def test_an_optimization_that_diverges_keeps_its_best(caplog):
     picture, seen = run(8, optimizer="sgd", lr=1e30)  # too few steps to be refused because nothing improved
     assert picture.isfinite().all()
     assert len(seen) < 8
-    assert "the best before it is kept" in caplog.text
+    assert "the best image before it is returned" in caplog.text
 
 
 def test_wrong_settings():
-    with pytest.raises(ValueError, match="2 content layer weights for 1 layers"):
+    with pytest.raises(ValueError, match=r"Expected 1 content layer weights \(one per layer\), got 2"):
         Gatys(content_layer_weights=[1, 2])
     with pytest.raises(ValueError, match="unknown optimizer newton; choose from lbfgs, adam, sgd"):
         Gatys(optimizer="newton")
@@ -186,7 +186,7 @@ def test_wrong_settings():
     with pytest.raises(ValueError, match="not finite at step 1"):
         run(20, style_weight=float("inf"))
     for wrong in ({"steps": 0}, {"history": 0}, {"coarsest": -1}):
-        with pytest.raises(ValueError, match="is at least"):
+        with pytest.raises(ValueError, match="must be at least"):
             Gatys(**wrong)
     with pytest.raises(ValueError, match="at least one content layer"):
         Gatys(style_layers=[])

@@ -87,7 +87,7 @@ def test_wrong_files(small, tmp_path):
     with pytest.raises(ValueError, match="does not say which method"):
         weights.load(tmp_path / "bare.safetensors")
     torch.save({"28.weight": torch.ones(1), "28.bias": torch.ones(1)}, tmp_path / "short.pth")
-    with pytest.raises(ValueError, match="1 layers"):
+    with pytest.raises(ValueError, match="got 1 layers"):
         weights.load(tmp_path / "short.pth")
     with pytest.raises(ValueError, match=r"is a \.safetensors file"):
         weights.convert(tmp_path / "short.pth", "out.pth")
@@ -101,7 +101,7 @@ def test_a_file_with_code_is_refused(tmp_path):
 
 def test_settings_are_for_methods_without_weights():
     assert weights.load("gatys", steps=7).steps == 7
-    with pytest.raises(ValueError, match="adain has weights, which settle its arguments; it takes no steps"):
+    with pytest.raises(ValueError, match="adain has weights, which determine its arguments; it takes no steps"):
         weights.load("adain", steps=7)
 
 
