@@ -128,8 +128,7 @@ class Method(nn.Module, ABC):
         Args:
             content: content images (B, 3, H, W).
             statistics_fn: computes the statistics of features, see `stylize`.
-            blend: whether `decode` may be called with alpha below 1. If False, the style code of the content is
-            omitted,
+            blend: whether `decode` may be called with alpha below 1. If False, the style code of the content is omitted
                 and no statistics are computed.
         """
         return EncodedContent(content)
