@@ -13,18 +13,22 @@ from adain.imaging import reader
 from adain.inference import preparation
 
 os.environ["HF_DATASETS_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
-THREADS = max(1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))  # two in all, where there are two cores
-os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of the processes that tests start
+THREADS = max(
+    1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+)  # two in total, for machines with two cores
+os.environ["OMP_NUM_THREADS"] = str(THREADS)  # for subprocesses of the tests
 torch.set_num_threads(THREADS)
 
 ROOT = Path(__file__).parents[1]
 
 QUICK = {"gatys": {"steps": 2}}
-"""Settings of methods that would take long for a test."""
+"""Settings that make slow methods fast enough for tests."""
 
 
 def pytest_addoption(parser):
-    parser.addoption("--screenshot", metavar="PNG", help="where test_browser.py keeps its picture of the web page")
+    parser.addoption(
+        "--screenshot", metavar="PNG", help="file for the screenshot of the web page that test_browser.py takes"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +42,7 @@ def examples():
 
 
 def exit_code(*words):
-    """Of the `adain` command."""
+    """Run the `adain` command and return its exit code."""
     try:
         return main.main([*map(str, words)])
     except SystemExit as stop:
@@ -46,7 +50,7 @@ def exit_code(*words):
 
 
 def picture(path, size=(48, 40), seed=0):
-    """A colored noise picture with some structure, written to `path`."""
+    """Write a colored noise image with some structure to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(path)
@@ -54,7 +58,7 @@ def picture(path, size=(48, 40), seed=0):
 
 
 def picture_folders(base, count):
-    """Folders of contents and of styles in `base`, of `count` pictures each, all of another width."""
+    """Make a folder of contents and a folder of styles in `base`, with `count` images of different widths each."""
     for side, key in (("content", 0), ("style", 100)):
         for i in range(count):
             picture(base / side / f"{i}.png", (44 + i, 44), key + i)
@@ -78,7 +82,7 @@ def make_picture(tmp_path):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two folders of 14 small pictures each, nested, with a text file and a broken picture among them."""
+    """Two nested folders of 14 small images each, with a text file and a broken image among them."""
     for side, key in (("content", 0), ("style", 100)):
         for i in range(14):
             picture(tmp_path / side / f"genre{i % 2}" / f"{i}.png", (40 + i, 44), key + i)
@@ -88,12 +92,12 @@ def folders(tmp_path):
 
 
 SIZES = {"a": (40, 32), "cats/b": (32, 48), "cats/c": (40, 32), "dogs/b": (40, 32)}
-"""Contents of `tree`."""
+"""Names and sizes of the content images of `tree`."""
 
 
 @pytest.fixture
 def tree(tmp_path):
-    """Four contents in subfolders and three styles; and the output folder."""
+    """Four content images in subfolders, three style images, and an output folder."""
     for i, (name, size) in enumerate(SIZES.items()):
         picture(tmp_path / "content" / f"{name}.png", size, i)
     for i, name in enumerate("xyz"):
@@ -102,7 +106,7 @@ def tree(tmp_path):
 
 
 def wait_for(condition, process, seconds=240):
-    """What `condition` returns once it holds; an AssertionError if the process ends before that, or hangs."""
+    """Wait until `condition` is true and return its value. Fail if the process ends before that, or hangs."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         late = time.monotonic() > deadline
@@ -120,7 +124,7 @@ def write_csv(path, *rows):
 
 @pytest.fixture(scope="session")
 def browser():
-    """Debian's Chromium, headless, driven by Playwright: a `Browser`, of which each test opens its own contexts."""
+    """Debian's headless Chromium as a Playwright `Browser`, in which each test opens its own contexts."""
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -39,11 +39,14 @@ MIN_STEPS = 10  # steps after which a lower loss can be expected; the first step
 class Gatys(Method):
     """Minimize content_weight L_content + style_weight L_style + tv_weight L_tv over the pixels (eq. 7).
 
-    L_content compares feature maps, and L_style compares Gram matrices. There are two forms. `normalized` uses means,
-    so that the weights are valid for any size: L_content is the sum of mean (F - P)^2, and L_style is the sum of w_l |G
-    - A|^2 with G = F F^T / (C H W). `original` is the form of the paper: 1/2 sum (F - P)^2 (eq. 1), and the sum of w_l
-    sum (G - A)^2 / (4 C^2 H^2 W^2) (eq. 4), where each Gram matrix has its own H and W. The weights of the paper belong
-    to a VGG whose activations are a hundred times larger.
+    L_content compares feature maps F and P, and L_style compares Gram matrices G and A. There are two forms:
+
+    - `normalized` uses means, so that the weights are valid for any size. L_content is the sum of mean (F - P)^2.
+      L_style is the sum of w_l |G - A|^2 with G = F F^T / (C H W).
+    - `original` is the form of the paper. L_content is 1/2 sum (F - P)^2 (eq. 1). L_style is the sum of
+      w_l sum (G - A)^2 / (4 C^2 H^2 W^2) (eq. 4), where each Gram matrix has its own H and W.
+
+    The weights of the paper belong to a VGG whose activations are a hundred times larger.
 
     Images above `coarsest` pixels are optimized from coarse to fine. Each result is upsampled and starts the next size
     (Gatys et al., CVPR 2017). This gives larger strokes, and needs fewer steps at the full size. With `bf16_warmup`,
@@ -172,11 +175,11 @@ class Gatys(Method):
         """Optimize each content image separately, from coarse to fine. See `Method.stylize` for the arguments.
 
         Raises:
-            ContentError: no step lowered the loss.
+            OptimizationError: no step lowered the loss.
             ValueError: the loss is not finite.
         """
         with torch.inference_mode(False):
-            code = {name: value.clone() for name, value in code.items()}  # clones are no inference tensors
+            code = {name: value.clone() for name, value in code.items()}  # clones can be used by autograd
             contents = at_least_float32(content).clone().split(1)
             results = []
             if "mask" in code:  # all styles apply to every image

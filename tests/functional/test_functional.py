@@ -87,15 +87,15 @@ def kernels(batch, channels, groups, size=3):
 
 
 @pytest.mark.parametrize("groups", [1, 2, 8])
-def test_a_composed_kernel_equals_its_two_in_turn(groups):
+def test_a_composed_kernel_equals_both_in_sequence(groups):
     x, (depthwise, pointwise) = torch.randn(1, 8, 9, 7), kernels(1, 8, groups)
-    turn = F.conv2d(F.conv2d(x, depthwise[0], groups=groups), pointwise[0][..., None, None], groups=groups)
+    sequence = F.conv2d(F.conv2d(x, depthwise[0], groups=groups), pointwise[0][..., None, None], groups=groups)
     composed = F.conv2d(x, adaptive_convolution.compose(depthwise, pointwise)[0], groups=groups)
-    torch.testing.assert_close(composed, turn, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(composed, sequence, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("residual", [False, True])
-def test_adaconv_is_normalization_and_each_pictures_own_convolution(residual):
+def test_adaconv_is_normalization_and_a_separate_convolution_of_each_image(residual):
     x, bias, (depthwise, pointwise) = torch.randn(3, 8, 9, 7) * 2 + 1, torch.randn(3, 8), kernels(3, 8, 4)
     kernel = adaptive_convolution.compose(depthwise, pointwise)
     mean, std = statistics.mean_std(x)
@@ -117,7 +117,7 @@ def test_adaconv_with_the_styles_statistics_is_adain(groups):
     torch.testing.assert_close(result, normalization.adain(x, mean, std), atol=1e-5, rtol=1e-5)
 
 
-def test_a_whitened_and_colored_picture_has_the_covariance_of_the_style():
+def test_a_whitened_and_colored_image_has_the_covariance_of_the_style():
     content = torch.randn(2, 12, 20, 15) * 2 + 1
     style = (torch.randn(2, 12, 12) @ torch.randn(2, 12, 300)).view(2, 12, 15, 20)
     transform = WCT.transform(None, content, WCT.code(None, style))
@@ -125,7 +125,7 @@ def test_a_whitened_and_colored_picture_has_the_covariance_of_the_style():
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
-def test_a_picture_whitened_and_colored_as_itself_is_itself():
+def test_a_image_whitened_and_colored_as_itself_is_itself():
     features = torch.randn(1, 6, 8, 9)
     torch.testing.assert_close(WCT.transform(None, features, WCT.code(None, features)), features, atol=1e-4, rtol=1e-4)
 
@@ -172,7 +172,7 @@ def test_swap_against_brute_force(size, stride):
         torch.testing.assert_close(patch_swap.swap(content, style, size, stride, chunk), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_picture_swapped_with_itself_is_itself():
+def test_a_image_swapped_with_itself_is_itself():
     features = torch.randn(1, 6, 12, 10)
     torch.testing.assert_close(patch_swap.swap(features, features), features, atol=1e-5, rtol=1e-5)
 
@@ -182,18 +182,18 @@ def test_patches_larger_than_the_features_are_refused():
         patch_swap.swap(torch.rand(1, 2, 4, 6), torch.rand(1, 2, 9, 9), 5)
 
 
-def test_kept_luminance_keeps_the_colors_of_the_content():
-    painted, content = torch.rand(1, 3, 4, 5), torch.rand(1, 3, 4, 5)
+def test_keep_luminance_preserves_the_colors_of_the_content():
+    stylized, content = torch.rand(1, 3, 4, 5), torch.rand(1, 3, 4, 5)
     weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
-    result = colors.keep_luminance(painted, content)
-    torch.testing.assert_close((result * weights).sum(1), (painted * weights).sum(1))
+    result = colors.keep_luminance(stylized, content)
+    torch.testing.assert_close((result * weights).sum(1), (stylized * weights).sum(1))
     chroma = result - content
     torch.testing.assert_close(chroma, chroma[:, :1].expand_as(chroma))
 
 
 def test_matched_colors_have_the_mean_and_covariance_of_the_target():
-    picture, target = 0.4 + 0.1 * torch.rand(1, 3, 30, 30), 0.5 + 0.05 * torch.randn(1, 3, 20, 25).clamp(-2, 2)
-    matched = colors.match_colors(picture, target)
+    image, target = 0.4 + 0.1 * torch.rand(1, 3, 30, 30), 0.5 + 0.05 * torch.randn(1, 3, 20, 25).clamp(-2, 2)
+    matched = colors.match_colors(image, target)
     for found, expected in zip(whitening.covariance(matched), whitening.covariance(target), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-2)
 

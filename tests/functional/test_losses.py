@@ -9,7 +9,7 @@ from adain.models.backbones import Backbone
 
 def test_content_loss_by_hand():
     found = content_loss(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[3.0, 2.0], [0.0, 1.0]]))
-    assert found.tolist() == [2, 0.5], "one for each picture"
+    assert found.tolist() == [2, 0.5], "one for each image"
 
 
 def test_style_loss_by_hand():
@@ -40,7 +40,7 @@ def test_the_terms_are_those_of_the_paper(features):
     assert terms["style"] == pytest.approx(sum(terms[f"style/relu{i}_1"] for i in range(1, 5)).item(), rel=1e-5)
 
 
-def test_the_picture_of_the_style_has_no_style_loss(features):
+def test_the_image_of_the_style_has_no_style_loss(features):
     assert PerceptualLoss()(features[0], features[1], features[0])["style"] == 0
 
 
@@ -50,7 +50,7 @@ def test_the_content_itself_as_the_target(features):
     assert PerceptualLoss()(features[1], features[1], features[2])["content"] > 0
 
 
-def test_relative_terms_are_the_scores_that_are_judged(features):
+def test_relative_terms_are_the_scores_of_the_evaluation(features):
     loss = PerceptualLoss(content_target="content", relative=True)
     terms = loss(*features)
     pairs = [[{layer: value[i : i + 1] for layer, value in side.items()} for side in features] for i in range(2)]
@@ -61,7 +61,7 @@ def test_relative_terms_are_the_scores_that_are_judged(features):
     assert terms["style"] == pytest.approx(sum(terms[f"style/relu{i}_1"] for i in range(1, 5)).item(), rel=1e-5)
 
 
-def test_a_pair_of_equal_pictures_keeps_the_relative_loss_finite(features):
+def test_a_pair_of_equal_images_keeps_the_relative_loss_finite(features):
     terms = PerceptualLoss(relative=True)(features[0], features[1], features[1])
     assert all(term.isfinite() for term in terms.values())
 

@@ -12,7 +12,7 @@ from adain.models.layers import Conv2d, UpConv2d
 
 @pytest.fixture
 def everywhere(monkeypatch):
-    """Winograd's algorithm on any processor, however small the picture."""
+    """Winograd's algorithm on any processor, however small the image."""
     limits = winograd.Limits(channels=1, tiles=1)
     monkeypatch.setattr(winograd, "MEASURED", {torch.backends.cpu.get_cpu_capability(): (limits,)})
 
@@ -20,9 +20,11 @@ def everywhere(monkeypatch):
 @pytest.fixture
 def calls(everywhere, monkeypatch):
     """The calls of `winograd.convolve` so far."""
-    seen, convolve = [], winograd.convolve
-    monkeypatch.setattr(winograd, "convolve", lambda *args, **kwargs: seen.append(args) or convolve(*args, **kwargs))
-    return seen
+    recorded, convolve = [], winograd.convolve
+    monkeypatch.setattr(
+        winograd, "convolve", lambda *args, **kwargs: recorded.append(args) or convolve(*args, **kwargs)
+    )
+    return recorded
 
 
 def padded(x, border):
@@ -84,7 +86,7 @@ def test_upsampling_folded_into_a_convolution_equals_both_in_turn(mode, padding,
 
 
 @pytest.mark.parametrize("kind", [Conv2d, UpConv2d])
-def test_a_kept_kernel_follows_its_weights(kind, calls):
+def test_a_cached_kernel_follows_its_weights(kind, calls):
     options = {"upsampling": "bilinear"} if kind is UpConv2d else {}
     layer = kind(4, 4, 3, padding=1, padding_mode="reflect", **options).requires_grad_(False)
     x = torch.rand(1, 4, 12, 12)
@@ -97,7 +99,7 @@ def test_a_kept_kernel_follows_its_weights(kind, calls):
 
     with torch.inference_mode():
         layer(x)
-    assert layer(x.clone().requires_grad_()).requires_grad, "kernels kept in inference mode serve autograd too"
+    assert layer(x.clone().requires_grad_()).requires_grad, "kernels cached in inference mode serve autograd too"
     kernels = {id(args[1]) for args in calls}
     assert len(kernels) == 1, "transformed once"
     changed(lambda: layer.weight.mul_(2))
@@ -141,6 +143,6 @@ def test_where_it_is_used(calls, monkeypatch):
     assert not used(Conv2d(4, 3, 3, padding=1))
 
 
-def test_the_table_refuses_pictures_smaller_than_a_tile(everywhere):
+def test_the_table_refuses_images_smaller_than_a_tile(everywhere):
     assert winograd.faster(torch.rand(1, 4, 4, 64), 4)
     assert not winograd.faster(torch.rand(1, 4, 3, 64), 4)

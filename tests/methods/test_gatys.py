@@ -20,25 +20,25 @@ from adain.methods.progress import Stop
 from tests.conftest import ROOT, exit_code
 
 
-def pictures(*sides):
+def images(*sides):
     generator = torch.Generator().manual_seed(0)
     return [torch.nn.functional.interpolate(torch.rand(1, 3, 4, 4, generator=generator), (s, s)) for s in sides]
 
 
 def run(steps=4, sides=(32, 48), **settings):
     """The result and the progress of every step."""
-    seen = []
-    method = Gatys(steps=steps, callback=seen.append, **settings)
-    content, style = pictures(*sides)
-    return method.stylize(content, method.encode_style(style)), seen
+    reports = []
+    method = Gatys(steps=steps, callback=reports.append, **settings)
+    content, style = images(*sides)
+    return method.stylize(content, method.encode_style(style)), reports
 
 
 def test_gram_and_total_variation_by_hand():
     features = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 2, 1, 2)
     gram = torch.tensor([[5.0, 11.0], [11.0, 25.0]]) / 4
     assert gram_loss(features, gram[None] - 1).tolist() == [4]
-    picture = torch.tensor([[0.0, 1.0], [2.0, 3.0]]).expand(1, 3, 2, 2)
-    assert total_variation(picture).tolist() == [4 + 1]
+    image = torch.tensor([[0.0, 1.0], [2.0, 3.0]]).expand(1, 3, 2, 2)
+    assert total_variation(image).tolist() == [4 + 1]
 
 
 @pytest.mark.parametrize("form", ["normalized", "original"])
@@ -46,11 +46,11 @@ def test_the_losses_are_the_equations(form):
     weights = {"content_weight": 2, "style_weight": 3, "tv_weight": 5}
     layers = {"content_layers": ["relu4_2", "relu3_1"], "content_layer_weights": [0.5, 2]}
     method = Gatys(form=form, style_layer_weights=[1, 2, 4, 0.5, 0.25], **layers, **weights).double()
-    content, style, picture = (one.double() for one in pictures(32, 48, 32))
+    content, style, image = (one.double() for one in images(32, 48, 32))
     code = method.encode_style(style)
     grams = {layer: code[f"{layer}/0"] for layer in method.style_layers}
-    found = method.losses(picture, method.backbone(content), grams)
-    f, p, s = (method.backbone(one) for one in (picture, content, style))
+    found = method.losses(image, method.backbone(content), grams)
+    f, p, s = (method.backbone(one) for one in (image, content, style))
     content_term = style_term = 0.0
     for layer, weight in {"relu4_2": 0.5, "relu3_1": 2}.items():
         error = (f[layer] - p[layer]).square()
@@ -59,28 +59,28 @@ def test_the_losses_are_the_equations(form):
         g, a = (torch.einsum("bchw,bdhw->cd", x[layer], x[layer]) / x[layer][0, 0].numel() for x in (f, s))
         channels = f[layer].shape[1]
         style_term += weight * (g - a).square().sum() / ((4 if form == "original" else 1) * channels**2)
-    expected = [2 * content_term, 3 * style_term, 5 * total_variation(picture)[0]]
+    expected = [2 * content_term, 3 * style_term, 5 * total_variation(image)[0]]
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-9, atol=0)
 
 
 def test_the_gradient_against_finite_differences():
     method = Gatys(content_layers=["relu2_1"], style_layers=["relu1_1"], tv_weight=1.0).double()
-    content, style = (one.double() for one in pictures(32, 32))
+    content, style = (one.double() for one in images(32, 32))
     grams = {"relu1_1": method.encode_style(style)["relu1_1/0"]}
     features = method.backbone(content)
-    picture = torch.rand_like(content).requires_grad_()  # without the ties of flat parts
-    (gradient,) = torch.autograd.grad(method.losses(picture, features, grams).sum(), picture)
-    direction = torch.randn_like(picture)
-    ahead, behind = (method.losses(picture.detach() + e * direction, features, grams).sum() for e in (1e-6, -1e-6))
+    image = torch.rand_like(content).requires_grad_()  # without the ties of flat parts
+    (gradient,) = torch.autograd.grad(method.losses(image, features, grams).sum(), image)
+    direction = torch.randn_like(image)
+    ahead, behind = (method.losses(image.detach() + e * direction, features, grams).sum() for e in (1e-6, -1e-6))
     assert (ahead - behind) / 2e-6 == pytest.approx((gradient * direction).sum().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "sgd"])
 def test_every_optimizer_descends(optimizer, steps=12):
-    _, seen = run(steps, optimizer=optimizer)
-    assert [progress.step for progress in seen] == list(range(1, steps + 1))
-    assert seen[-1].total < 0.8 * seen[0].total
-    assert seen[0].content < 1e-6, "it starts from the content"
+    _, reports = run(steps, optimizer=optimizer)
+    assert [progress.step for progress in reports] == list(range(1, steps + 1))
+    assert reports[-1].total < 0.8 * reports[0].total
+    assert reports[0].content < 1e-6, "it starts from the content"
 
 
 def test_a_step_has_the_spectrum_that_the_exponent_says():
@@ -91,27 +91,30 @@ def test_a_step_has_the_spectrum_that_the_exponent_says():
     assert pixel_descent.frequency_weights(torch.zeros(1, 3, 5, 7), 0.0).tolist() == [[1.0] * 4] * 5
 
 
-def test_a_draft_ends_when_it_stalls_and_float32_goes_on(monkeypatch):
+def test_the_bf16_warmup_ends_when_it_stalls_and_float32_continues(monkeypatch):
     monkeypatch.setattr(pixel_descent, "WARMUP_TOLERANCE", 1.0)
-    content, style = pictures(32, 48)
-    seen = []
-    method = Gatys(steps=14, callback=seen.append)
+    content, style = images(32, 48)
+    reports = []
+    method = Gatys(steps=14, callback=reports.append)
     method.bf16_warmup = True
     code = method.encode_style(style)
     method.stylize(content, code)
-    assert [progress.step for progress in seen] == list(range(1, 15))
+    assert [progress.step for progress in reports] == list(range(1, 15))
     features, grams = method.backbone(content), {layer: code[f"{layer}/0"] for layer in method.style_layers}
-    off = [abs(1 - method.losses(one.picture, features, grams).sum().item() / one.total) for one in (seen[9], seen[-1])]
-    assert off[0] > 1e-5 > off[1], "bfloat16 is only nearly right"
+    off = [
+        abs(1 - method.losses(one.picture, features, grams).sum().item() / one.total)
+        for one in (reports[9], reports[-1])
+    ]
+    assert off[0] > 1e-5 > off[1], "bfloat16 is only approximate"
 
 
-def test_a_seed_is_a_picture():
+def test_a_seed_determines_the_image():
     a, b, other = (run(2, init="noise", seed=seed)[0] for seed in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, other)
 
 
-def test_small_coarsest_and_deep_layers_keep_to_sizes_that_can_be():
+def test_small_coarsest_and_deep_layers_use_possible_sizes_only():
     assert {progress.size for progress in run(1, sides=(80, 64), coarsest=8)[1]} == {40, 80}
     settings = {"backbone": "resnet18", "weights": "random", "content_layers": ["layer2"], "style_layers": ["layer4"]}
     assert {progress.size for progress in run(1, sides=(128, 256), coarsest=8, **settings)[1]} == {64, 128}
@@ -119,25 +122,25 @@ def test_small_coarsest_and_deep_layers_keep_to_sizes_that_can_be():
 
 def test_a_feed_forward_start_at_half_precision_moves_in_float32():
     method = Gatys(steps=1, init="adain-lite").to(torch.bfloat16)
-    content, style = (picture.bfloat16() for picture in pictures(32, 32))
+    content, style = (image.bfloat16() for image in images(32, 32))
     assert method.stylize(content, method.encode_style(style)).dtype == torch.float32
 
 
 @pytest.mark.parametrize("init", ["content", "style", "noise", "adain-lite"])
 def test_every_start(init):
-    result, seen = run(1, init=init)
+    result, reports = run(1, init=init)
     assert result.shape == (1, 3, 32, 32)
-    assert (seen[0].content < 1e-6) == (init == "content")
+    assert (reports[0].content < 1e-6) == (init == "content")
 
 
 def test_coarse_to_fine_visits_every_size():
-    result, seen = run(2, sides=(160, 64), coarsest=64)
-    assert [progress.size for progress in seen] == [40, 40, 80, 80, 160, 160]
+    result, reports = run(2, sides=(160, 64), coarsest=64)
+    assert [progress.size for progress in reports] == [40, 40, 80, 80, 160, 160]
     assert result.shape == (1, 3, 160, 160)
     assert len(run(2, sides=(160, 64), coarsest=0)[1]) == 2
 
 
-def test_it_stops_at_its_tolerance_and_when_told():
+def test_it_stops_at_its_tolerance_and_on_stop():
     assert len(run(60, optimizer="adam", lr=1e-9, tolerance=1e-3)[1]) == 11
 
     def stop(progress):
@@ -146,14 +149,14 @@ def test_it_stops_at_its_tolerance_and_when_told():
 
     calls = []
     method = Gatys(steps=50, callback=lambda progress: (calls.append(progress), stop(progress)))
-    content, style = pictures(32, 32)
+    content, style = images(32, 32)
     result = method.stylize(content, method.encode_style(style))
     assert len(calls) == 3
     assert torch.equal(result, calls[-1].picture)
 
 
 def test_alpha_blends_the_targets():
-    content, style = pictures(32, 48)
+    content, style = images(32, 48)
     method = Gatys(steps=8)
     code = method.encode_style(style)
     torch.testing.assert_close(method.stylize(content, code, 0.0), content)
@@ -165,14 +168,14 @@ def test_alpha_blends_the_targets():
 
 def test_other_backbones_layers_and_weights():
     settings = {"backbone": "resnet18", "weights": "random", "content_layers": ["layer2"], "pooling": "average"}
-    _, seen = run(12, style_layers=["layer1", "layer2"], style_layer_weights=[0.5, 2], **settings)
-    assert seen[-1].total < seen[0].total
+    _, reports = run(12, style_layers=["layer1", "layer2"], style_layer_weights=[0.5, 2], **settings)
+    assert reports[-1].total < reports[0].total
 
 
-def test_an_optimization_that_diverges_keeps_its_best(caplog):
-    picture, seen = run(8, optimizer="sgd", lr=1e30)  # too few steps to be refused because nothing improved
-    assert picture.isfinite().all()
-    assert len(seen) < 8
+def test_an_optimization_that_diverges_returns_its_best(caplog):
+    image, reports = run(8, optimizer="sgd", lr=1e30)  # too few steps to be refused because nothing improved
+    assert image.isfinite().all()
+    assert len(reports) < 8
     assert "the best image before it is returned" in caplog.text
 
 
@@ -192,31 +195,31 @@ def test_wrong_settings():
         Gatys(style_layers=[])
 
 
-def test_through_the_one_call(make_picture, tmp_path):
+def test_through_adain_stylize(make_picture, tmp_path):
     path = make_picture()
-    with OptimizationRecorder(tmp_path / "log", snapshot_every=2, quiet=True) as watch:
-        result = adain.stylize(path, [path, path], "gatys", style_weight=[1, 3], steps=4, callback=watch)
+    with OptimizationRecorder(tmp_path / "log", snapshot_every=2, quiet=True) as recorder:
+        result = adain.stylize(path, [path, path], "gatys", style_weight=[1, 3], steps=4, callback=recorder)
     assert result.shape == (1, 3, 40, 48)
     names = {entry.name for entry in (tmp_path / "log").iterdir()}
     assert names == {"losses.csv", "losses.png", "picture_00002.png", "picture_00004.png", "events"}
     assert len((tmp_path / "log" / "losses.csv").read_text().splitlines()) == 5
 
 
-def test_ctrl_c_keeps_what_was_reached(make_picture, capsys):
+def test_ctrl_c_returns_the_best_image(make_picture, capsys):
     path = make_picture()
-    with OptimizationRecorder(quiet=True) as watch:
+    with OptimizationRecorder(quiet=True) as recorder:
 
         def interrupted(progress):
             if progress.step == 2:
                 signal.raise_signal(signal.SIGINT)
-            watch(progress)
+            recorder(progress)
 
         result = adain.stylize(path, path, "gatys", init="noise", callback=interrupted)
     assert result.isfinite().all()
     assert "the best result so far is kept" in capsys.readouterr().err
 
 
-def test_the_command_line_records_each_picture_and_says_what_it_left(make_picture, tmp_path, capsys, monkeypatch):
+def test_the_command_line_records_each_image_and_lists_those_left(make_picture, tmp_path, capsys, monkeypatch):
     a, b, style = (make_picture(name, seed=i) for i, name in enumerate(("a.png", "b.png", "s.png")))
     flags = ["stylize", "--content", str(a), str(b), "--style", str(style), "--output", str(tmp_path / "out")]
     flags += ["--method", "gatys", "--gatys.steps", "2"]
@@ -225,8 +228,8 @@ def test_the_command_line_records_each_picture_and_says_what_it_left(make_pictur
     runs = [row["run"] for row in csv.DictReader((tmp_path / "log" / "losses.csv").read_text().splitlines())]
     assert runs == ["a", "a", "b", "b"]
 
-    def stop(watch, progress):
-        watch.stopped = True
+    def stop(recorder, progress):
+        recorder.stopped = True
         raise Stop(progress.picture)
 
     monkeypatch.setattr(OptimizationRecorder, "__call__", stop)
@@ -246,8 +249,8 @@ def test_contents_of_one_stem_have_a_log_each(make_picture, tmp_path):
 
 def test_sgd_lowers_the_loss_of_the_original_form_at_any_size():
     for sides in ((32, 48), (64, 48)):
-        _, seen = run(5, sides, optimizer="sgd", form="original")
-        totals = [progress.total for progress in seen]
+        _, reports = run(5, sides, optimizer="sgd", form="original")
+        totals = [progress.total for progress in reports]
         assert totals == sorted(totals, reverse=True)
         assert totals[-1] < totals[0]
 
@@ -262,12 +265,12 @@ def test_an_optimization_that_improves_nothing_is_reported(make_picture, tmp_pat
     assert exit_code("stylize", "--content", content, "--style", content, *flags) == 0
 
 
-def test_names_of_logs_are_never_shared():
+def test_names_of_logs_are_unique():
     paths = [Path(name) for name in ("1/a.png", "a-2.png", "2/a.png", "b.png")]
     assert list(unique_names(paths).values()) == ["a", "a-2", "a-3", "b"]
 
 
-def test_watching_from_another_thread_leaves_ctrl_c_alone():
+def test_recording_from_another_thread_leaves_ctrl_c_alone():
     before = signal.getsignal(signal.SIGINT)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(OptimizationRecorder(quiet=True).__enter__).result()
@@ -304,8 +307,8 @@ def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys, monkeypatch):
     assert "| init noise, style_weight 25 | 1 |" in capsys.readouterr().out
     losses = list(csv.DictReader((tmp_path / "out" / "losses.csv").read_text().splitlines()))
     assert len(losses) == 6 * 2
-    figures = list(csv.DictReader((tmp_path / "out" / "figures.csv").read_text().splitlines()))
-    assert [bool(row["loss"]) for row in figures] == [False] + 6 * [True]
+    metrics_rows = list(csv.DictReader((tmp_path / "out" / "figures.csv").read_text().splitlines()))
+    assert [bool(row["loss"]) for row in metrics_rows] == [False] + 6 * [True]
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         width, height = sheet.size
     assert (width // 256, height // 192) == (2 + 3, 2), "the last flag runs across"
@@ -344,5 +347,5 @@ def test_every_experiment_names_real_settings(path):
     assert len(cases) > 1
     for case in cases:
         method = Gatys(**{**case.settings, "weights": "random", "steps": 1})
-        content, style = pictures(64, 128)
+        content, style = images(64, 128)
         assert method.stylize(content, method.encode_style(style)).shape == content.shape

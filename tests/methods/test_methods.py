@@ -17,7 +17,7 @@ def method(request):
     return METHODS[request.param](**QUICK.get(request.param, {})).eval().requires_grad_(False)
 
 
-def pictures(*shape):
+def images(*shape):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
 
 
@@ -27,8 +27,8 @@ def test_the_arguments_rebuild_the_method(method):
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in method.state_dict().items()}
 
 
-def test_a_batch_is_its_pictures_one_by_one(method):
-    content, style = pictures(2, 3, 32, 40), pictures(2, 3, 48, 32)
+def test_a_batch_is_its_images_one_by_one(method):
+    content, style = images(2, 3, 32, 40), images(2, 3, 48, 32)
     code = method.encode_style(style)
     together = method.stylize(content, code)
     for i in range(2):
@@ -39,21 +39,21 @@ def test_a_batch_is_its_pictures_one_by_one(method):
 
 
 def test_one_style_for_a_whole_batch(method):
-    content, code = pictures(2, 3, 32, 32), method.encode_style(pictures(1, 3, 32, 32))
+    content, code = images(2, 3, 32, 32), method.encode_style(images(1, 3, 32, 32))
     assert method.stylize(content, code).shape == content.shape
 
 
 @pytest.mark.parametrize("method", STYLED, indirect=True)
 def test_alpha_zero_forgets_the_style(method):
-    content = pictures(1, 3, 32, 32)
-    a, b = (method.encode_style(pictures(1, 3, side, side)) for side in (32, 64))
+    content = images(1, 3, 32, 32)
+    a, b = (method.encode_style(images(1, 3, side, side)) for side in (32, 64))
     torch.testing.assert_close(method.stylize(content, a, 0.0), method.stylize(content, b, 0.0))
     assert (method.stylize(content, a) - method.stylize(content, b)).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("method", TRAINED, indirect=True)
-def test_training_and_stylizing_paint_the_same(method):
-    content, style = pictures(2, 3, 32, 32), pictures(2, 3, 32, 32).flip(3)
+def test_training_and_stylizing_give_the_same_result(method):
+    content, style = images(2, 3, 32, 32), images(2, 3, 32, 32).flip(3)
     backbone = Backbone(layers=["relu1_1", *method.layers], **method.network)
     trained = method(content, style, backbone(content), backbone(style))
     torch.testing.assert_close(trained, method.stylize(content, method.encode_style(style)), atol=1e-4, rtol=1e-4)
@@ -62,7 +62,7 @@ def test_training_and_stylizing_paint_the_same(method):
 @pytest.mark.parametrize("norm", ["none", "batch", "instance"])
 def test_adain_on_other_backbones_and_norms(norm):
     method = METHODS["adain"]("resnet18", "layer2", "random", norm=norm)
-    content = pictures(2, 3, 40, 64)
+    content = images(2, 3, 40, 64)
     assert method.stride == 8
     assert method.stylize(content, method.encode_style(content)).shape == content.shape
 
@@ -70,7 +70,7 @@ def test_adain_on_other_backbones_and_norms(norm):
 def test_adaconv_starts_as_adain_with_its_decoder():
     adain, adaconv = weights.load("adain"), METHODS["adaconv"]().eval()
     weights.fill(adaconv, {**adaconv.state_dict(), **adain.state_dict()}, "adain")
-    content, style = pictures(2, 3, 32, 48), pictures(1, 3, 40, 24)
+    content, style = images(2, 3, 32, 48), images(1, 3, 40, 24)
     for alpha in (0.0, 0.4, 1.0):
         results = [method.stylize(content, method.encode_style(style), alpha) for method in (adain, adaconv)]
         torch.testing.assert_close(*results, atol=1e-5, rtol=1e-5)
@@ -78,10 +78,10 @@ def test_adaconv_starts_as_adain_with_its_decoder():
 
 def test_adaconv_by_configuration():
     method = METHODS["adaconv"](16, 8, [256, 64, 16, 4], residual=False).eval()
-    code = method.encode_style(pictures(1, 3, 17, 23))
+    code = method.encode_style(images(1, 3, 17, 23))
     shapes = {name: tuple(kernel.shape) for name, kernel in code.items() if name.startswith("kernel")}
     assert shapes == {f"kernel/{i}": (1, 512 >> i, (2, 4, 8, 16)[i], 3, 3) for i in range(4)}
-    assert method.stylize(pictures(2, 3, 24, 32), code).shape == (2, 3, 24, 32)
+    assert method.stylize(images(2, 3, 24, 32), code).shape == (2, 3, 24, 32)
     with pytest.raises(ValueError, match=r"a divisor of \[512, 256, 128, 64\]"):
         METHODS["adaconv"](groups=[512, 100, 32, 8])
 
@@ -120,9 +120,9 @@ def test_adain_lite_is_small_and_needs_no_backbone():
 def test_adain_lite_by_configuration():
     method = METHODS["adain-lite"]([8, 12, 20], 2, [8, 16], 24).eval()
     assert method.arguments == {"widths": [8, 12, 20], "blocks": 2, "style_widths": [8, 16], "code": 24}
-    code = method.encode_style(pictures(1, 3, 17, 23))
+    code = method.encode_style(images(1, 3, 17, 23))
     assert code["code"].shape == (1, 24)
-    assert method.stylize(pictures(1, 3, 20, 24), code).shape == (1, 3, 20, 24)
+    assert method.stylize(images(1, 3, 20, 24), code).shape == (1, 3, 20, 24)
 
 
 @pytest.mark.parametrize("name", ["adaconv", "adain-lite"])
@@ -132,12 +132,12 @@ def test_bilinear_upsampling_by_configuration(name):
     bilinear.load_state_dict(nearest.state_dict())
     assert "upsampling" not in nearest.arguments, "arguments are part of the fingerprint in every style code"
     assert bilinear.arguments["upsampling"] == "bilinear"
-    content, style = pictures(1, 3, 32, 48), pictures(1, 3, 40, 24)
+    content, style = images(1, 3, 32, 48), images(1, 3, 40, 24)
     results = [method.stylize(content, method.encode_style(style)) for method in (nearest, bilinear)]
     assert (results[0] - results[1]).abs().max() > 1e-4
     with pytest.raises(ValueError, match="cubic"):
         METHODS[name](upsampling="cubic")
 
 
-def test_methods_are_called_by_their_rows():
+def test_methods_have_the_names_of_their_rows():
     assert all(kind.name == name for name, kind in METHODS.items())

@@ -13,7 +13,7 @@ from tests.methods.test_methods import TRAINED
 
 @pytest.fixture(scope="module")
 def small():
-    """A quick AdaIN whose arguments are not the defaults."""
+    """A small AdaIN with arguments other than the defaults."""
     return METHODS["adain"](layer="relu2_1", norm="instance", padding="zeros")
 
 
@@ -23,7 +23,7 @@ def write(method, path, changes=None):
     return path
 
 
-def test_a_file_rebuilds_its_method_unaided(small, tmp_path):
+def test_a_file_rebuilds_its_method(small, tmp_path):
     loaded = weights.load(write(small, tmp_path / "small.safetensors"))
     assert loaded.arguments == small.arguments
     assert not loaded.training
@@ -45,11 +45,11 @@ def test_the_embedded_weights_say_where_they_come_from(name):
     _, metadata = weights.read(weights.embedded(name))
     assert int(metadata["steps"]) > 0
     assert "trainer" in metadata["recipe"]
-    assert weights.embedded(name).with_suffix(".md").exists(), "a model card lies beside the weights"
+    assert weights.embedded(name).with_suffix(".md").exists(), "there is a model card next to the weights"
 
 
 def numbered(method):
-    """The decoder's weights as naoto0804's Sequential numbers them, with paddings and activations counted."""
+    """Return the decoder weights in naoto0804's numbering, which also counts paddings and activations."""
     numbers = [1, 5, 8, 11, 14, 18, 21, 25, 28]
     names = [key.removesuffix(".weight") for key in method.state_dict() if key.endswith("weight")]
     pairs = [(name, number) for name, number in zip(names, numbers, strict=True)]
@@ -118,9 +118,10 @@ def test_the_upsampling_is_rebuilt_and_leaves_earlier_style_codes_valid(tmp_path
 
 
 class Sepia(Trainable):
-    """A method of a user's own, outside `METHODS`."""
+    """A custom method, which is not in `METHODS`."""
 
-    stride, reach = 1, 0
+    stride = 1
+    receptive_radius = 0
 
     def __init__(self):
         super().__init__()
@@ -156,7 +157,7 @@ def test_a_style_code_serves_every_precision(small, tmp_path):
     save_file(small.state_dict(), path, weights.metadata(small))  # float32, as checkpoints of runs hold
     full, *others = (preparation.prepare(path, "cpu", precision) for precision in ("fp32", "bf16", "fp16"))
     expected = weights.fingerprint(small)
-    assert weights.fingerprint(full) == expected, "codes made before stay valid"
+    assert weights.fingerprint(full) == expected, "earlier style codes stay valid"
     style_codes.save_code(full.encode_style(torch.rand(1, 3, 32, 32)), full, tmp_path / "code.safetensors")
     for method in others:
         assert style_codes.load_code(tmp_path / "code.safetensors", method)

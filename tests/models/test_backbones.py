@@ -46,7 +46,7 @@ def test_a_torchvision_state_dict_in_a_file_loads_by_its_own_names(tmp_path):
     torch.testing.assert_close(backbone(images)["relu3_1"], expected)
 
 
-def test_the_old_names_in_densenets_file_are_understood(monkeypatch):
+def test_the_old_names_in_densenets_file_are_renamed(monkeypatch):
     net = models.densenet121(weights=None).eval()
     old = {
         re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", key): value for key, value in net.state_dict().items()
@@ -86,7 +86,7 @@ def test_padding_and_pooling_change_the_features():
     assert min(differences) > 0.01
 
 
-def test_the_weights_are_out_of_reach_of_training():
+def test_the_weights_cannot_be_trained():
     backbone = Backbone()
     assert not list(backbone.parameters())
     assert not backbone.state_dict()
@@ -99,7 +99,7 @@ def test_a_layer_before_its_relu_is_not_overwritten():
     torch.testing.assert_close(features["conv2_1"].relu(), features["relu2_1"])
 
 
-def test_nothing_past_the_deepest_layer_is_kept():
+def test_layers_after_the_deepest_one_are_omitted():
     assert [name for name, _ in Backbone("vgg19", ["relu1_1", "relu2_1"]).net.named_children()][-1] == "relu2_1"
 
 
@@ -140,16 +140,16 @@ def test_weights_that_are_not_there(tmp_path, monkeypatch):
         Backbone("vgg16", ["relu1_1"])
 
 
-def test_files_that_hold_code_or_rubbish_are_refused(tmp_path):
+def test_files_with_code_or_invalid_content_are_refused(tmp_path):
     torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "code.pth")
-    (tmp_path / "rubbish.safetensors").write_bytes(b"rubbish")
+    (tmp_path / "invalid.safetensors").write_bytes(b"invalid")
     torch.save([1, 2], tmp_path / "list.pth")
-    for name in ("code.pth", "rubbish.safetensors", "list.pth"):
+    for name in ("code.pth", "invalid.safetensors", "list.pth"):
         with pytest.raises(ValueError, match=name):
             Backbone("vgg16", ["relu1_1"], str(tmp_path / name))
 
 
-def test_a_layer_past_the_embedded_weights_names_those_there_are():
+def test_a_layer_past_the_embedded_weights_lists_the_available_ones():
     with pytest.raises(ValueError, match=r"embedded weights contain, got conv5_2; choose from conv1_1, .*, relu5_1$"):
         Backbone(layers=("relu1_1", "conv5_2"))
     Backbone(layers=("relu5_1",))

@@ -51,9 +51,9 @@ def test_the_start_keeps_the_scale_of_the_signal():
     decoder = mirror(Backbone("vgg19", ["relu4_1"], "random"), "relu4_1")
     with torch.no_grad():
         last = decoder[:-1](torch.randn(1, 512, 8, 8).relu())
-        picture = decoder[-1](last)
+        image = decoder[-1](last)
     assert 0.3 < last.pow(2).mean().sqrt() < 3
-    assert 0 < picture.mean() < 1, "the first pictures are gray"
+    assert 0 < image.mean() < 1, "the first images are gray"
 
 
 def test_unknown_norm():

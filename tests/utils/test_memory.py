@@ -17,9 +17,9 @@ for size in (2**27, 2**29):
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of GNU's C library")
-def test_freed_memory_is_kept_up_to_a_limit_until_it_is_asked_for():
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_is_retained_up_to_a_limit():
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True)
-    kept, beyond = map(int, done.stdout.split())
-    assert kept > 0.9 * 2**27
+    retained, beyond = map(int, done.stdout.split())
+    assert retained > 0.9 * 2**27
     assert beyond < 2**25

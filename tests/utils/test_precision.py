@@ -32,7 +32,7 @@ def test_the_fast_type_of_each_kind_of_hardware(hardware):
         assert [fast_half(device) for device in (CPU, CUDA, MPS)] == ["bf16", "bf16", None]
 
 
-def test_the_question_is_put_to_torch():
+def test_torch_has_the_private_functions():
     """`_cpu_has` relies on names that torch does not document."""
     for feature in ("avx512_bf16", "amx_tile", "amx_fp16"):
         assert isinstance(getattr(torch.cpu, f"_is_{feature}_supported")(), bool)
@@ -53,7 +53,7 @@ def test_what_is_emulated(hardware):
 
 
 @pytest.mark.parametrize(("features", "chosen"), [((), "32-true"), (("avx512_bf16",), "bf16-mixed")])
-def test_training_takes_the_fast_type_unless_told_otherwise(features, chosen, hardware):
+def test_training_takes_the_fast_type_by_default(features, chosen, hardware):
     hardware(features)
     quiet = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
     assert AutoTrainer(**quiet).precision == chosen
