@@ -1,4 +1,4 @@
-"""Train a style-transfer network: `python train.py fit --config configs/adain.yaml`. The same as `adain train`."""
+"""Train a style transfer network: `python train.py fit --config configs/adain.yaml`, the same as `adain train`."""
 
 import sys
 

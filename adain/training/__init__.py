@@ -1,1 +1,1 @@
-"""Training: the LightningModule, the data, callbacks, optimizers, and the command line."""
+"""Training: the LightningModule, the data, the callbacks, the optimizers, and the command line."""

@@ -1,7 +1,7 @@
-"""Pairs, batches, and the loader."""
+"""Pairs of content and style crops, batches of pairs, and their data loader."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -10,54 +10,110 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
-from adain.training.sources import SIDES, MapSide, Sample
+from adain.training.crops import IndexedCrops, Position
+from adain.training.streams import StreamedCrops
+
+ROLES = ("content", "style")
+"""The keys of the crops in samples and batches. Without style images, there is only the first."""
+
+Sample = dict[str, Any]
+"""`content` and `style`, crops (3, crop, crop); `skipped`, the number of unreadable images that were skipped; and, from
+streams, `position`, the positions of all sources after this sample."""
+
+Batch = dict[str, Any]
+"""As `Sample`, with crops (B, 3, crop, crop), and `styles_per_content`."""
 
 
-class MapPairs(Dataset):
+class PairDataset(Dataset):
     """Pairs by sample index."""
 
-    def __init__(self, sides: Sequence[MapSide]):
-        self.sides = sides
+    def __init__(self, sources: Sequence[IndexedCrops]):
+        self.sources = sources
 
     def __getitem__(self, index: int) -> Sample:
-        return make_sample(side[index] for side in self.sides)
+        return make_sample([source[index] for source in self.sources])
 
 
-class StreamPairs(IterableDataset):
-    """Pairs in the order of streams, with the position after each."""
+class PairStream(IterableDataset):
+    """Endless pairs in the order of streams, each with the positions of the streams after it.
 
-    def __init__(self, sides: Sequence, rank: int, world: int, threads: int, position: Any):
-        self.sides, self.rank, self.world, self.threads, self.position = sides, rank, world, threads, position
+    Args:
+        sources: One source per role.
+        rank: The rank.
+        world_size: The number of ranks.
+        threads: Number of threads that decode; 0 decodes in the reading thread.
+        positions: Where each source continues, or None to start.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[IndexedCrops | StreamedCrops],
+        rank: int,
+        world_size: int,
+        threads: int,
+        positions: Sequence[Position] | None,
+    ):
+        self.sources = sources
+        self.rank = rank
+        self.world_size = world_size
+        self.threads = threads
+        self.positions = positions
 
     def __iter__(self) -> Iterator[Sample]:
         pool = ThreadPoolExecutor(self.threads) if self.threads else None
-        positions = self.position or [None] * len(self.sides)
-        sides = (side.samples(self.rank, self.world, pool, at) for side, at in zip(self.sides, positions, strict=True))
-        for drawn in zip(*sides, strict=False):
-            yield make_sample(one[:2] for one in drawn) | {"position": tuple(after for _, _, after in drawn)}
+        positions: Sequence[Position | None] = self.positions or [None] * len(self.sources)
+        streams = []
+        for source, position in zip(self.sources, positions, strict=True):
+            streams.append(source.samples(self.rank, self.world_size, pool, position))
+        for pair in zip(*streams, strict=False):
+            sample = make_sample([(one.crop, one.skipped) for one in pair])
+            sample["position"] = tuple(one.position for one in pair)
+            yield sample
 
 
 class EndlessBatches(Sampler[list[int]]):
-    """Batch k of a rank holds the sample indices from (k world + rank) batch_size on."""
+    """Sample indices of the batches of a rank: batch k starts at index (k world_size + rank) batch_size.
 
-    def __init__(self, batch_size: int, rank: int = 0, world: int = 1, start: int = 0):
-        self.batch_size, self.rank, self.world, self.start = batch_size, rank, world, start
+    Args:
+        batch_size: Number of samples in a batch.
+        rank: The rank.
+        world_size: The number of ranks.
+        start: The first batch k.
+    """
+
+    def __init__(self, batch_size: int, rank: int = 0, world_size: int = 1, start: int = 0):
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.start = start
 
     def __iter__(self) -> Iterator[list[int]]:
         for k in itertools.count(self.start):
-            first = (k * self.world + self.rank) * self.batch_size
+            first = (k * self.world_size + self.rank) * self.batch_size
             yield list(range(first, first + self.batch_size))
 
 
-def make_sample(sides: Iterable[tuple[Tensor, int]]) -> Sample:
-    """Crops, and how many broken pictures were passed over for them, of the content and, if there is one, the style."""
-    crops, skipped = zip(*sides, strict=True)
-    return {**dict(zip(SIDES, crops, strict=False)), "skipped": sum(skipped)}
+def make_sample(crops: Sequence[tuple[Tensor, int]]) -> Sample:
+    """Return a sample of crops, given with the number of unreadable images that were skipped for each.
+
+    Args:
+        crops: The content, and the style if there is one.
+    """
+    sample: Sample = {}
+    skipped = 0
+    for role, (crop, skipped_for_crop) in zip(ROLES, crops, strict=False):
+        sample[role] = crop
+        skipped += skipped_for_crop
+    sample["skipped"] = skipped
+    return sample
 
 
-def collate(samples: list[Sample], styles_per_content: int) -> Sample:
+def collate(samples: list[Sample], styles_per_content: int) -> Batch:
     """Stack samples into a batch."""
-    batch: Sample = {side: torch.stack([sample[side] for sample in samples]) for side in SIDES if side in samples[0]}
+    batch: Batch = {}
+    for role in ROLES:
+        if role in samples[0]:
+            batch[role] = torch.stack([sample[role] for sample in samples])
     batch["styles_per_content"] = styles_per_content
     batch["skipped"] = sum(sample["skipped"] for sample in samples)
     if "position" in samples[-1]:
@@ -66,7 +122,14 @@ def collate(samples: list[Sample], styles_per_content: int) -> Sample:
 
 
 def make_loader(pairs: Dataset, workers: int, styles_per_content: int = 1, **options: Any) -> DataLoader:
-    """A `DataLoader` of pairs, in pinned memory where there is a GPU."""
+    """Return a `DataLoader` of pairs, in pinned memory where there is a GPU.
+
+    Args:
+        pairs: The pairs.
+        workers: Number of processes that load them.
+        styles_per_content: Stored in the batches.
+        options: Further arguments of `DataLoader`.
+    """
     collate_fn = partial(collate, styles_per_content=styles_per_content)
     pin_memory = torch.cuda.is_available()
     return DataLoader(pairs, num_workers=workers, collate_fn=collate_fn, pin_memory=pin_memory, **options)

@@ -1,4 +1,4 @@
-"""The command line of training, and the trainer's defaults."""
+"""The command line of training, and the default settings of the trainer."""
 
 import shutil
 import warnings
@@ -20,42 +20,51 @@ from adain.training.module import StyleTransfer
 from adain.training.recipe import portable
 from adain.utils.precision import Half, fast_half, warn_if_emulated
 
-TRAINER = {
+TRAINER_DEFAULTS = {
     "default_root_dir": "runs",
     "max_epochs": -1,  # the data are endless; max_steps ends a run
-    "use_distributed_sampler": False,  # ours knows the ranks
+    "use_distributed_sampler": False,  # the data module distributes the samples itself
     "check_val_every_n_epoch": None,
     "val_check_interval": 1000,
     "num_sanity_val_steps": 0,
     "enable_model_summary": False,
 }
-"""Where Lightning's defaults do not suit."""
+"""Settings of the trainer that differ from those of Lightning."""
 
-MIXED: dict[Half | None, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", None: "32-true"}
-"""Lightning's names for training in the fastest type."""
+MIXED_PRECISION: dict[Half | None, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", None: "32-true"}
+"""Lightning's precision by the fastest 16-bit type of the device."""
 
 TrainerPrecision = Literal[
     "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "64", "32", "16", "bf16", 64, 32, 16
 ]
 
-HALVES: dict[Any, Half] = {"bf16-mixed": "bf16", "bf16-true": "bf16", "bf16": "bf16"}
-HALVES |= {"16-mixed": "fp16", "16-true": "fp16", "16": "fp16", 16: "fp16"}
+HALF_TYPES: dict[Any, Half] = {
+    "bf16-mixed": "bf16",
+    "bf16-true": "bf16",
+    "bf16": "bf16",
+    "16-mixed": "fp16",
+    "16-true": "fp16",
+    "16": "fp16",
+    16: "fp16",
+}
+"""The 16-bit type of each precision of Lightning that has one."""
 
 EXPECTED_WARNINGS = (
-    "LightningCLI's args parameter",  # `adain train` hands over the rest of its line
+    "LightningCLI's args parameter",  # `adain train` passes the rest of its command line
     r"Found \d+ module\(s\) in eval mode",  # the frozen networks
     ".*isinstance.treespec, LeafSpec. is deprecated",  # between Lightning and torch
 )
 
 
 class AutoTrainer(Trainer):
-    """Lightning's `Trainer`, whose precision is by default the fastest type of the hardware.
+    """Lightning's `Trainer`, which uses the fastest precision of the hardware by default.
 
     Args:
-        precision: `auto` is bf16-mixed where the hardware computes bf16, 16-mixed with loss scaling on older CUDA
-            devices, and 32-true everywhere else (`adain.utils.precision.fast_half`); or one of Lightning's.
-        accelerator: as Lightning takes it.
-        kwargs: everything else that Lightning takes.
+        precision: Precision of training: `auto`, or one of Lightning's. `auto` is bf16-mixed on hardware with bf16
+            arithmetic, 16-mixed with loss scaling on older CUDA devices, and 32-true elsewhere
+            (`adain.utils.precision.fast_half`).
+        accelerator: Accelerator, as in Lightning: `auto`, `cpu`, `gpu`, `mps`, and others.
+        kwargs: All other arguments of Lightning's `Trainer`.
     """
 
     def __init__(
@@ -65,32 +74,49 @@ class AutoTrainer(Trainer):
         accelerator: str = "auto",
         **kwargs: Any,
     ):
-        on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-        device = torch.device("cuda" if on_gpu else "mps" if accelerator == "mps" else "cpu")
+        device = _device_of(accelerator)
         if precision == "auto":
-            precision = MIXED[fast_half(device)]
-        elif half := HALVES.get(precision):
-            warn_if_emulated(half, device)
+            precision = MIXED_PRECISION[fast_half(device)]
+        elif precision in HALF_TYPES:
+            warn_if_emulated(HALF_TYPES[precision], device)
         super().__init__(precision=precision, accelerator=accelerator, **kwargs)  # type: ignore[arg-type]
 
 
-class TrainingCLI(LightningCLI):
-    """LightningCLI whose checkpoints carry the run's configuration, and whose flags win over a checkpoint's."""
+def _device_of(accelerator: str) -> torch.device:
+    """Return the device on which Lightning trains with this accelerator; the CPU if it is not a known GPU."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if accelerator == "mps" else "cpu")
 
-    new_folders: Sequence[Path] = ()  # what rank 0 creates: the run's folder, and those it lies in
+
+class TrainingCLI(LightningCLI):
+    """The LightningCLI of training.
+
+    Checkpoints contain the configuration of the run. When a run is resumed, flags take precedence over the
+    configuration in the checkpoint.
+    """
+
+    new_folders: Sequence[Path] = ()  # what rank 0 creates: the folder of the run, then its new parents
 
     def _parse_ckpt_path(self) -> None:
-        """A resumed run takes its settings from the command line, not from the checkpoint."""
+        """Do nothing: a resumed run takes its settings from the command line, not from the checkpoint."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:  # noqa: D102
         parser.add_lightning_class_args(LastCheckpoint, "last")
 
     def before_instantiate_classes(self) -> None:
-        """Loading a checkpoint never runs code from it; one that cannot be read is refused before any work."""
+        """Make sure that a checkpoint is read without running code from it, and can be resumed.
+
+        Raises:
+            ValueError: The checkpoint was not written by a training run, or cannot be read.
+        """
         settings = self.config[self.subcommand]
         settings.weights_only = True
         if settings.ckpt_path and "pytorch-lightning_version" not in read_file(settings.ckpt_path)[0]:
-            raise ValueError(f"{settings.ckpt_path} is no run's checkpoint; start from weights with --model.start")
+            raise ValueError(
+                f"Expected the checkpoint of a training run, got {settings.ckpt_path}; "
+                "to start from weights, use --model.start"
+            )
 
     def before_fit(self) -> None:  # noqa: D102
         self.model.recipe = portable(self.parser.dump(self.config, skip_none=True))
@@ -100,26 +126,38 @@ class TrainingCLI(LightningCLI):
             self.new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """A run that fails before its first step leaves no folder."""
+        """Run a subcommand. A run that fails before its first step leaves no folder."""
         try:
             super()._run_subcommand(subcommand)
         except BaseException:
             if subcommand == "fit" and not self.model.has_trained:
-                for folder in self.new_folders[:1]:  # of the run itself
-                    shutil.rmtree(folder, ignore_errors=True)
-                for parent in self.new_folders[1:]:
-                    with suppress(OSError):  # something else lies in it
-                        parent.rmdir()
+                self._remove_new_folders()
             raise
+
+    def _remove_new_folders(self) -> None:
+        if not self.new_folders:
+            return
+        run, *parents = self.new_folders
+        shutil.rmtree(run, ignore_errors=True)
+        for parent in parents:
+            with suppress(OSError):  # it has other contents
+                parent.rmdir()
 
 
 def main(args: list[str] | None = None) -> None:
-    """The command line of training: `fit`, `validate` and their flags."""
+    """Run the command line of training: `fit`, `validate`, and their flags."""
     torch.set_float32_matmul_precision("high")
     for expected in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", expected)
-    options: dict[str, Any] = {"seed_everything_default": 0, "save_config_kwargs": {"overwrite": True}}
     try:
-        TrainingCLI(StyleTransfer, Pictures, args=args, trainer_class=AutoTrainer, trainer_defaults=TRAINER, **options)
+        TrainingCLI(
+            StyleTransfer,
+            Pictures,
+            args=args,
+            trainer_class=AutoTrainer,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+        )
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error

@@ -6,42 +6,49 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from adain.training.batches import EndlessBatches, MapPairs, StreamPairs, make_loader
-from adain.training.sources import Crop, MapSide, Source
+from adain.training.batches import EndlessBatches, PairDataset, PairStream, make_loader
+from adain.training.crops import Crop, IndexedCrops, Position
+from adain.training.sources import Source
 
 
 class Pictures(LightningDataModule):
-    """Endless batches `{"content", "style", "skipped"}`: crops (B, 3, crop, crop), RGB in [0, 1].
+    """Endless batches of content and style crops.
 
-    Which picture is drawn and how it is cropped is a function of (seed, sample index) alone. So a resumed run
-    continues exactly, whatever the number of workers; each rank takes its own part. Every picture of a source comes
-    once before any comes again. Broken pictures are passed over, logged, and counted in `skipped`.
+    A batch holds `content` and `style`, crops (B, 3, crop, crop), RGB in [0, 1], and `skipped`, the number of
+    unreadable images that were skipped for it. Skipped images are logged.
 
-    Streams: each rank reads with one process, which decodes with `workers` threads, and the position travels with
-    the batch into the checkpoint. An unshuffled stream continues exactly. A shuffled one continues without
-    repeating what it saw in that round, but loses the pictures that lay in its buffer.
+    The seed and the sample index alone determine which image a sample shows and how it is cropped. A resumed run
+    therefore continues exactly, with any number of workers. Each rank gets different samples. Every epoch visits each
+    image of a source once.
+
+    A stream is read by one process on each rank, which decodes with `workers` threads. Its position is passed along
+    with the batches and stored in the checkpoint. An unshuffled stream continues exactly. A shuffled stream continues
+    without repeating an image in the same epoch, but skips those that were in its shuffle buffer.
+
+    The name of this class is part of checkpoints.
 
     Args:
-        content: a folder (nested, any picture format), a local data set (a parquet file, or a folder of them or of
-            `save_to_disk`), or the name of a data set on the Hugging Face hub.
-        style: the same for the style pictures; null for none, and batches without.
-        split: of a data set from the hub.
-        column: of a data set, the one that holds the pictures.
-        streaming: read data sets as streams instead of preparing a copy on disk.
-        shuffle_buffer: pictures among which a stream is shuffled; 0 keeps its order.
-        size: pictures are resized, aspect kept, to a shorter side drawn from this range of pixels.
-        crop: side of the random crop in pixels.
-        flip: mirror half of the crops.
-        batch_size: pairs in a batch, on each rank.
-        styles_per_content: pairs that share a content, and a style: batches come from `batch_size` divided by this
-            pictures of each kind, which the loss network encodes once.
-        val_pairs: pairs held out of training: the same ones in every run with this seed, as center crops.
-        workers: processes that decode; 0 decodes in the training process.
-        seed: of everything drawn here.
+        content: Source of content images: a folder (nested, in any image format), a local dataset (a parquet file, a
+            folder of parquet files, or a folder written by `save_to_disk`), or the name of a dataset on the Hugging
+            Face Hub.
+        style: Source of style images, like `content`; null for batches without style images.
+        split: Split of the datasets from the Hub.
+        column: Column of the datasets that holds the images.
+        streaming: Read datasets as streams instead of preparing a copy on disk.
+        shuffle_buffer: Number of images among which a stream is shuffled; 0 keeps its order.
+        size: Range of the shorter side in pixels to which images are resized, keeping their aspect ratio.
+        crop: Side of the random crops in pixels.
+        flip: Flip half of the crops horizontally.
+        batch_size: Number of pairs in a batch on each rank.
+        styles_per_content: Number of pairs in which each content and each style of a batch appears. A batch is made of
+            `batch_size` / `styles_per_content` images of each kind, which the loss network encodes only once.
+        val_pairs: Number of pairs held out for validation, as center crops; the same pairs in every run with this seed.
+        workers: Number of processes that decode images; 0 decodes in the training process.
+        seed: Seed of the order of the images, of the crops, and of the held-out pairs.
 
     Raises:
-        ValueError: sizes that do not fit each other, a folder without pictures, a missing column.
-        OSError: a data set that cannot be opened.
+        ValueError: The sizes do not fit each other, a folder has no images, or a column is missing.
+        OSError: A dataset cannot be opened.
     """
 
     def __init__(
@@ -62,65 +69,93 @@ class Pictures(LightningDataModule):
         seed: int = 0,
     ):
         super().__init__()
-        if not 0 < crop <= size[0] <= size[1]:
-            raise ValueError(f"crop {crop} and size {list(size)} do not fit: crop <= smallest size <= largest size")
-        if styles_per_content < 1 or batch_size % styles_per_content or styles_per_content**2 > batch_size:
-            raise ValueError(
-                f"Expected a batch_size that is a multiple of styles_per_content and at least its square, got "
-                f"{batch_size} and {styles_per_content}; choose another batch_size"
-            )
+        _check_sizes(size, crop)
+        _check_batch_size(batch_size, styles_per_content)
         if style is None and styles_per_content > 1:
-            raise ValueError("Expected styles_per_content 1 without style pictures; leave it out")
-        self.sources = [
-            Source(name, split, column, streaming, shuffle_buffer, (seed, key))
-            for key, name in enumerate((content, style))
-            if name is not None
-        ]
+            raise ValueError(
+                f"Expected styles_per_content 1 without style images, got {styles_per_content}; "
+                "leave it out, or name the style images with --data.style"
+            )
+        self.sources = []
+        for number, name in enumerate((content, style)):
+            if name is not None:
+                self.sources.append(Source(name, split, column, streaming, shuffle_buffer, (seed, number)))
         self.training_crop = Crop(size, crop, flip)
         self.validation_crop = Crop((size[0], size[0]), crop)
-        self.val_pairs, self.workers = val_pairs, workers
-        self.pictures, self.styles_per_content = batch_size // styles_per_content, styles_per_content
-        self.position: Any = None  # of streams, after the last batch trained on
-        self._resumed: list | None = None  # the same of every rank, from a checkpoint
+        self.val_pairs = val_pairs
+        self.workers = workers
+        self.images_per_batch = batch_size // styles_per_content  # of each kind
+        self.styles_per_content = styles_per_content
+        self.position: tuple[Position, ...] | None = None  # of streams, after the last batch trained on
+        self._resumed_positions: list | None = None  # one for each rank, from a checkpoint
 
     def setup(self, stage: str | None = None) -> None:
-        """Open both sources and hold the validation pictures out of them."""
-        sides = [source.open(self.training_crop, self.validation_crop, self.val_pairs) for source in self.sources]
-        self.training, self.validation = zip(*sides, strict=True)
+        """Open the sources and hold out the validation images."""
+        opened = [source.open(self.training_crop, self.validation_crop, self.val_pairs) for source in self.sources]
+        self.training = tuple(training for training, _ in opened)
+        self.validation = tuple(validation for _, validation in opened)
 
     def train_dataloader(self) -> DataLoader:
-        """Batches from where the run stood that a checkpoint came from."""
+        """Return the batches of this rank, from where a resumed run stopped.
+
+        Raises:
+            ValueError: The resumed run had another number of ranks.
+        """
         trainer: Any = self.trainer
-        rank, world = trainer.global_rank, trainer.world_size
-        if self._resumed and len(self._resumed) != world:
-            raise ValueError(f"this checkpoint's run had {len(self._resumed)} ranks, not {world}; use as many")
-        if all(isinstance(side, MapSide) for side in self.training):
+        rank, world_size = trainer.global_rank, trainer.world_size
+        if self._resumed_positions and len(self._resumed_positions) != world_size:
+            ranks = len(self._resumed_positions)
+            raise ValueError(
+                f"Expected {ranks} ranks, as in the run of this checkpoint, got {world_size}; "
+                f"train on {ranks} devices in all"
+            )
+        indexed = [source for source in self.training if isinstance(source, IndexedCrops)]
+        if len(indexed) == len(self.training):
             done = trainer.fit_loop.epoch_loop.batch_progress.total.processed
-            batches = EndlessBatches(self.pictures, rank, world, done)
-            return make_loader(MapPairs(self.training), self.workers, self.styles_per_content, batch_sampler=batches)
-        self.position = self._resumed[rank] if self._resumed else None
-        pairs = StreamPairs(self.training, rank, world, self.workers, self.position)
-        return make_loader(pairs, min(self.workers, 1), self.styles_per_content, batch_size=self.pictures)
+            batches = EndlessBatches(self.images_per_batch, rank, world_size, done)
+            return make_loader(PairDataset(indexed), self.workers, self.styles_per_content, batch_sampler=batches)
+        self.position = self._resumed_positions[rank] if self._resumed_positions else None
+        stream = PairStream(self.training, rank, world_size, self.workers, self.position)
+        return make_loader(stream, min(self.workers, 1), self.styles_per_content, batch_size=self.images_per_batch)
 
     def val_dataloader(self) -> DataLoader:
-        """The pairs held out, in one batch."""
-        return make_loader(
-            MapPairs(self.validation), 0, batch_sampler=[range(self.val_pairs)] if self.val_pairs else []
-        )
+        """Return the held-out pairs in one batch, or no batch if there are none."""
+        batches = [range(self.val_pairs)] if self.val_pairs else []
+        return make_loader(PairDataset(self.validation), 0, batch_sampler=batches)
 
     def state_dict(self) -> dict:
-        """The position of every rank's streams, and what the count of batches means."""
+        """Return the positions of the streams of all ranks, and the batch size by which batches are counted."""
         positions = [self.position]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             positions *= torch.distributed.get_world_size()
             torch.distributed.all_gather_object(positions, self.position)
-        return {"position": positions, "batch_size": self.pictures}
+        return {"position": positions, "batch_size": self.images_per_batch}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Continue from there; ValueError unless the batches are shared out as they were."""
-        self._resumed, batch_size = state_dict["position"], state_dict["batch_size"]
-        if batch_size != self.pictures:
+        """Continue from the state of a checkpoint.
+
+        Raises:
+            ValueError: The batches have another size than those of the checkpoint's run.
+        """
+        self._resumed_positions = state_dict["position"]
+        expected = state_dict["batch_size"]
+        if expected != self.images_per_batch:
             raise ValueError(
-                f"this checkpoint's run drew {batch_size} pictures of each kind for a batch, not {self.pictures}; "
-                "use its batch_size and styles_per_content"
+                f"Expected batches of {expected} images of each kind, as in the run of this checkpoint, "
+                f"got {self.images_per_batch}; use its batch_size and styles_per_content"
             )
+
+
+def _check_sizes(size: tuple[int, int], crop: int) -> None:
+    if not 0 < crop <= size[0] <= size[1]:
+        raise ValueError(
+            f"Expected 0 < crop <= smallest size <= largest size, got crop {crop} and size {list(size)}; change either"
+        )
+
+
+def _check_batch_size(batch_size: int, styles_per_content: int) -> None:
+    if styles_per_content < 1 or batch_size % styles_per_content or styles_per_content**2 > batch_size:
+        raise ValueError(
+            f"Expected a batch_size that is a multiple of styles_per_content and at least its square, got "
+            f"{batch_size} and {styles_per_content}; choose another batch_size"
+        )

@@ -1,8 +1,7 @@
-"""The LightningModule: what is trained against which losses."""
+"""The LightningModule: a method, the losses it is trained with, and what is logged."""
 
 import math
 import time
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,33 +9,45 @@ import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
+from torchvision.utils import make_grid
 
 from adain.functional.losses import PerceptualLoss, total_variation
 from adain.imaging import reader
 from adain.methods import Trainable, weights
 from adain.models.backbones import Backbone
+from adain.training.batches import Batch
 from adain.training.muon import Muon
-from adain.training.sources import Sample
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "muon": Muon}
+
+FeatureMaps = dict[str, Tensor]
 
 
 class StyleTransfer(LightningModule):
-    """Train a method against the content and style losses of a frozen network.
+    """Trains a method with the content and style losses of a frozen network.
 
     Args:
-        method: what is trained.
-        loss: on the features of the network that the method encodes with, or else of the embedded VGG-19.
-        optimizer: `adam` as in the paper, or `muon` (`adain.training.muon`), which takes a learning rate a hundred
-            times as high and needs a fraction of the steps.
-        lr: the learning rate at the start.
-        schedule: `inverse` divides it by 1 + `lr_decay` step (the paper's); `cosine` brings it to 0 at the last step.
-        lr_decay: of the inverse schedule.
-        warmup_steps: over which the rate rises from 0.
-        start: a file of weights to start from, a run's checkpoint or converted ones: of the same method, or of
-            one that has some of its parts (AdaIN's decoder serves AdaConv).
-        style: the one picture whose style a method without styles (Johnson) learns.
-        style_size: its shorter side in pixels.
-        compile: compile the networks with `torch.compile`, which needs a C++ compiler, or Triton on a GPU. The first
-            steps take minutes then, and 3x3 convolutions on a CPU are PyTorch's own, not `adain.functional.winograd`.
+        method: Method to train.
+        loss: Losses on the features of the network that the method encodes with, or else of the embedded VGG-19.
+        optimizer: Optimizer: `adam`, as in the paper, or `muon` (`adain.training.muon`), which needs a fraction of the
+            steps and a learning rate about a hundred times as high.
+        lr: Initial learning rate.
+        schedule: Learning rate schedule: `inverse` divides the rate by 1 + `lr_decay` step, as in the paper; `cosine`
+            anneals it to 0 at the last step.
+        lr_decay: Decay of the inverse schedule.
+        warmup_steps: Number of steps over which the learning rate rises from 0.
+        start: Weights to start from: the checkpoint of a run, or a converted one. They belong to the same method, or to
+            one that shares some of its parts, as AdaConv shares the decoder of AdaIN.
+        style: Style image for methods that learn a single style (Johnson).
+        style_size: Shorter side of that style image in pixels.
+        compile: Compile the networks with `torch.compile`, which needs a C++ compiler, or Triton on a GPU. The first
+            steps then take minutes, and 3x3 convolutions on a CPU are those of PyTorch instead of
+            `adain.functional.winograd`.
+
+    Raises:
+        ValueError: The method needs a style image and there is none, the losses do not suit a single style, or the
+            weights do not fit the method.
+        OSError: A file cannot be read.
     """
 
     style: Tensor | None
@@ -56,34 +67,48 @@ class StyleTransfer(LightningModule):
         compile: bool = False,
     ):
         super().__init__()
-        if not (method.takes_style or style):
-            raise ValueError(f"{type(method).__name__} learns one style; name its picture with --model.style")
-        if style and (loss.relative or loss.reconstruction_weight):
-            raise ValueError(
-                "one style is learned with absolute losses; do without loss.relative and reconstruction_weight"
-            )
-        self.method, self.loss = method, loss
-        self.optimizer, self.lr, self.schedule = optimizer, lr, schedule
-        self.lr_decay, self.warmup_steps = lr_decay, warmup_steps
+        _check_style(method, loss, style)
+        self.method = method
+        self.loss = loss
+        self.optimizer = optimizer
+        self.lr = lr
+        self.schedule = schedule
+        self.lr_decay = lr_decay
+        self.warmup_steps = warmup_steps
         self.backbone = Backbone(layers=[*loss.layers, *method.layers], **method.network)
         self.register_buffer("style", reader.load_picture(style, style_size) if style else None, persistent=False)
-        self.style_features: dict[str, Tensor] = {}  # of that picture, once seen
+        self.style_features: FeatureMaps = {}  # of the single style, cached at the first step
         if start:
             weights.fill(method, {**method.state_dict(), **weights.read(start)[0]}, start)
         self.to(memory_format=torch.channels_last)
-        # Frozen weights are the same on every rank: DDP need not send them round at every step.
-        kept = self.state_dict()
-        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers() if name not in kept]
+        # Frozen weights are the same on every rank, so DDP does not need to broadcast them at every step.
+        saved = self.state_dict()
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers() if name not in saved]
         if compile:
             self.method.compile()
             self.backbone.compile()
-        self.recipe = ""
-        self.skipped = 0  # broken pictures so far
-        self.has_trained = False  # whether this run has done a step
+        self.recipe = ""  # the configuration of the run, stored in checkpoints
+        self.skipped = 0  # unreadable images so far
+        self.has_trained = False  # whether this run has finished a step
 
-    def forward(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
-        """The stylized batch and its loss terms, unweighted."""
-        content, style = batch["content"], batch["style"] if self.style is None else self.style
+    def setup(self, stage: str) -> None:
+        """Check that the data suit the method.
+
+        Raises:
+            ValueError: There are no style images, or the network would change the size of the crops.
+        """
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.style is None and len(data.sources) < 2:
+            raise ValueError("Expected style images to train on, got none; name their source with --data.style")
+        crop = data.training_crop.crop
+        stride = self.method.stride
+        if crop % stride or crop < 2 * stride:
+            raise ValueError(f"Expected a crop of {stride} times 2 or more for this method, got {crop}")
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the stylized batch, (B, 3, H, W), and its unweighted loss terms."""
+        content = batch["content"]
+        style = self._style_images(batch)
         content_features, style_features = self._features(content, style)
         contents, styles = crossed(len(content), batch.get("styles_per_content", 1), content.device)
         if len(contents) > len(content):
@@ -95,23 +120,36 @@ class StyleTransfer(LightningModule):
         if self.loss.tv_weight:
             terms["tv"] = total_variation(stylized).mean()
         if self.loss.reconstruction_weight:
-            part = slice(math.ceil(len(content) / 4))  # of the batch, for a quarter of the price
-            features = {layer: both[part] for layer, both in content_features.items()}
-            again = self.method(content[part], content[part], features, features)
-            terms["reconstruction"] = F.mse_loss(again.float(), content[part])
+            terms["reconstruction"] = self._reconstruction_loss(content, content_features)
         return stylized, terms
 
-    def _features(self, content: Tensor, style: Tensor) -> Sequence[dict[str, Tensor]]:
-        with torch.no_grad():
-            if self.style is not None:
-                self.style_features = self.style_features or self.backbone(style)
-                return self.backbone(content), self.style_features
-            halves = {layer: both.chunk(2) for layer, both in self.backbone(torch.cat([content, style])).items()}
-        return [{layer: pair[i] for layer, pair in halves.items()} for i in (0, 1)]
+    def _style_images(self, batch: Batch) -> Tensor:
+        """Return the style images of a batch: (B, 3, H, W), or the single style, (1, 3, H, W)."""
+        return batch["style"] if self.style is None else self.style
 
-    def training_step(self, batch: Sample, batch_index: int) -> Tensor:
-        """The weighted sum of the losses, each logged on its own, and the rate."""
-        terms = self(batch)[1]
+    @torch.no_grad()
+    def _features(self, content: Tensor, style: Tensor) -> tuple[FeatureMaps, FeatureMaps]:
+        """Return the features of the content and style images. Those of a single style are cached."""
+        if self.style is not None:
+            if not self.style_features:
+                self.style_features = self.backbone(style)
+            return self.backbone(content), self.style_features
+        content_features, style_features = {}, {}
+        for layer, features in self.backbone(torch.cat([content, style])).items():
+            content_features[layer], style_features[layer] = features.chunk(2)
+        return content_features, style_features
+
+    def _reconstruction_loss(self, content: Tensor, content_features: FeatureMaps) -> Tensor:
+        """Return the mean squared error of images stylized as themselves, for a quarter of the batch to save time."""
+        count = math.ceil(len(content) / 4)
+        content = content[:count]
+        features = {layer: values[:count] for layer, values in content_features.items()}
+        reconstructed = self.method(content, content, features, features)
+        return F.mse_loss(reconstructed.float(), content)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return the weighted sum of the loss terms. Logs each term and the learning rate."""
+        _, terms = self(batch)
         loss = self.loss.total(terms)
         for name, term in {"loss": loss, **terms}.items():
             self.log(f"train/{name}", term.detach(), prog_bar=name in ("loss", "content", "style"))
@@ -120,67 +158,95 @@ class StyleTransfer(LightningModule):
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
-    def setup(self, stage: str) -> None:
-        """Refuse crops that the network would not give back at their size, and data without what is learned."""
-        if self.style is None and len(self.trainer.datamodule.sources) < 2:  # type: ignore[attr-defined]
-            raise ValueError("no style pictures; name their source with --data.style")
-        crop = self.trainer.datamodule.training_crop.crop  # type: ignore[attr-defined]
-        if crop % self.method.stride or crop < 2 * self.method.stride:
-            raise ValueError(f"crop {crop} does not suit the method; choose {self.method.stride} times 2 or more")
-
     def on_train_start(self) -> None:
-        """Start the clock behind `train/pictures_per_second`; let the given rate replace a checkpoint's."""
-        self.lap = time.perf_counter(), self.global_step
+        """Start the clock of `train/pictures_per_second`. The given learning rate replaces that of a checkpoint."""
+        self._restart_clock()
         scheduler: Any = self.lr_schedulers()
         scheduler.base_lrs = [self.lr]
-        scheduler.optimizer.param_groups[0]["lr"] = self.lr * self._rate(scheduler.last_epoch)
+        scheduler.optimizer.param_groups[0]["lr"] = self.lr * self._lr_factor(scheduler.last_epoch)
 
-    def on_train_batch_end(self, outputs: Any, batch: Sample, batch_index: int) -> None:
-        """Log the speed, and stop a run that diverged."""
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
+        """Log the speed at every `log_every_n_steps` steps.
+
+        Raises:
+            ValueError: The loss is not finite at one of these steps.
+        """
         self.has_trained = True
         trainer: Any = self.trainer
-        if self.global_step >= self.lap[1] + max(1, trainer.log_every_n_steps):
-            if not torch.isfinite(outputs["loss"]):
-                raise ValueError(f"the loss is not finite at step {self.global_step}: lower lr, or clip gradients")
-            ranks, batches = trainer.world_size, trainer.accumulate_grad_batches
-            pairs = len(batch["content"]) * batch.get("styles_per_content", 1)
-            now, pictures = time.perf_counter(), pairs * ranks * batches
-            speed = pictures * (self.global_step - self.lap[1]) / (now - self.lap[0])
-            self.log("train/pictures_per_second", speed, prog_bar=True)
-            self.lap = now, self.global_step
+        steps = self.global_step - self._clock_step
+        if steps < max(1, trainer.log_every_n_steps):
+            return
+        if not torch.isfinite(outputs["loss"]):
+            raise ValueError(
+                f"Expected a finite loss, got {outputs['loss'].item()} at step {self.global_step}; "
+                "lower --model.lr, or clip gradients with --trainer.gradient_clip_val"
+            )
+        pairs = len(batch["content"]) * batch.get("styles_per_content", 1)
+        images_per_step = pairs * trainer.world_size * trainer.accumulate_grad_batches
+        images_per_second = images_per_step * steps / (time.perf_counter() - self._clock_start)
+        self._restart_clock()
+        self.log("train/pictures_per_second", images_per_second, prog_bar=True)
 
-    def validation_step(self, batch: Sample, batch_index: int) -> None:
-        """The losses on the held-out pairs, and their picture: content | style | stylized, a row a pair."""
+    def _restart_clock(self) -> None:
+        self._clock_start = time.perf_counter()
+        self._clock_step = self.global_step
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Log the losses of the held-out pairs, and an image with a row for each: content | style | stylized."""
         stylized, terms = self(batch)
         self.log_dict({f"val/{name}": term for name, term in terms.items()}, batch_size=len(stylized))
         if isinstance(self.logger, TensorBoardLogger):
+            content = batch["content"]
+            style = F.interpolate(self._style_images(batch), content.shape[2:]).expand_as(content)
+            columns = torch.stack([content, style, stylized.float().clamp(0, 1)], dim=1)
+            grid = make_grid(columns.flatten(0, 1), nrow=3, padding=0)
             board = self.logger.experiment
-            content, style = batch["content"], batch["style"] if self.style is None else self.style
-            style = F.interpolate(style, content.shape[2:]).expand_as(content)
-            columns = content, style, stylized.float().clamp(0, 1)
-            grid = torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
             board.add_image("content | style | stylized", grid, self.global_step)
             board.flush()
 
     def configure_optimizers(self) -> Any:
-        """An optimizer of the method's trained weights, its rate set at every step."""
-        optimizer = {"adam": torch.optim.Adam, "muon": Muon}[self.optimizer](self.method.parameters(), lr=self.lr)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        """Return an optimizer of the trained weights, whose learning rate is set at every step."""
+        optimizer = OPTIMIZERS[self.optimizer](self.method.parameters(), lr=self.lr)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _rate(self, step: int) -> float:
-        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+    def _lr_factor(self, step: int) -> float:
+        """Return the learning rate at a step over the initial one."""
+        warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         if self.schedule == "inverse":
-            return warm / (1 + self.lr_decay * step)
-        return warm * (1 + math.cos(math.pi * min(1.0, step / self.trainer.estimated_stepping_batches))) / 2
+            return warmup / (1 + self.lr_decay * step)
+        progress = min(1.0, step / self.trainer.estimated_stepping_batches)
+        return warmup * (1 + math.cos(math.pi * progress)) / 2
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what rebuilds the method, and how it was trained."""
+        """Store what rebuilds the method, and how it was trained."""
         checkpoint["adain"] = weights.metadata(self.method, steps=str(self.global_step), recipe=self.recipe)
 
 
-def crossed(pictures: int, styles_per_content: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The indices of content and style in each pair of a batch: every content meets as many styles, and the reverse."""
-    order = torch.arange(pictures, device=device)
+def _check_style(method: Trainable, loss: PerceptualLoss, style: str | None) -> None:
+    """Raise ValueError unless the method has a style to learn, and a loss that suits it."""
+    if not (method.takes_style or style):
+        raise ValueError(
+            f"Expected a style image for {type(method).__name__}, which learns a single style, got none; "
+            "name it with --model.style"
+        )
+    if style and (loss.relative or loss.reconstruction_weight):
+        raise ValueError(
+            "Expected neither loss.relative nor loss.reconstruction_weight for a single style, got one of them; "
+            "leave them out"
+        )
+
+
+def crossed(count: int, styles_per_content: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the content and style indices of all pairs of a batch, (count x styles_per_content,) each.
+
+    Each content is paired with `styles_per_content` styles, and each style with as many contents.
+
+    Args:
+        count: Number of contents and of styles.
+        styles_per_content: Number of pairs for each.
+        device: Device of the indices.
+    """
+    order = torch.arange(count, device=device)
     styles = torch.cat([order.roll(-shift) for shift in range(styles_per_content)])
     return order.repeat(styles_per_content), styles

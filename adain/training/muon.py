@@ -1,4 +1,4 @@
-"""Muon: the optimizer that trains a decoder in a fraction of Adam's steps."""
+"""Muon, an optimizer that trains a decoder in a fraction of the steps of Adam."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,20 +8,21 @@ from torch import Tensor
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose every update is made orthogonal (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+    """Momentum with orthogonalized updates (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
-    All singular values of an update become about 1, so that directions with small gradients learn as fast as the one
-    that dominates. A decoder of ReLU features is dominated by one: their mean, which no entry falls below 0 of.
+    All singular values of an update become about 1, so that directions with small gradients learn as fast as the
+    dominant one. The gradients of a decoder of ReLU features have a dominant direction: the mean of the features, which
+    is large since none of them is negative.
 
-    Convolutions are matrices of (outputs, inputs x height x width) here. Biases and other vectors take Adam's step
-    (Kingma & Ba 2015) at `vector_lr_ratio` of the rate.
+    Convolutions are treated as matrices of (outputs, inputs x height x width). Biases and other vectors are updated by
+    Adam (Kingma & Ba 2015) at `vector_lr_ratio` times the learning rate.
 
     Args:
-        params: to optimize.
-        lr: spectral norm of a matrix's update.
-        momentum: of the gradient's running mean, which is looked ahead of (Nesterov).
-        vector_lr_ratio: the vectors' rate over `lr`.
-        betas: Adam's, for the vectors.
+        params: Parameters to optimize.
+        lr: Learning rate: the spectral norm of the update of a matrix that is not tall.
+        momentum: Decay of the running mean of the gradients, with Nesterov's lookahead.
+        vector_lr_ratio: Learning rate of vectors over `lr`.
+        betas: Coefficients of Adam for vectors.
     """
 
     def __init__(
@@ -36,47 +37,56 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One update of all parameters; returns the closure's loss."""
-        with torch.enable_grad():
-            loss = closure() if closure else None
+        """Update all parameters once, and return the loss of the closure if there is one."""
+        loss = None
+        if closure:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                update = self._matrix if parameter.dim() > 1 else self._vector
+                update = self._update_matrix if parameter.dim() > 1 else self._update_vector
                 update(parameter, parameter.grad, self.state[parameter], group)
         return loss
 
-    def _matrix(self, parameter: Tensor, grad: Tensor, state: dict, group: dict) -> None:
+    def _update_matrix(self, parameter: Tensor, grad: Tensor, state: dict, group: dict) -> None:
+        """Apply the orthogonalized momentum, scaled by (rows / columns)^(1/2) for tall matrices."""
         if "mean" not in state:
             state["mean"] = torch.zeros_like(grad)
         mean = state["mean"]
         mean.lerp_(grad, 1 - group["momentum"])
-        update = orthogonalize(grad.lerp(mean, group["momentum"]).flatten(1)).view(grad.shape)
+        lookahead = grad.lerp(mean, group["momentum"])
+        update = orthogonalize(lookahead.flatten(1)).view(grad.shape)
         rows, columns = len(grad), grad[0].numel()
         parameter.sub_(update, alpha=group["lr"] * max(1, rows / columns) ** 0.5)
 
-    def _vector(self, parameter: Tensor, grad: Tensor, state: dict, group: dict) -> None:
+    def _update_vector(self, parameter: Tensor, grad: Tensor, state: dict, group: dict) -> None:
+        """Apply a step of Adam."""
         if "mean" not in state:
-            state["mean"], state["square"] = torch.zeros_like(grad), torch.zeros_like(grad)
+            state["mean"] = torch.zeros_like(grad)
+            state["square"] = torch.zeros_like(grad)
         mean, square = state["mean"], state["square"]
         steps = state["steps"] = state.get("steps", 0) + 1
-        (beta1, beta2), rate = group["betas"], group["lr"] * group["ratio"]
+        beta1, beta2 = group["betas"]
+        lr = group["lr"] * group["ratio"]
         mean.lerp_(grad, 1 - beta1)
         square.lerp_(grad.square(), 1 - beta2)
-        scale = (square / (1 - beta2**steps)).sqrt_().add_(1e-8)
-        parameter.addcdiv_(mean, scale, value=-rate / (1 - beta1**steps))
+        deviation = (square / (1 - beta2**steps)).sqrt_().add_(1e-8)
+        parameter.addcdiv_(mean, deviation, value=-lr / (1 - beta1**steps))
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
-    """About U V^T of a matrix U S V^T, singular values in [0.7, 1.2]: five steps of a quintic Newton-Schulz iteration.
+    """Return about U V^T of a matrix U S V^T, with singular values in [0.7, 1.2].
 
-    Each step multiplies X by a polynomial of X X^T. All of them commute, so that the iteration runs on the Gram matrix,
-    which is several times smaller than X, and X is multiplied once.
+    The result comes from five steps of a quintic Newton-Schulz iteration. Each step multiplies X by a polynomial of
+    X X^T. All these polynomials commute, so that the iteration runs on the Gram matrix, which is several times smaller
+    than X, and X is multiplied only once.
     """
     x = matrix.float()
     x = x / (x.norm() + 1e-7)
-    wide = x if len(x) <= x.shape[1] else x.T
+    is_tall = len(x) > x.shape[1]
+    wide = x.T if is_tall else x
     gram = wide @ wide.T
     product = torch.eye(len(gram), device=gram.device)
     for _ in range(5):
@@ -85,4 +95,4 @@ def orthogonalize(matrix: Tensor) -> Tensor:
         product = factor @ product
         gram = factor @ gram @ factor
     wide = product @ wide
-    return (wide if len(x) <= x.shape[1] else wide.T).to(matrix.dtype)
+    return (wide.T if is_tall else wide).to(matrix.dtype)

@@ -35,7 +35,7 @@ OWN_FLAGS = {
     "johnson": ["--model.style", "examples/style/starry_night.jpg", "--model.style_size", "32"],
     "adain-finetune": ["--model.start", "checkpoints/adain.safetensors"],
 }
-"""What the comment at the top of a recipe asks users for."""
+"""Flags that users add according to the comment at the top of a recipe."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def pictures(tmp_path_factory):
 
 
 def small_run(recipe, pictures, root, *flags):
-    """The exit code of a run of two steps on tiny crops."""
+    """Return the exit code of a run of two steps on tiny crops."""
     words = ["--config", recipe, "--data.content", pictures / "content", "--trainer.default_root_dir", root]
     if yaml.safe_load(recipe.read_text()).get("data", {}).get("style", "") is not None:
         words += ["--data.style", pictures / "style"]
@@ -58,7 +58,7 @@ def small_run(recipe, pictures, root, *flags):
 
 @pytest.fixture
 def initial(monkeypatch):
-    """The weights of the method before its first step, filled when the run starts."""
+    """The weights of the method before its first step, recorded when the run starts."""
     found = {}
     start = StyleTransfer.on_train_start
 
@@ -102,7 +102,7 @@ def test_every_recipe_trains_converts_and_stylizes(recipe, pictures, initial, tm
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_no_recipe_starts_from_the_embedded_weights_of_its_own_method(recipe):
-    """Those are what the recipe produces."""
+    """The recipe produces these weights."""
     model = yaml.safe_load(recipe.read_text())["model"]
     path = ROOT / model.get("start", "made by the user")
     if path.is_file():
@@ -115,11 +115,11 @@ def test_no_recipe_starts_from_the_embedded_weights_of_its_own_method(recipe):
 def test_a_run_that_fails_before_its_first_step_leaves_no_folder(flags, pictures, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     assert small_run(ROOT / "configs" / "adain-cpu.yaml", pictures, tmp_path / "mine" / "runs", *flags) == 2
-    assert "does not suit the method" in (error := capsys.readouterr().err) or "no folder here" in error
+    assert "for this method, got 20" in (error := capsys.readouterr().err) or "Expected a folder of images" in error
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
-def test_a_recipe_keeps_the_names_of_files_and_data_sets_only(tmp_path, monkeypatch):
+def test_a_recipe_keeps_only_the_names_of_files_and_datasets(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "photos").mkdir(parents=True)
     recipe = {

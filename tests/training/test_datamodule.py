@@ -9,10 +9,10 @@ from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader
 
 from adain.imaging import listing, photo
-from adain.training.batches import EndlessBatches, MapPairs, StreamPairs
+from adain.training.batches import EndlessBatches, PairDataset, PairStream
+from adain.training.crops import Crop, IndexedCrops
 from adain.training.datamodule import Pictures
 from adain.training.module import crossed
-from adain.training.sources import Crop, MapSide
 
 SMALL = {"size": (32, 40), "crop": 24, "batch_size": 4, "val_pairs": 4, "workers": 0}
 
@@ -23,31 +23,31 @@ def opened(folders, **changes):
     return data
 
 
-def first(side, n):
-    return [side[i][0] for i in range(n)]
+def first(source, n):
+    return [source[i][0] for i in range(n)]
 
 
 def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_crops_are_pictures_of_the_size_asked_for(folders):
-    pairs = MapPairs(opened(folders).training)
+def test_crops_are_images_of_the_requested_size(folders):
+    pairs = PairDataset(opened(folders).training)
     sample = pairs[0]
-    for side in ("content", "style"):
-        assert sample[side].shape == (3, 24, 24)
-        assert sample[side].dtype == torch.float32
-        assert 0 <= sample[side].min() < sample[side].max() <= 1
+    for role in ("content", "style"):
+        assert sample[role].shape == (3, 24, 24)
+        assert sample[role].dtype == torch.float32
+        assert 0 <= sample[role].min() < sample[role].max() <= 1
 
 
 def test_a_sample_is_a_function_of_seed_and_index(folders):
     a, again, other = (opened(folders, seed=seed).training[0] for seed in (1, 1, 2))
     assert same(first(a, 30), first(again, 30))
     assert not same(first(a, 30), first(other, 30))
-    assert torch.equal(a[17][0], again[17][0]), "whatever was read before"
+    assert torch.equal(a[17][0], again[17][0]), "regardless of what was read before"
 
 
-def test_every_picture_comes_once_a_round_and_none_of_those_held_out(tmp_path, make_picture):
+def test_every_epoch_visits_each_image_once_and_none_of_those_held_out(tmp_path, make_picture):
     gray = [np.full((40, 40, 3), 10 * i, dtype=np.uint8) for i in range(12)]
     from PIL import Image as Pillow
 
@@ -55,20 +55,20 @@ def test_every_picture_comes_once_a_round_and_none_of_those_held_out(tmp_path, m
         (tmp_path / "p").mkdir(exist_ok=True)
         Pillow.fromarray(values).save(tmp_path / "p" / f"{i}.png")
     data = opened((tmp_path / "p", tmp_path / "p"))
-    side, held = data.training[0], data.validation[0]
-    rounds = [[round(side[i][0].mean().item() * 25.5) for i in range(8 * n, 8 * n + 8)] for n in (0, 1)]
-    kept_out = {round(held[i][0].mean().item() * 25.5) for i in range(4)}
-    assert sorted(rounds[0]) == sorted(rounds[1]) == sorted(set(range(12)) - kept_out)
-    assert rounds[0] != rounds[1]
+    training, validation = data.training[0], data.validation[0]
+    epochs = [[round(training[i][0].mean().item() * 25.5) for i in range(8 * n, 8 * n + 8)] for n in (0, 1)]
+    held_out = {round(validation[i][0].mean().item() * 25.5) for i in range(4)}
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(set(range(12)) - held_out)
+    assert epochs[0] != epochs[1]
 
 
-def test_crops_keep_the_aspect_and_vary():
+def test_crops_keep_the_aspect_ratio_and_vary():
     image = photo.to_image(torch.linspace(0, 1, 90).expand(3, 30, 90))
     crop = Crop((24, 24), 24, flip=True)
     crops = [crop(image, np.random.default_rng(i)) for i in range(20)]
     slopes = [(c[0, 0, -1] - c[0, 0, 0]).item() for c in crops]
-    assert min(slopes) < 0 < max(slopes), "some are mirrored"
-    assert np.allclose(np.abs(slopes), 23 / 72, atol=0.03), "none is squashed"
+    assert min(slopes) < 0 < max(slopes), "some are flipped"
+    assert np.allclose(np.abs(slopes), 23 / 72, atol=0.03), "none is distorted"
     assert len({round(c.mean().item(), 3) for c in crops}) > 10, "they come from different places"
 
 
@@ -79,23 +79,23 @@ def test_ranks_share_the_samples_without_overlap():
     assert resumed == batches[1][2:]
 
 
-def test_broken_pictures_are_passed_over_and_counted(folders, caplog):
-    side = opened(folders, val_pairs=0).training[0]
+def test_unreadable_images_are_skipped_and_counted(folders, caplog):
+    source = opened(folders, val_pairs=0).training[0]
     with caplog.at_level(logging.WARNING):
-        skipped = [side[i][1] for i in range(15)]
+        skipped = [source[i][1] for i in range(15)]
     assert sum(skipped) == 1
     assert "broken.jpg is not a readable image" in caplog.text
 
 
-def test_nothing_but_broken_pictures(tmp_path):
+def test_nothing_but_unreadable_images(tmp_path):
     (tmp_path / "a.png").write_text("no")
-    with pytest.raises(ValueError, match="none of 1 pictures can be read"):
-        MapSide(listing.files(tmp_path), Crop((8, 8), 8), (0, 0))[0]
+    with pytest.raises(ValueError, match="Expected readable images, got 1 that cannot be read"):
+        IndexedCrops(listing.files(tmp_path), Crop((8, 8), 8), (0, 0))[0]
 
 
 @pytest.fixture
 def parquet(folders, tmp_path):
-    """The two folders as parquet data sets with an `image` column, the broken picture included."""
+    """The two folders as parquet datasets with an `image` column, including the unreadable image."""
     for folder in folders:
         cells = [{"bytes": path.read_bytes(), "path": path.name} for path in listing.files(folder)]
         data = Dataset.from_dict({"image": cells, "label": list(range(len(cells)))})
@@ -103,12 +103,12 @@ def parquet(folders, tmp_path):
     return tmp_path / "content.parquet", tmp_path / "style.parquet"
 
 
-def test_a_data_set_gives_what_its_folder_gives(folders, parquet, tmp_path, monkeypatch):
+def test_a_dataset_gives_the_same_samples_as_its_folder(folders, parquet, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     assert same(first(opened(folders).training[1], 20), first(opened(parquet).training[1], 20))
 
 
-def test_a_data_set_saved_to_disk(folders, tmp_path):
+def test_a_dataset_saved_to_disk(folders, tmp_path):
     cells = [{"bytes": path.read_bytes(), "path": path.name} for path in listing.files(folders[0])]
     Dataset.from_dict({"image": cells}).cast_column("image", Image()).save_to_disk(tmp_path / "saved")
     DatasetDict({"train": load_from_disk(tmp_path / "saved")}).save_to_disk(tmp_path / "splits")
@@ -118,7 +118,7 @@ def test_a_data_set_saved_to_disk(folders, tmp_path):
 
 
 def stream(data, rank=0, world=1, position=None, threads=0):
-    return iter(StreamPairs(data.training, rank, world, threads, position))
+    return iter(PairStream(data.training, rank, world, threads, position))
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -127,17 +127,17 @@ def test_an_unshuffled_stream_continues_exactly(folders, parquet, threads, mixed
     sources = (parquet[0], folders[1] if mixed else parquet[1])
     data = opened(sources, streaming=True, shuffle_buffer=0)
     samples = list(itertools.islice(stream(data, threads=threads), 30))
-    for cut in (1, 9, 10, 17, 25):  # within and past the first round of 10
+    for cut in (1, 9, 10, 17, 25):  # within and past the first epoch of 10
         resumed = itertools.islice(stream(data, threads=threads, position=samples[cut - 1]["position"]), 30 - cut)
         for a, b in zip(samples[cut:], resumed, strict=True):
             assert torch.equal(a["content"], b["content"])
             assert torch.equal(a["style"], b["style"])
 
 
-def named(side):
-    """The side with the names of its pictures in place of their crops."""
-    side.crop = lambda cell, rng: cell["path"]
-    return side
+def named(source):
+    """Return the source with the names of its images in place of their crops."""
+    source.crop = lambda cell, rng: cell["path"]
+    return source
 
 
 def test_a_stream_read_by_a_worker_process_continues_exactly(parquet):
@@ -157,20 +157,20 @@ def test_a_stream_read_by_a_worker_process_continues_exactly(parquet):
     assert all(torch.equal(a["style"], next(resumed)["style"]) for a in alone[4:])
 
 
-def test_a_shuffled_stream_repeats_nothing_in_a_round_even_if_resumed(parquet):
-    side = named(opened(parquet, streaming=True, shuffle_buffer=5, val_pairs=0).training[0])
-    samples = list(itertools.islice(side.samples(0, 1, None, None), 30))
+def test_a_shuffled_stream_repeats_nothing_in_an_epoch_even_if_resumed(parquet):
+    source = named(opened(parquet, streaming=True, shuffle_buffer=5, val_pairs=0).training[0])
+    samples = list(itertools.islice(source.samples(0, 1, None, None), 30))
     names = [name for name, _, _ in samples]
-    assert sorted(names[:15]) == sorted(names[15:]), "every picture once a round"
+    assert sorted(names[:15]) == sorted(names[15:]), "every image once in an epoch"
     assert names[:15] != names[15:] != sorted(names[15:])
     for cut in range(1, 15):
-        resumed = side.samples(0, 1, None, samples[cut - 1][2])
+        resumed = source.samples(0, 1, None, samples[cut - 1][2])
         rest = [name for name, _, _ in itertools.takewhile(lambda sample: sample[2]["round"] == 0, resumed)]
         assert not set(rest) & set(names[:cut])
         assert len(rest) >= 15 - cut - 4, "no more is lost than the buffer holds"
 
 
-def test_rows_without_a_picture_are_passed_over(tmp_path, make_picture):
+def test_rows_without_an_image_are_skipped(tmp_path, make_picture):
     good = {"bytes": make_picture().read_bytes(), "path": None}
     data = Dataset.from_dict({"image": [None, good] * 4}).cast_column("image", Image())
     data.to_parquet(tmp_path / "holes.parquet")
@@ -180,51 +180,51 @@ def test_rows_without_a_picture_are_passed_over(tmp_path, make_picture):
         if streaming:
             samples = list(itertools.islice(stream(data), 4))
         else:
-            samples = [MapPairs(data.training)[i] for i in range(4)]
+            samples = [PairDataset(data.training)[i] for i in range(4)]
         assert sum(sample["skipped"] for sample in samples) > 0
 
 
-def test_a_stream_without_readable_pictures_ends(tmp_path):
+def test_a_stream_without_readable_images_ends(tmp_path):
     cells = [{"bytes": b"no picture", "path": None}] * 5
     Dataset.from_dict({"image": cells}).cast_column("image", Image()).to_parquet(tmp_path / "bad.parquet")
     data = opened((tmp_path / "bad.parquet",) * 2, streaming=True, shuffle_buffer=0, val_pairs=0)
-    with pytest.raises(ValueError, match="no picture of a whole round can be read"):
+    with pytest.raises(ValueError, match=r"Expected readable images in .*bad.parquet, got none in a whole epoch"):
         next(stream(data))
 
 
-def test_the_ranks_of_a_stream_see_different_pictures(parquet):
+def test_the_ranks_of_a_stream_get_different_images(parquet):
     data = opened(parquet, streaming=True, shuffle_buffer=0, size=(24, 24), flip=False)
-    side = named(data.training[0])
-    names = [{name for name, _, _ in itertools.islice(side.samples(rank, 2, None, None), 5)} for rank in (0, 1)]
+    source = named(data.training[0])
+    names = [{name for name, _, _ in itertools.islice(source.samples(rank, 2, None, None), 5)} for rank in (0, 1)]
     assert not names[0] & names[1]
-    held = {cell["path"] for cell in data.validation[0].pictures}
-    assert not held & (names[0] | names[1]), "pictures held out are not trained on"
+    held_out = {cell["path"] for cell in data.validation[0].images}
+    assert not held_out & (names[0] | names[1]), "held-out images are not trained on"
 
 
-def test_a_stream_counts_its_broken_pictures(parquet):
+def test_a_stream_counts_its_unreadable_images(parquet):
     data = opened(parquet, streaming=True, shuffle_buffer=0, val_pairs=0)
     samples = list(itertools.islice(stream(data), 14))
-    assert sum(sample["skipped"] for sample in samples) == 2, "one on each side"
+    assert sum(sample["skipped"] for sample in samples) == 2, "one in each source"
 
 
 def test_workers_change_nothing(folders):
     data = opened(folders)
-    batches = [
-        list(itertools.islice(DataLoader(MapPairs(data.training), batch_sampler=EndlessBatches(2), num_workers=n), 3))
-        for n in (0, 2)
-    ]
+    batches = []
+    for workers in (0, 2):
+        loader = DataLoader(PairDataset(data.training), batch_sampler=EndlessBatches(2), num_workers=workers)
+        batches.append(list(itertools.islice(loader, 3)))
     for a, b in zip(*batches, strict=True):
         assert torch.equal(a["content"], b["content"])
 
 
 def test_wrong_sources(folders, parquet, tmp_path):
-    with pytest.raises(ValueError, match="crop 64 and size"):
+    with pytest.raises(ValueError, match=r"<= largest size, got crop 64 and size \[32, 40\]"):
         Pictures(size=(32, 40), crop=64)
-    with pytest.raises(ValueError, match="holds 15 pictures; more than the 15 held out"):
+    with pytest.raises(ValueError, match="than the 15 held out, got 15; add images"):
         opened(folders, val_pairs=15)
-    with pytest.raises(OSError, match="nobody/nothing is no folder here, and no data set that can be opened"):
+    with pytest.raises(OSError, match=r"Expected a folder of images, a local dataset, .*got nobody/nothing"):
         opened(("nobody/nothing", "nobody/nothing"))
-    with pytest.raises(ValueError, match="has no pictures in a column picture; choose from image"):
+    with pytest.raises(ValueError, match=r"Expected a column of images in .*, got picture; choose from image"):
         opened(parquet, column="picture")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="Expected images in"):
@@ -250,8 +250,8 @@ def test_batches_that_cannot_be_crossed(batch_size, styles, folders):
 
 def test_content_and_style_are_drawn_independently(folders):
     data = opened((folders[0], folders[0]), flip=False, val_pairs=0, size=(24, 24), crop=24)
-    contents, styles = (first(side, 14) for side in data.training)
-    assert not same(contents, styles), "a picture is not always stylized as itself"
+    contents, styles = (first(source, 14) for source in data.training)
+    assert not same(contents, styles), "an image is not always paired with itself"
     orders = [[round(crop.mean().item(), 4) for crop in crops] for crops in (contents, styles)]
     assert orders[0] != orders[1]
 
@@ -260,7 +260,7 @@ def test_sizes_are_drawn_from_the_whole_range():
     image = photo.to_image(torch.linspace(0, 1, 200).expand(3, 200, 200))
     crop = Crop((24, 48), 24)
     slopes = [np.ptp(crop(image, np.random.default_rng(i))[0, 0].numpy()) for i in range(60)]
-    sizes = [23 / slope for slope in slopes]  # the gradient rises by 1 over the resized picture
+    sizes = [23 / slope for slope in slopes]  # the gradient rises by 1 over the resized image
     assert 23 < min(sizes) < 27
     assert 45 < max(sizes) < 50
     assert 30 < np.mean(sizes) < 42

@@ -1,4 +1,4 @@
-"""Training as users run it: `train.py` in a process of its own, on small pictures."""
+"""Training as users run it: `train.py` in a process of its own, on small images."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ CONFIG = {
         "log_every_n_steps": 1,
         "val_check_interval": 2,
         "accelerator": "cpu",
-        "precision": "32-true",  # on every processor, so that bounds are those of float32
+        "precision": "32-true",  # on every processor, so that the tolerances of float32 apply
         "enable_model_summary": False,
     },
     "last": {"every_n_steps": 1},
@@ -46,7 +46,7 @@ def start(folders, root, *flags, launcher=(), config=CONFIG):
     command = [sys.executable, *launcher, str(ROOT / "train.py"), "fit", "--config", str(root / "test.yaml")]
     command += ["--data.content", str(folders[0]), "--data.style", str(folders[1])]
     command += ["--trainer.default_root_dir", str(root), "--trainer.enable_progress_bar", "false", *flags]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums in one order, whatever the machine
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # one order of summation on every machine
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
 
@@ -63,7 +63,7 @@ def state(checkpoint):
 
 
 def killed(process, root):
-    """The checkpoint that a run leaves which is killed as soon as it has written one."""
+    """Kill a run as soon as it has written a checkpoint, and return the checkpoint."""
     wait_for(lambda: list(root.rglob("last.ckpt")), process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -78,18 +78,18 @@ def finished(tmp_path_factory):
     return folders, train(folders, base / "whole")
 
 
-def test_the_board_holds_losses_speed_and_pictures(finished):
+def test_the_board_has_losses_speed_and_images(finished):
     board = EventAccumulator(str(finished[1].parent), size_guidance={"scalars": 0, "images": 0})
     board.Reload()
-    scalars, pictures = board.Tags()["scalars"], board.Tags()["images"]
+    scalars, images = board.Tags()["scalars"], board.Tags()["images"]
     named = {"loss", "content", "style", "style/relu1_1", "style/relu2_1", "reconstruction", "pictures_per_second"}
     assert {f"train/{name}" for name in named} <= set(scalars)
     assert {"lr", "val/content", "val/style"} <= set(scalars)
     assert len(board.Scalars("train/style")) == 4
-    assert pictures == ["content | style | stylized"]
-    assert [event.step for event in board.Images(pictures[0])] == [2, 4]
-    assert board.Images(pictures[0])[0].width == 3 * 32, "content, style, stylized"
-    assert board.Images(pictures[0])[0].height == 3 * 32, "a row for each pair held out"
+    assert images == ["content | style | stylized"]
+    assert [event.step for event in board.Images(images[0])] == [2, 4]
+    assert board.Images(images[0])[0].width == 3 * 32, "content, style, stylized"
+    assert board.Images(images[0])[0].height == 3 * 32, "a row for each held-out pair"
 
 
 def test_a_run_killed_and_resumed_ends_with_the_same_weights(finished, tmp_path):
@@ -106,11 +106,11 @@ def test_a_run_killed_and_resumed_ends_with_the_same_weights(finished, tmp_path)
         assert torch.equal(a["exp_avg_sq"], b["exp_avg_sq"])
 
 
-def test_a_stopped_run_leaves_its_last_step_and_goes_on_exactly(finished, tmp_path):
+def test_an_interrupted_run_saves_its_last_step_and_resumes_exactly(finished, tmp_path):
     seldom = "--last.every_n_steps", "100000", "--trainer.val_check_interval", "100000"
     process = start(finished[0], tmp_path / "a", "--trainer.max_steps", "100000", *seldom)
     wait_for(lambda: any(path.stat().st_size > 5000 for path in tmp_path.rglob("events.*")), process)
-    assert not list(tmp_path.rglob("last.ckpt")), "it is the interruption that writes it"
+    assert not list(tmp_path.rglob("last.ckpt")), "the interruption writes it"
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, output + errors
@@ -132,7 +132,7 @@ def test_two_processes_stop_together(finished, tmp_path):
     assert state(next(tmp_path.rglob("last.ckpt")))["global_step"] % 3 == 0
 
 
-def test_a_run_becomes_weights_that_know_how_they_came_about(finished, tmp_path):
+def test_a_run_becomes_weights_with_its_recipe(finished, tmp_path):
     _, checkpoint = finished
     weights.convert(checkpoint, str(tmp_path / "small.safetensors"))
     metadata = weights.read(tmp_path / "small.safetensors")[1]
@@ -146,13 +146,13 @@ def test_a_run_becomes_weights_that_know_how_they_came_about(finished, tmp_path)
     assert torch.equal(module.method.decoder.conv1.weight, method.decoder.conv1.weight)
 
 
-def test_checkpoints_leave_the_frozen_networks_out(finished):
+def test_checkpoints_do_not_contain_the_frozen_networks(finished):
     checkpoint = state(finished[1])
     assert {name.split(".")[1] for name in checkpoint["state_dict"]} == {"decoder"}
 
 
 @pytest.mark.parametrize("streaming", ["false", "true"])
-def test_training_on_data_sets(finished, tmp_path, streaming):
+def test_training_on_datasets(finished, tmp_path, streaming):
     sources = []
     for folder in finished[0]:
         cells = [{"bytes": path.read_bytes(), "path": path.name} for path in listing.files(folder)]
@@ -195,7 +195,7 @@ def test_averaged_weights(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_finished_run_with_averaged_weights_goes_on_exactly(finished, tmp_path):
+def test_a_finished_run_with_averaged_weights_resumes_exactly(finished, tmp_path):
     average = {"class_path": "EMAWeightAveraging", "init_args": {"decay": 0.5, "use_buffers": False}}
     config = {**CONFIG, "trainer": {**CONFIG["trainer"], "callbacks": [average]}}
     four = train(finished[0], tmp_path / "a", config=config)
@@ -221,7 +221,7 @@ def test_a_missing_folder_is_one_line(tmp_path):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "Traceback" not in errors
-    assert "is no folder here, and no data set that can be opened" in errors.splitlines()[-1]
+    assert "Expected a folder of images, a local dataset, or the name of a dataset" in errors.splitlines()[-1]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
@@ -246,7 +246,7 @@ def test_a_method_is_trained_on_the_network_it_encodes_with():
 
 
 def rates(steps, **settings):
-    """The learning rates of the first steps, as the optimizer has them, of a run of so many steps."""
+    """Return the learning rates that the optimizer uses in a run of so many steps."""
     module = StyleTransfer(
         METHODS["adain"](layer="relu1_1"), PerceptualLoss("relu1_1", ("relu1_1",)), lr=1.0, **settings
     )
@@ -298,22 +298,25 @@ def test_total_variation_is_part_of_the_loss():
     assert difference.item() == pytest.approx(3 * terms["tv"].item(), rel=1e-3)
 
 
-def test_a_run_cannot_go_on_with_batches_shared_out_otherwise(finished):
+def test_a_run_cannot_be_resumed_with_other_batches_or_ranks(finished):
     data = Pictures(*map(str, finished[0]), size=(32, 32), crop=32, batch_size=4)
-    with pytest.raises(ValueError, match="drew 2 pictures of each kind for a batch, not 4"):
+    with pytest.raises(ValueError, match=r"Expected batches of 2 images of each kind, .*got 4"):
         data.load_state_dict({"position": [None], "batch_size": 2})
     data.load_state_dict({"position": [None, None], "batch_size": 4})
     data.trainer = type("Trainer", (), {"global_rank": 0, "world_size": 1})()
-    with pytest.raises(ValueError, match="had 2 ranks, not 1"):
+    with pytest.raises(ValueError, match=r"Expected 2 ranks, .*got 1"):
         data.train_dataloader()
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--data.crop", "33"], "crop 33 does not suit the method"),
-        (["--model.lr", "1e30"], "the loss is not finite at step"),
-        (["--ckpt_path", "checkpoints/vgg19.safetensors"], "is no run's checkpoint"),
+        (["--data.crop", "33"], "for this method, got 33"),
+        (["--model.lr", "1e30"], "Expected a finite loss, got"),
+        (
+            ["--ckpt_path", "checkpoints/vgg19.safetensors"],
+            "Expected the checkpoint of a training run, got",
+        ),
         (["--ckpt_path", "last"], "no weights at last"),
         (["--model.start", "checkpoints/vgg19.safetensors"], "does not say which method it holds"),
     ],
@@ -324,7 +327,7 @@ def test_mistakes_are_one_line(finished, tmp_path, flags, message):
     assert process.returncode == 2, errors
     assert "Traceback" not in errors
     assert message in errors.splitlines()[-1]
-    assert not list(tmp_path.rglob("last.ckpt")), "nothing worth resuming"
+    assert not list(tmp_path.rglob("last.ckpt")), "there is nothing to resume"
 
 
 class Explode(Callback):
@@ -356,7 +359,7 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(finished, tmp_path, 
     kept = state(tmp_path / "last.ckpt")
     assert kept["global_step"] == 3
     assert all(tensor.abs().max() < 10 for tensor in kept["state_dict"].values())
-    assert "no checkpoint at step 4: the loss with these weights is not finite" in caplog.text
+    assert "No checkpoint is saved at step 4: the loss with these weights is not finite" in caplog.text
 
 
 def test_the_given_rate_replaces_the_checkpoints(finished, tmp_path):

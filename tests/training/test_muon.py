@@ -26,7 +26,7 @@ def test_muon_learns_an_ill_conditioned_map():
     assert losses[-1] < 1e-3 * losses[0]
 
 
-def test_muon_orthogonalizes_as_the_iteration_on_the_matrix_itself():
+def test_muon_orthogonalizes_like_the_iteration_on_the_matrix_itself():
     for shape in ((8, 40), (40, 8), (16, 16)):
         matrix = torch.randn(shape)
         x = matrix / matrix.norm()

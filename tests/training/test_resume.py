@@ -1,4 +1,4 @@
-"""A run that is resumed ends with the weights of an uninterrupted one, to the last digit."""
+"""A resumed run ends with exactly the same weights as an uninterrupted one."""
 
 import pytest
 import torch
