@@ -80,7 +80,7 @@ def evaluate_videos(
     figures, sheet = [], list[list[Tile]]()
     for name, path in itertools.product(sources, styles):
         frames = list(itertools.islice(sources[name](count), count))
-        judge = _Judge(network, frames, reader.load_picture(path, metrics.EVAL_SIZE))
+        judge = _Judge(network, frames, reader.load_image(path, metrics.EVAL_SIZE))
         runs: list[tuple[str, float, Any]] = [("content", 0.0, None)]
         runs += [(label, amount, method) for label, method in ready.items() for amount in (0.0, default)]
         for label, amount, method in runs:
@@ -131,7 +131,7 @@ def _read(path: str, count: int) -> Iterator[Frame]:
 
 
 def _generated(path: Path, other: Path, count: int) -> Iterator[Frame]:
-    return generate(reader.load_picture(path), reader.load_picture(other), count, metrics.EVAL_SIZE)
+    return generate(reader.load_image(path), reader.load_image(other), count, metrics.EVAL_SIZE)
 
 
 class _Judge:

@@ -76,7 +76,7 @@ class StyleTransfer(LightningModule):
         self.lr_decay = lr_decay
         self.warmup_steps = warmup_steps
         self.backbone = Backbone(layers=[*loss.layers, *method.layers], **method.network)
-        self.register_buffer("style", reader.load_picture(style, style_size) if style else None, persistent=False)
+        self.register_buffer("style", reader.load_image(style, style_size) if style else None, persistent=False)
         self.style_features: FeatureMaps = {}  # of the single style, cached at the first step
         if start:
             weights.fill(method, {**method.state_dict(), **weights.read(start)[0]}, start)
