@@ -69,6 +69,8 @@ class Parser(ArgumentParser):
             self.add_argument(name, action="store_true", help=flag.help)
         elif flag.type in LISTS:
             default = None if required else flag.default
+            if isinstance(default, float):
+                default = [default]
             one = LISTS[flag.type]
             self.add_argument(name, nargs="+", type=one, required=required, default=default, help=flag.help)
         elif required:
