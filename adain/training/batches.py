@@ -72,10 +72,12 @@ class PairStream(IterableDataset):
 
 
 class EndlessBatches(Sampler[list[int]]):
-    """Sample indices of the batches of a rank: batch k starts at index (k world_size + rank) batch_size.
+    """Sample indices of the batches of a rank: every `world_size`-th sample of batch k, from k batch_size + rank on.
+
+    The batches of all ranks together do not depend on the number of ranks.
 
     Args:
-        batch_size: Number of samples in a batch.
+        batch_size: Number of samples in a batch, over all ranks; a multiple of `world_size`.
         rank: The rank.
         world_size: The number of ranks.
         start: The first batch k.
@@ -89,8 +91,8 @@ class EndlessBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         for k in itertools.count(self.start):
-            first = (k * self.world_size + self.rank) * self.batch_size
-            yield list(range(first, first + self.batch_size))
+            first = k * self.batch_size
+            yield list(range(first + self.rank, first + self.batch_size, self.world_size))
 
 
 def make_sample(crops: Sequence[tuple[Tensor, int]]) -> Sample:

@@ -1,5 +1,6 @@
 """The LightningDataModule: pairs of content and style crops."""
 
+import logging
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from torch.utils.data import DataLoader
 from adain.training.batches import EndlessBatches, PairDataset, PairStream, make_loader
 from adain.training.crops import Crop, IndexedCrops, Position
 from adain.training.sources import Source
+from adain.training.streams import position_on_other_ranks
+
+log = logging.getLogger(__name__)
 
 
 class Pictures(LightningDataModule):
@@ -17,13 +21,14 @@ class Pictures(LightningDataModule):
     A batch holds `content` and `style`, crops (B, 3, crop, crop), RGB in [0, 1], and `skipped`, the number of
     unreadable images that were skipped for it. Skipped images are logged.
 
-    The seed and the sample index alone determine which image a sample shows and how it is cropped. A resumed run
-    therefore continues exactly, with any number of workers. Each rank gets different samples. Every epoch visits each
-    image of a source once.
+    The seed and the sample index alone determine which image a sample shows and how it is cropped. The samples of a
+    batch are shared among the ranks, so that a run sees the same batches on any number of ranks, and a resumed run
+    continues exactly, with any number of workers and ranks. Every epoch visits each image of a source once.
 
     A stream is read by one process on each rank, which decodes with `workers` threads. Its position is passed along
     with the batches and stored in the checkpoint. An unshuffled stream continues exactly. A shuffled stream continues
-    without repeating an image in the same epoch, but skips those that were in its shuffle buffer.
+    without repeating an image in the same epoch, but skips those that were in its shuffle buffer. On another number of
+    ranks, a stream continues with its next epoch.
 
     The name of this class is part of checkpoints.
 
@@ -39,9 +44,11 @@ class Pictures(LightningDataModule):
         size: Range of the shorter side in pixels to which images are resized, keeping their aspect ratio.
         crop: Side of the random crops in pixels.
         flip: Flip half of the crops horizontally.
-        batch_size: Number of pairs in a batch on each rank.
+        batch_size: Number of pairs in a batch, shared among all ranks. It must be a multiple of the number of ranks
+            times `styles_per_content`.
         styles_per_content: Number of pairs in which each content and each style of a batch appears. A batch is made of
-            `batch_size` / `styles_per_content` images of each kind, which the loss network encodes only once.
+            `batch_size` / `styles_per_content` images of each kind, which the loss network encodes only once. Each rank
+            pairs its own images.
         val_pairs: Number of pairs held out for validation, as center crops; the same pairs in every run with this seed.
         workers: Number of processes that decode images; 0 decodes in the training process.
         seed: Seed of the order of the images, of the crops, and of the held-out pairs.
@@ -90,33 +97,46 @@ class Pictures(LightningDataModule):
         self._resumed_positions: list | None = None  # one for each rank, from a checkpoint
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the sources and hold out the validation images."""
+        """Open the sources and hold out the validation images.
+
+        Raises:
+            ValueError: The batch cannot be shared among the ranks.
+        """
+        if self.trainer:
+            _check_ranks(
+                self.images_per_batch * self.styles_per_content, self.styles_per_content, self.trainer.world_size
+            )
         opened = [source.open(self.training_crop, self.validation_crop, self.val_pairs) for source in self.sources]
         self.training = tuple(training for training, _ in opened)
         self.validation = tuple(validation for _, validation in opened)
 
     def train_dataloader(self) -> DataLoader:
-        """Return the batches of this rank, from where a resumed run stopped.
-
-        Raises:
-            ValueError: The resumed run had another number of ranks.
-        """
+        """Return this rank's part of the batches, from where a resumed run stopped."""
         trainer: Any = self.trainer
         rank, world_size = trainer.global_rank, trainer.world_size
-        if self._resumed_positions and len(self._resumed_positions) != world_size:
-            ranks = len(self._resumed_positions)
-            raise ValueError(
-                f"Expected {ranks} ranks, as in the run of this checkpoint, got {world_size}; "
-                f"train on {ranks} devices in all"
-            )
         indexed = [source for source in self.training if isinstance(source, IndexedCrops)]
         if len(indexed) == len(self.training):
             done = trainer.fit_loop.epoch_loop.batch_progress.total.processed
             batches = EndlessBatches(self.images_per_batch, rank, world_size, done)
             return make_loader(PairDataset(indexed), self.workers, self.styles_per_content, batch_sampler=batches)
-        self.position = self._resumed_positions[rank] if self._resumed_positions else None
+        self.position = self._resumed_position(rank, world_size)
         stream = PairStream(self.training, rank, world_size, self.workers, self.position)
-        return make_loader(stream, min(self.workers, 1), self.styles_per_content, batch_size=self.images_per_batch)
+        images_per_rank = self.images_per_batch // world_size
+        return make_loader(stream, min(self.workers, 1), self.styles_per_content, batch_size=images_per_rank)
+
+    def _resumed_position(self, rank: int, world_size: int) -> tuple[Position, ...] | None:
+        """Return where the streams of a rank continue; None for a new run."""
+        positions = self._resumed_positions
+        if not positions:
+            return None
+        if len(positions) == world_size:
+            return positions[rank]
+        log.warning(
+            "The run of this checkpoint had %d ranks, and this one has %d: streams continue with their next epoch",
+            len(positions),
+            world_size,
+        )
+        return tuple(position_on_other_ranks(of_source, world_size) for of_source in zip(*positions, strict=True))
 
     def val_dataloader(self) -> DataLoader:
         """Return the held-out pairs in one batch, or no batch if there are none."""
@@ -124,12 +144,12 @@ class Pictures(LightningDataModule):
         return make_loader(PairDataset(self.validation), 0, batch_sampler=batches)
 
     def state_dict(self) -> dict:
-        """Return the positions of the streams of all ranks, and the batch size by which batches are counted."""
+        """Return the positions of the streams of all ranks, and the images of a batch, by which samples are counted."""
         positions = [self.position]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             positions *= torch.distributed.get_world_size()
             torch.distributed.all_gather_object(positions, self.position)
-        return {"position": positions, "batch_size": self.images_per_batch}
+        return {"position": positions, "images_per_batch": self.images_per_batch}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Continue from the state of a checkpoint.
@@ -138,12 +158,29 @@ class Pictures(LightningDataModule):
             ValueError: The batches have another size than those of the checkpoint's run.
         """
         self._resumed_positions = state_dict["position"]
-        expected = state_dict["batch_size"]
+        expected = state_dict.get("images_per_batch")
+        if expected is None:  # earlier versions counted the images of one rank
+            expected = state_dict["batch_size"] * len(state_dict["position"])
         if expected != self.images_per_batch:
             raise ValueError(
                 f"Expected batches of {expected} images of each kind, as in the run of this checkpoint, "
                 f"got {self.images_per_batch}; use its batch_size and styles_per_content"
             )
+
+
+def _check_ranks(batch_size: int, styles_per_content: int, world_size: int) -> None:
+    """Raise ValueError unless each of the ranks gets whole images of a batch, and enough of them to pair."""
+    multiple = world_size * styles_per_content
+    smallest = world_size * styles_per_content**2
+    if batch_size % multiple == 0 and batch_size >= smallest:
+        return
+    below = batch_size // multiple * multiple
+    above = max(smallest, below + multiple)
+    sizes = f"{below} or {above}" if below >= smallest else str(above)
+    per_content = f" and {styles_per_content} styles for each content" if styles_per_content > 1 else ""
+    raise ValueError(
+        f"Expected a --data.batch_size that {world_size} ranks{per_content} can share, got {batch_size}; use {sizes}"
+    )
 
 
 def _check_sizes(size: tuple[int, int], crop: int) -> None:

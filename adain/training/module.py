@@ -105,8 +105,15 @@ class StyleTransfer(LightningModule):
         if crop % stride or crop < 2 * stride:
             raise ValueError(f"Expected a crop of {stride} times 2 or more for this method, got {crop}")
 
-    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the stylized batch, (B, 3, H, W), and its unweighted loss terms."""
+    def forward(self, batch: Batch, rank: int = 0, world_size: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the stylized batch, (B, 3, H, W), and its unweighted loss terms.
+
+        Args:
+            batch: A rank's part of a batch.
+            rank: The rank.
+            world_size: The number of ranks that share the batch. The mean of each term over the ranks is its mean over
+                the whole batch.
+        """
         content = batch["content"]
         style = self._style_images(batch)
         content_features, style_features = self._features(content, style)
@@ -120,7 +127,7 @@ class StyleTransfer(LightningModule):
         if self.loss.tv_weight:
             terms["tv"] = total_variation(stylized).mean()
         if self.loss.reconstruction_weight:
-            terms["reconstruction"] = self._reconstruction_loss(content, content_features)
+            terms["reconstruction"] = self._reconstruction_loss(content, content_features, rank, world_size)
         return stylized, terms
 
     def _style_images(self, batch: Batch) -> Tensor:
@@ -139,20 +146,31 @@ class StyleTransfer(LightningModule):
             content_features[layer], style_features[layer] = features.chunk(2)
         return content_features, style_features
 
-    def _reconstruction_loss(self, content: Tensor, content_features: FeatureMaps) -> Tensor:
-        """Return the mean squared error of images stylized as themselves, for a quarter of the batch to save time."""
-        count = math.ceil(len(content) / 4)
+    def _reconstruction_loss(
+        self, content: Tensor, content_features: FeatureMaps, rank: int, world_size: int
+    ) -> Tensor:
+        """Return the mean squared error of images stylized as themselves, for a quarter of the batch to save time.
+
+        The quarter is shared among the ranks. If their shares differ, so do the weights of their losses, so that the
+        mean over the ranks is that over the quarter.
+        """
+        count, weight = reconstruction_share(len(content), rank, world_size)
+        if not count:
+            return content.new_zeros(())
         content = content[:count]
         features = {layer: values[:count] for layer, values in content_features.items()}
         reconstructed = self.method(content, content, features, features)
-        return F.mse_loss(reconstructed.float(), content)
+        return weight * F.mse_loss(reconstructed.float(), content)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Return the weighted sum of the loss terms. Logs each term and the learning rate."""
-        _, terms = self(batch)
+        """Return the weighted sum of the loss terms. Logs their means over the ranks, and the learning rate."""
+        trainer: Any = self.trainer
+        _, terms = self(batch, trainer.global_rank, trainer.world_size)
         loss = self.loss.total(terms)
-        for name, term in {"loss": loss, **terms}.items():
-            self.log(f"train/{name}", term.detach(), prog_bar=name in ("loss", "content", "style"))
+        logged = {"loss": loss, **terms}
+        means = trainer.strategy.reduce(torch.stack(list(logged.values())).detach(), reduce_op="mean")
+        for name, mean in zip(logged, means, strict=True):
+            self.log(f"train/{name}", mean, prog_bar=name in ("loss", "content", "style"))
         self.skipped += batch["skipped"]
         self.log("train/skipped", float(self.skipped))
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
@@ -235,6 +253,21 @@ def _check_style(method: Trainable, loss: PerceptualLoss, style: str | None) -> 
             "Expected neither loss.relative nor loss.reconstruction_weight for a single style, got one of them; "
             "leave them out"
         )
+
+
+def reconstruction_share(pairs: int, rank: int, world_size: int) -> tuple[int, float]:
+    """Return how many pairs of a rank are reconstructed, and the weight of their mean.
+
+    A quarter of the batch is reconstructed, rounded up. Pair j of a rank is pair j world_size + rank of the batch.
+
+    Args:
+        pairs: Number of pairs on each rank.
+        rank: The rank.
+        world_size: The number of ranks.
+    """
+    quarter = math.ceil(pairs * world_size / 4)
+    count = max(0, math.ceil((quarter - rank) / world_size))
+    return count, count * world_size / quarter
 
 
 def crossed(count: int, styles_per_content: int, device: torch.device) -> tuple[Tensor, Tensor]:

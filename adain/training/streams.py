@@ -3,7 +3,7 @@
 import itertools
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -93,7 +93,7 @@ class StreamedCrops:
         first_epoch = position["round"] if position else 0
         for epoch in itertools.count(first_epoch):
             stream.set_epoch(epoch)
-            if position and epoch == first_epoch:
+            if position and epoch == first_epoch and position["state"] is not None:
                 stream.load_state_dict(position["state"])
             index_before = index
             shuffle_key = (*self.key, 2, epoch, index)
@@ -119,6 +119,23 @@ class StreamedCrops:
             return self.crop(row.cell, sample_rng(self.key, row.sample_index))
         except OSError as error:
             return error
+
+
+def position_on_other_ranks(positions: Sequence[Position], world_size: int) -> Position:
+    """Return where each rank continues a source, if it was read on another number of ranks before.
+
+    Indexed crops continue at the next sample. Streams continue with the next epoch, because a rank cannot take over the
+    share of another one in the middle of an epoch.
+
+    Args:
+        positions: The position of the source on each rank of the earlier run.
+        world_size: The number of ranks now.
+    """
+    samples = max(position["index"] for position in positions) * len(positions)
+    position: Position = {"index": -(-samples // world_size)}
+    if "round" in positions[0]:
+        position |= {"round": 1 + max(one["round"] for one in positions), "state": None}
+    return position
 
 
 def _shuffled(

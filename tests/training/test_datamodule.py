@@ -73,9 +73,11 @@ def test_crops_keep_the_aspect_ratio_and_vary():
 
 
 def test_ranks_share_the_samples_without_overlap():
-    batches = [list(itertools.islice(EndlessBatches(3, rank, 2), 4)) for rank in (0, 1)]
-    assert sorted(itertools.chain(*batches[0], *batches[1])) == list(range(24))
-    resumed = list(itertools.islice(EndlessBatches(3, 1, 2, start=2), 2))
+    batches = [list(itertools.islice(EndlessBatches(6, rank, 2), 4)) for rank in (0, 1)]
+    alone = list(itertools.islice(EndlessBatches(6), 4))
+    assert [sorted(a + b) for a, b in zip(*batches, strict=True)] == alone
+    assert list(itertools.chain(*alone)) == list(range(24))
+    resumed = list(itertools.islice(EndlessBatches(6, 1, 2, start=2), 2))
     assert resumed == batches[1][2:]
 
 

@@ -14,10 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from adain.functional.losses import PerceptualLoss
 from adain.imaging import listing
-from adain.methods import METHODS, weights
+from adain.methods import METHODS, AdaIN, weights
 from adain.training.callbacks import LastCheckpoint
 from adain.training.datamodule import Pictures
-from adain.training.module import StyleTransfer
+from adain.training.module import StyleTransfer, reconstruction_share
 from tests.conftest import ROOT, picture_folders, wait_for
 
 CONFIG = {
@@ -168,15 +168,47 @@ def test_training_on_datasets(finished, tmp_path, streaming):
         assert torch.equal(resumed["state_dict"][name], tensor), name
 
 
-def test_two_processes_train_as_one_with_twice_the_batch(finished, tmp_path):
-    folders = finished[0]
-    flags = "--trainer.devices", "2", "--trainer.strategy", "ddp"
-    two = state(train(folders, tmp_path / "two", *flags))
-    one = state(train(folders, tmp_path / "one", "--data.batch_size", "4", "--model.loss.reconstruction_weight", "0"))
-    none = state(train(folders, tmp_path / "two0", *flags, "--model.loss.reconstruction_weight", "0"))
-    assert two["global_step"] == one["global_step"] == 4
-    for name, tensor in one["state_dict"].items():
-        torch.testing.assert_close(none["state_dict"][name], tensor, atol=1e-4, rtol=1e-3)
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_ranks_share_a_batch_and_train_as_one(finished, ranks, tmp_path):
+    flags = "--data.batch_size", "8", "--trainer.max_steps", "20", "--trainer.val_check_interval", "20"
+    alone = state(train(finished[0], tmp_path / "alone", *flags))
+    shared = state(
+        train(finished[0], tmp_path / "shared", *flags, "--trainer.devices", str(ranks), "--trainer.strategy", "ddp")
+    )
+    assert alone["global_step"] == shared["global_step"] == 20
+    for name, tensor in alone["state_dict"].items():
+        torch.testing.assert_close(shared["state_dict"][name], tensor, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_gradients_of_ranks_average_to_that_of_the_batch(world_size):
+    torch.manual_seed(0)
+    module = StyleTransfer(AdaIN(layer="relu2_1"), PerceptualLoss("relu2_1", ("relu1_1",), reconstruction_weight=10))
+    batch = {"content": torch.rand(8, 3, 32, 32), "style": torch.rand(8, 3, 32, 32)}
+    parameters = list(module.method.decoder.parameters())
+
+    def gradients(part, rank=0, ranks=1):
+        return torch.autograd.grad(module.loss.total(module(part, rank, ranks)[1]), parameters)
+
+    of_ranks = []
+    for rank in range(world_size):
+        part = {name: images[rank::world_size] for name, images in batch.items()}
+        of_ranks.append(gradients(part, rank, world_size))
+    for expected, *parts in zip(gradients(batch), *of_ranks, strict=True):
+        torch.testing.assert_close(torch.stack(parts).mean(0), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4, 8])
+@pytest.mark.parametrize("batch_size", [8, 16, 40])
+def test_the_reconstructed_quarter_is_shared_among_ranks(batch_size, world_size):
+    squares = torch.arange(batch_size).square().double()
+    quarter = squares[: -(-batch_size // 4)]
+    terms = []
+    for rank in range(world_size):
+        own = squares[rank::world_size]
+        count, weight = reconstruction_share(len(own), rank, world_size)
+        terms.append(weight * own[:count].mean() if count else torch.zeros((), dtype=torch.double))
+    torch.testing.assert_close(torch.stack(terms).mean(), quarter.mean())
 
 
 @pytest.mark.slow
@@ -298,14 +330,22 @@ def test_total_variation_is_part_of_the_loss():
     assert difference.item() == pytest.approx(3 * terms["tv"].item(), rel=1e-3)
 
 
-def test_a_run_cannot_be_resumed_with_other_batches_or_ranks(finished):
+def test_a_run_cannot_be_resumed_with_other_batches(finished):
     data = Pictures(*map(str, finished[0]), size=(32, 32), crop=32, batch_size=4)
     with pytest.raises(ValueError, match=r"Expected batches of 2 images of each kind, .*got 4"):
-        data.load_state_dict({"position": [None], "batch_size": 2})
-    data.load_state_dict({"position": [None, None], "batch_size": 4})
-    data.trainer = type("Trainer", (), {"global_rank": 0, "world_size": 1})()
-    with pytest.raises(ValueError, match=r"Expected 2 ranks, .*got 1"):
-        data.train_dataloader()
+        data.load_state_dict({"position": [None], "images_per_batch": 2})
+    data.load_state_dict({"position": [None, None], "batch_size": 2})  # of an earlier version, on two ranks
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "styles", "ranks", "sizes"),
+    [(9, 1, 2, "8 or 10"), (3, 1, 4, "4"), (12, 2, 4, "16"), (18, 2, 2, "16 or 20")],
+)
+def test_a_batch_that_the_ranks_cannot_share_is_refused(finished, batch_size, styles, ranks, sizes):
+    data = Pictures(*map(str, finished[0]), size=(32, 32), crop=32, batch_size=batch_size, styles_per_content=styles)
+    data.trainer = type("Trainer", (), {"global_rank": 0, "world_size": ranks})()
+    with pytest.raises(ValueError, match=rf"{ranks} ranks.* can share, got {batch_size}; use {sizes}$"):
+        data.setup()
 
 
 @pytest.mark.parametrize(
