@@ -74,7 +74,7 @@ def stylize(
 
     Args:
         content: Images or videos to stylize; - for standard input; or a folder of images, see --pairs.
-        style: Image whose style is applied, or a file that encode-style wrote. Several are mixed. None for johnson.
+        style: Image whose style is applied, or a file that encode-style wrote. Several are mixed. Not for johnson.
         output: File to write, - for standard output, or a folder if the name has no suffix (default: CONTENT__STYLE.png
             beside each content). Videos are written as .mp4, .m4v, .mov, .mkv, .webm or .gif (default: as the content
             if that is possible, else .mp4).

@@ -144,12 +144,12 @@ class Pictures(LightningDataModule):
         return make_loader(PairDataset(self.validation), 0, batch_sampler=batches)
 
     def state_dict(self) -> dict:
-        """Return the positions of the streams of all ranks, and the images of a batch, by which samples are counted."""
+        """Return the positions of the streams of all ranks, and the number of images of a batch on each rank."""
         positions = [self.position]
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             positions *= torch.distributed.get_world_size()
             torch.distributed.all_gather_object(positions, self.position)
-        return {"position": positions, "images_per_batch": self.images_per_batch}
+        return {"position": positions, "batch_size": self.images_per_batch // len(positions)}
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Continue from the state of a checkpoint.
@@ -158,9 +158,7 @@ class Pictures(LightningDataModule):
             ValueError: The batches have another size than those of the checkpoint's run.
         """
         self._resumed_positions = state_dict["position"]
-        expected = state_dict.get("images_per_batch")
-        if expected is None:  # earlier versions counted the images of one rank
-            expected = state_dict["batch_size"] * len(state_dict["position"])
+        expected = state_dict["batch_size"] * len(state_dict["position"])
         if expected != self.images_per_batch:
             raise ValueError(
                 f"Expected batches of {expected} images of each kind, as in the run of this checkpoint, "

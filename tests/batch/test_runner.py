@@ -437,7 +437,7 @@ def test_progress_is_on_standard_error(paint, capfd):
     shown = capfd.readouterr()
     assert shown.out == ""
     assert "12/12" in shown.err
-    assert "pictures/s" in shown.err
+    assert "images/s" in shown.err
     paint()
     assert capfd.readouterr() == ("", "")
 

@@ -289,10 +289,10 @@ def test_a_jpeg_decoded_smaller_keeps_its_colors(tmp_path):
     np.testing.assert_allclose(pixels[0, :, 10, 10], (200, 40, 90), atol=3)
 
 
-FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "ICO", "TGA", "PCX", "JPEG2000", "AVIF"]
+PILLOW_FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "ICO", "TGA", "PCX", "JPEG2000", "AVIF"]
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", PILLOW_FORMATS)
 def test_formats_are_identified_as_by_pillow(tmp_path, name):
     path = tmp_path / "image"
     try:

@@ -333,8 +333,8 @@ def test_total_variation_is_part_of_the_loss():
 def test_a_run_cannot_be_resumed_with_other_batches(finished):
     data = Pictures(*map(str, finished[0]), size=(32, 32), crop=32, batch_size=4)
     with pytest.raises(ValueError, match=r"Expected batches of 2 images of each kind, .*got 4"):
-        data.load_state_dict({"position": [None], "images_per_batch": 2})
-    data.load_state_dict({"position": [None, None], "batch_size": 2})  # of an earlier version, on two ranks
+        data.load_state_dict({"position": [None], "batch_size": 2})
+    data.load_state_dict({"position": [None, None], "batch_size": 2})  # two ranks with half a batch each
 
 
 @pytest.mark.parametrize(
