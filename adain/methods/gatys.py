@@ -64,7 +64,7 @@ class Gatys(Method):
         content_weight: factor of the content loss.
         style_weight: factor of the style loss.
         tv_weight: factor of the total variation, the mean squared difference of neighboring pixels.
-        form: form of the losses, see above.
+        form: form of the losses: `normalized` uses means, `original` uses the sums of the paper.
         optimizer: optimizer of the pixels. L-BFGS needs by far the fewest steps.
         lr: learning rate; by default 1 for lbfgs, 0.02 for adam, 1e-3 for sgd, and for sgd with the original form, 1e-2
             divided by half the number of values of the content features, because eq. 1 is a sum.
