@@ -1,4 +1,4 @@
-"""Contact sheets: many images on one, in rows and columns."""
+"""Contact sheets: many images in the rows and columns of a single one."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,43 +9,53 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from adain.utils.files import atomic_path
 
 CELL = (256, 192)
-"""Width and height of every cell in pixels. Landscape, as most photos and screens are."""
+"""Width and height of every cell in pixels. It is landscape, like most photos and screens."""
 
-GAP = 4  # pixels between cells
+GAP = 4  # between cells, in pixels
 CAPTION_WIDTH = 36  # characters in a line of a caption
-LINE_HEIGHT = 16  # pixels of a line of a caption
+LINE_HEIGHT = 16  # of a caption, in pixels
 
 Tile = tuple[Image.Image, str] | None
 """A thumbnail and its caption (which may be empty), or an empty cell."""
 
 
-def thumbnail(picture: Image.Image) -> Image.Image:
-    """A copy of the size of a cell, without borders: what does not fit is cropped.
+def thumbnail(image: Image.Image) -> Image.Image:
+    """Return a copy that fills a cell; what does not fit is cropped.
 
-    The crop is centered horizontally. Vertically it lies above the center, where portraits have their faces.
+    The crop is centered horizontally. Vertically it is above the center, where the faces of portraits are.
     """
-    return ImageOps.fit(picture, CELL, Image.Resampling.LANCZOS, centering=(0.5, 0.35))
+    return ImageOps.fit(image, CELL, Image.Resampling.LANCZOS, centering=(0.5, 0.35))
 
 
 def contact_sheet(rows: Sequence[Sequence[Tile]]) -> Image.Image:
-    """Thumbnails in rows and columns, each below its caption if it has one."""
+    """Return an image of thumbnails in rows and columns, each below its caption if it has one."""
     width, height = CELL
-    captions = [tile[1] for row in rows for tile in row if tile]
-    lines = max(len(_wrapped(caption).splitlines()) for caption in captions)
-    caption_height = LINE_HEIGHT * lines + GAP if lines else 0
+    caption_height = _caption_height(rows)
     columns = max(len(row) for row in rows)
     sheet_size = (columns * (width + GAP) + GAP, len(rows) * (height + GAP + caption_height) + GAP)
     sheet = Image.new("RGB", sheet_size, "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(13)
     for y, row in enumerate(rows):
         for x, tile in enumerate(row):
             if tile is None:
                 continue
-            picture, caption = tile
-            left, top = GAP + x * (width + GAP), GAP + y * (height + GAP + caption_height)
+            image, caption = tile
+            left = GAP + x * (width + GAP)
+            top = GAP + y * (height + GAP + caption_height)
             draw.multiline_text((left, top), _wrapped(caption), "black", font, spacing=2)
-            sheet.paste(picture, (left, top + caption_height))
+            sheet.paste(image, (left, top + caption_height))
     return sheet
+
+
+def _caption_height(rows: Sequence[Sequence[Tile]]) -> int:
+    """Return the space above each cell in pixels, which is that of the longest caption."""
+    lines = 0
+    for row in rows:
+        for tile in row:
+            if tile:
+                lines = max(lines, len(_wrapped(tile[1]).splitlines()))
+    return LINE_HEIGHT * lines + GAP if lines else 0
 
 
 def _wrapped(caption: str) -> str:
@@ -53,7 +63,7 @@ def _wrapped(caption: str) -> str:
 
 
 def corner() -> Image.Image:
-    """The cell where the row of styles meets the column of contents: it says which is which."""
+    """Return the cell where the row of styles meets the column of contents, which labels both."""
     cell = Image.new("RGB", CELL, "#e8e8e8")
     draw = ImageDraw.Draw(cell)
     width, height = CELL
@@ -65,7 +75,7 @@ def corner() -> Image.Image:
 
 
 def write_sheet(rows: Sequence[Sequence[Tile]], path: Path) -> Path:
-    """Write the contact sheet to `path`, whose suffix is a format that Pillow writes; returns the path."""
+    """Write the contact sheet to `path`, in the format of its suffix, one of those of Pillow; return the path."""
     with atomic_path(path) as temporary:
         contact_sheet(rows).save(temporary, quality=90)
     return path

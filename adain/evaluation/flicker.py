@@ -1,9 +1,19 @@
-"""How much painted videos flicker: against motion that is known, in generated clips, or that optical flow finds."""
+"""Flicker of stylized videos, along the known motion of generated clips or the optical flow of other videos.
+
+The metrics of a video are as follows; lower is better for all of them.
+
+- S and C are those of `metrics.scores`, for every fourth frame.
+- Flicker is the `metrics.warping_error` in thousandths.
+- Seconds are per frame, and include the computation of optical flow.
+- S ratio and flicker ratio are relative to the same method frame by frame. Less flicker is an improvement only if S is
+  not worse.
+"""
 
 import inspect
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import geometric_mean
@@ -20,23 +30,56 @@ from adain.evaluation.synthetic_clips import Frame, follow, generate
 from adain.imaging import listing, photo, reader
 from adain.inference import preparation
 from adain.inference.options import AlphaBlend
+from adain.methods import Method
 from adain.models.backbones import Backbone
 from adain.video import decoding, detection, runner
 
-JUDGED = 4  # every so many frames S and C are taken
+SCORED_EVERY = 4
+"""S and C are computed for one of so many frames."""
 
-SHOWN = 6  # frames in a row of the sheet
+SHEET_FRAMES = 6
+"""Number of frames in a row of the contact sheet."""
 
 
-def flicker(painted: Sequence[Tensor], frames: Sequence[Frame]) -> float:
-    """The mean warping error of painted frames, in thousandths."""
-    pairs = zip(itertools.pairwise(painted), frames[1:], strict=True)
-    found = [
-        metrics.warping_error(*pair, frame.flow, frame.visible)
-        for pair, frame in pairs
-        if frame.flow is not None and frame.visible is not None
-    ]
-    return 1000 * float(np.mean(found))
+def flicker(stylized: Sequence[Tensor], frames: Sequence[Frame]) -> float:
+    """Return the mean warping error of stylized frames in thousandths; lower is better.
+
+    Args:
+        stylized: The stylized frames, (1, 3, H, W) in [0, 1] each.
+        frames: The content frames, with their motion.
+    """
+    errors = []
+    for (previous, current), frame in zip(itertools.pairwise(stylized), frames[1:], strict=True):
+        if frame.flow is not None and frame.visible is not None:
+            errors.append(metrics.warping_error(previous, current, frame.flow, frame.visible))
+    return 1000 * float(np.mean(errors))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A method on a video with one amount of temporal smoothing. Without a method, the content is left unchanged."""
+
+    title: str
+    """The name of the run in tables and on the contact sheet."""
+    method: Method | None = None
+    steady: float = 0.0
+
+    def stylize(self, frames: Sequence[Tensor], style: Path, alpha: float, alpha_blend: AlphaBlend) -> list[Tensor]:
+        """Return the stylized frames, or the frames themselves without a method."""
+        if self.method is None:
+            return list(frames)
+        options: dict[str, Any] = {"steady": self.steady, "alpha": alpha, "alpha_blend": alpha_blend}
+        if self.method.takes_style:
+            options |= {"style": style, "style_size": metrics.EVAL_SIZE}
+        return list(runner.stylize_frames(frames, method=self.method, **options))
+
+
+@dataclass(frozen=True)
+class _SmoothingPair:
+    """The runs of a method that are compared: frame by frame, and with temporal smoothing."""
+
+    frame_by_frame: _Run
+    smoothed: _Run
 
 
 def evaluate_videos(
@@ -50,101 +93,145 @@ def evaluate_videos(
     count: int = 24,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Judge methods on videos, frame by frame (steady 0) and at the default; a row of means for each, as `grid` has.
+    """Evaluate methods on videos, frame by frame (steady 0) and with the default temporal smoothing.
 
-    S and C are those of `metrics.scores`, of every fourth frame; flicker is `metrics.warping_error` in thousandths,
-    along the true motion in generated clips and elsewhere along the one that is found; seconds are of a frame, the
-    search for motion included. The content itself comes first. Ratios are to the row of frame by frame: less flicker
-    tells something only where S is no worse.
+    Returns a row of means for each, after that of the unchanged content. See the module for the metrics.
 
     Args:
-        methods: names, or files of weights.
-        content: a video, or a folder of them, of which the first `count` frames are taken, and of pictures, of which
-            clips are generated: each with the next one's picture passing.
-        style: a picture, or a folder.
-        output: folder for figures.csv, figures.json, table.md and sheet.png, in which frames are in rows.
-        alpha: as `adain.stylize` takes it.
-        alpha_blend: as `adain.stylize` takes it.
-        device: as `adain.prepare` takes it.
-        count: frames of each clip.
-        settings: arguments by method name, of methods without weights.
+        methods: Names of methods, or files of weights.
+        content: A video, an image, or a folder of both. The first `count` frames of each video are used. From each
+            image, a clip is generated, in which the next image passes by.
+        style: A style image, or a folder of them.
+        output: Folder for figures.csv, figures.json, table.md, and sheet.png, which shows each run in a row.
+        alpha: Strength of the style, as in `adain.stylize`.
+        alpha_blend: How `alpha` is applied, as in `adain.stylize`.
+        device: Device, as in `adain.prepare`.
+        count: Number of frames of each clip.
+        settings: Arguments by method name, for methods without weights.
 
     Raises:
-        ValueError: no videos nor pictures, or as `adain.video.runner.stylize_frames`.
-        OSError: a file that cannot be read.
+        ValueError: There are neither videos nor images, or as `adain.video.runner.stylize_frames`.
+        OSError: A file cannot be read.
     """
-    styles, sources = listing.files(Path(style)), _sources(Path(content))
-    network, default = metrics.evaluation_backbone(), default_steadiness()
-    own = settings or {}
-    ready = {name: preparation.prepare(name, device, **own.get(name, {})) for name in methods}
-    figures, sheet = [], list[list[Tile]]()
-    for name, path in itertools.product(sources, styles):
-        frames = list(itertools.islice(sources[name](count), count))
-        judge = _Judge(network, frames, reader.load_image(path, metrics.EVAL_SIZE))
-        runs: list[tuple[str, float, Any]] = [("content", 0.0, None)]
-        runs += [(label, amount, method) for label, method in ready.items() for amount in (0.0, default)]
-        for label, amount, method in runs:
+    styles = listing.files(Path(style))
+    clips = _clips(Path(content))
+    network = metrics.evaluation_backbone()
+    pairs = _smoothing_pairs(methods, device, settings or {})
+    runs = [_Run("content")]
+    for pair in pairs:
+        runs += [pair.frame_by_frame, pair.smoothed]
+    rows = []
+    sheet: list[list[Tile]] = []
+    for number, (name, path) in enumerate(itertools.product(clips, styles)):
+        frames = list(itertools.islice(clips[name](count), count))
+        meter = _Meter(network, frames, reader.load_image(path, metrics.EVAL_SIZE))
+        for run in runs:
             start = time.perf_counter()
-            pixels = [frame.pixels for frame in frames]
-            look = {"style": path, "style_size": metrics.EVAL_SIZE} if method and method.takes_style else {}
-            strength = {"alpha": alpha, "alpha_blend": alpha_blend}
-            options: dict[str, Any] = {"method": method, "steady": amount, **strength, **look}
-            painted = list(runner.stylize_frames(pixels, **options)) if method else pixels
-            seconds = (time.perf_counter() - start) / len(frames) if method else None
-            title = f"{label}, steady {amount:g}" if method else label
-            figures.append({"method": title, "content": name, "style": path.name, **judge(painted), "seconds": seconds})
-            if name == next(iter(sources)) and path == styles[0]:
-                sheet.append([(thumbnail(photo.to_image(one)), title) for one in painted[1 : SHOWN + 1]])
-    titles = dict.fromkeys(figure["method"] for figure in figures)
-    table = [mean_row([figure for figure in figures if figure["method"] == title]) for title in titles]
-    for row in table:
-        row.update({"S ratio": None, "flicker ratio": None})
-    for alone, steadied in zip(table[1::2], table[2::2], strict=True):
-        for name in ("S", "flicker"):
-            steadied[f"{name} ratio"] = steadied[name] / alone[name]
+            stylized = run.stylize([frame.pixels for frame in frames], path, alpha, alpha_blend)
+            seconds = (time.perf_counter() - start) / len(frames) if run.method else None
+            labels = {"method": run.title, "content": name, "style": path.name}
+            rows.append({**labels, **meter.measure(stylized), "seconds": seconds})
+            if number == 0:
+                sheet.append(_sheet_row(stylized, run.title))
+    table = _table(rows, pairs)
     write_sheet(sheet, Path(output) / "sheet.png")
-    write_figures(figures, table, Path(output))
+    write_figures(rows, table, Path(output))
     return table
 
 
 def default_steadiness() -> float:
-    """What videos are painted with unless it is said."""
+    """Return the default temporal smoothing of videos."""
     return inspect.signature(runner.stylize_frames).parameters["steady"].default
 
 
-def _sources(content: Path) -> dict[str, Callable[[int], Iterator[Frame]]]:
-    """By name, what gives the frames of each video, at `metrics.SIDE`, and of each clip that is to be generated."""
+def _smoothing_pairs(
+    methods: Sequence[str], device: str, settings: Mapping[str, Mapping[str, Any]]
+) -> list[_SmoothingPair]:
+    """Return the runs of each method, and prepare the methods."""
+    default = default_steadiness()
+    pairs = []
+    for name in dict.fromkeys(methods):
+        method = preparation.prepare(name, device, **settings.get(name, {}))
+        frame_by_frame = _Run(f"{name}, steady 0", method, 0.0)
+        smoothed = _Run(f"{name}, steady {default:g}", method, default)
+        pairs.append(_SmoothingPair(frame_by_frame, smoothed))
+    return pairs
+
+
+def _sheet_row(stylized: Sequence[Tensor], title: str) -> list[Tile]:
+    row: list[Tile] = []
+    for image in stylized[1 : SHEET_FRAMES + 1]:
+        row.append((thumbnail(photo.to_image(image)), title))
+    return row
+
+
+def _table(rows: Sequence[dict[str, Any]], pairs: Sequence[_SmoothingPair]) -> list[dict[str, Any]]:
+    """Return a row of means for each run, with the ratios of smoothed runs to those frame by frame."""
+    rows_by_title: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        rows_by_title.setdefault(row["method"], []).append(row)
+    means = {title: mean_row(rows_of_run) for title, rows_of_run in rows_by_title.items()}
+    for row in means.values():
+        row |= {"S ratio": None, "flicker ratio": None}
+    for pair in pairs:
+        frame_by_frame = means[pair.frame_by_frame.title]
+        smoothed = means[pair.smoothed.title]
+        for name in ("S", "flicker"):
+            smoothed[f"{name} ratio"] = smoothed[name] / frame_by_frame[name]
+    return list(means.values())
+
+
+def _clips(content: Path) -> dict[str, Callable[[int], Iterator[Frame]]]:
+    """Return functions that give the frames of each clip at `metrics.EVAL_SIZE`, by name.
+
+    The clips are the videos of a folder, and one generated clip for each of its images.
+    """
     if not content.exists():
         raise FileNotFoundError(f"{content}: no such file")
     paths = sorted(path for path in content.rglob("*") if path.is_file()) if content.is_dir() else [content]
-    moving = detection.videos(map(str, paths))
-    found: dict[str, Callable[[int], Iterator[Frame]]] = {name: partial(_read, name) for name in sorted(moving)}
-    still = listing.files(content) if len(moving) < len(paths) else []
-    still = [path for path in still if str(path) not in moving]
-    for path, other in zip(still, still[1:] + still[:1], strict=True):
-        found[path.name] = partial(_generated, path, other)
-    return found
+    videos = detection.videos(map(str, paths))
+    clips: dict[str, Callable[[int], Iterator[Frame]]] = {}
+    for name in sorted(videos):
+        clips[name] = partial(_read, name)
+    images = []
+    if len(videos) < len(paths):
+        images = [path for path in listing.files(content) if str(path) not in videos]
+    for path, following in zip(images, images[1:] + images[:1], strict=True):
+        clips[path.name] = partial(_generate, path, following)
+    return clips
 
 
 def _read(path: str, count: int) -> Iterator[Frame]:
+    """Yield the first frames of a video with their optical flow."""
     return follow(itertools.islice(decoding.frames(path, metrics.EVAL_SIZE), count))
 
 
-def _generated(path: Path, other: Path, count: int) -> Iterator[Frame]:
-    return generate(reader.load_image(path), reader.load_image(other), count, metrics.EVAL_SIZE)
+def _generate(background: Path, foreground: Path, count: int) -> Iterator[Frame]:
+    """Yield the frames of a clip generated from two images."""
+    return generate(reader.load_image(background), reader.load_image(foreground), count, metrics.EVAL_SIZE)
 
 
-class _Judge:
-    """Figures of a painted clip."""
+class _Meter:
+    """Computes the metrics of a stylized clip."""
 
     def __init__(self, network: Backbone, frames: Sequence[Frame], style: Tensor):
-        self.network, self.frames = network, frames
+        self.network = network
+        self.frames = frames
         with torch.inference_mode():
-            self.style = network(style)
-            self.content = {i: network(frames[i].pixels) for i in range(len(frames) - 1, 0, -JUDGED)}
+            self.style_features = network(style)
+            self.content_features = {}  # by the index of the frame, from the last frame backwards
+            for i in range(len(frames) - 1, 0, -SCORED_EVERY):
+                self.content_features[i] = network(frames[i].pixels)
 
-    def __call__(self, painted: Sequence[Tensor]) -> dict[str, float]:
+    def measure(self, stylized: Sequence[Tensor]) -> dict[str, float]:
+        """Return S, C, and flicker of the stylized frames."""
+        scores = []
         with torch.inference_mode():
-            found = [metrics.scores(self.network(painted[i]), self.content[i], self.style) for i in self.content]
-        means = {name: geometric_mean(max(one[name], 1e-9) for one in found) for name in ("S", "C")}
-        return {**means, "flicker": flicker(painted, self.frames)}
+            for i, content_features in self.content_features.items():
+                features = self.network(stylized[i])
+                scores.append(metrics.scores(features, content_features, self.style_features))
+        row = {}
+        for name in ("S", "C"):
+            row[name] = geometric_mean(max(score[name], 1e-9) for score in scores)  # 0 has no geometric mean
+        row["flicker"] = flicker(stylized, self.frames)
+        return row

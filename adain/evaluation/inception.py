@@ -11,8 +11,8 @@ from adain.models.checkpoint_io import read_file
 from adain.utils.errors import shortened
 
 FEATURES = 2048
-IMAGENET_SIZE = 299  # pixels a side that torchvision's weights were trained with
-SMALLEST = 75  # pixels a side below which the last convolutions have nothing to work on
+IMAGENET_SIZE = 299  # side in pixels at which the weights of torchvision were trained
+MIN_SIZE = 75  # side in pixels below which the feature maps are smaller than the last kernels
 HEADS = ("fc.", "fc1.", "fc2.", "AuxLogits.", "AuxLogits1.", "AuxLogits2.")
 
 EXPECTED = (
@@ -23,25 +23,26 @@ EXPECTED = (
 
 
 class InceptionFeatures(nn.Module):
-    """The 2048 pooled features of torchvision's `inception_v3` (Szegedy et al., CVPR 2016), from a local file.
+    """The 2048 pooled features of the `inception_v3` of torchvision (Szegedy et al., CVPR 2016), from a local file.
 
-    Two files fit, and each sets how pictures are preprocessed:
+    Two files are supported, and each determines how images are preprocessed:
 
-    - `art_inception.pth`, with which the ArtFID authors (Wright & Ommer, GCPR 2022) and StyleID published their
-      numbers. It takes RGB in [0, 1] at the size of the picture. Only these weights give comparable ArtFID values.
-    - torchvision's ImageNet weights, recognized by their classifier of 1000 classes. They take RGB in [-1, 1], resized
-      to 299 x 299 px.
+    - `art_inception.pth`, the weights with which the authors of ArtFID (Wright & Ommer, GCPR 2022) and of StyleID
+      published their numbers. They take RGB in [0, 1] at the size of the image. Only these weights give comparable
+      ArtFID values.
+    - The ImageNet weights of torchvision, recognized by their classifier of 1000 classes. They take RGB in [-1, 1],
+      resized to 299 x 299 px.
 
     Neither is the TensorFlow network of the original FID (Heusel et al., 2017; `pt_inception-2015-12-05.pth` in
-    PyTorch). That one was trained with 1008 outputs, leaves padding out of its average pooling, and has max pooling in
-    its last block, so its FID values differ from both. Its file is refused.
+    PyTorch). That network has 1008 outputs, excludes padding from its average pooling, and uses max pooling in its last
+    block, so that its FID values differ from both. Its file is rejected.
 
     Args:
-        path: a safetensors file, or a state dict written by `torch.save`.
+        path: A safetensors file, or a state dict written by `torch.save`.
 
     Raises:
-        ValueError: weights of another network, or a file that cannot be read.
-        OSError: no such file.
+        ValueError: The file has weights of another network, or cannot be read.
+        OSError: The file does not exist.
     """
 
     def __init__(self, path: str | Path):
@@ -59,41 +60,60 @@ class InceptionFeatures(nn.Module):
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"Expected weights of inception_v3 in {path}: {EXPECTED}; got others ({shortened(reason, 200)})"
+                f"Expected weights of inception_v3 in {path}: {EXPECTED}; got other weights ({shortened(reason, 200)})"
             ) from error
         self.network = network.eval().requires_grad_(False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Features (B, 2048) of pictures (B, 3, H, W), RGB in [0, 1]; ValueError below 75 px a side."""
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features (B, 2048) of images (B, 3, H, W), RGB in [0, 1].
+
+        Raises:
+            ValueError: The images are smaller than 75 px a side.
+        """
         if self.imagenet:
             size = (IMAGENET_SIZE, IMAGENET_SIZE)
-            pictures = F.interpolate(pictures, size, mode="bilinear", antialias=True) * 2 - 1
-        if min(pictures.shape[2:]) < SMALLEST:
-            height, width = pictures.shape[2:]
-            raise ValueError(
-                f"Expected pictures of at least {SMALLEST} px a side for Inception, got {width} x {height}"
-            )
-        return self.network(pictures)
+            images = F.interpolate(images, size, mode="bilinear", antialias=True) * 2 - 1
+        if min(images.shape[2:]) < MIN_SIZE:
+            height, width = images.shape[2:]
+            raise ValueError(f"Expected images of at least {MIN_SIZE} px a side for Inception, got {width} x {height}")
+        return self.network(images)
 
 
 def _has_imagenet_classifier(state: object, path: str | Path) -> bool:
-    """Whether the file is torchvision's; ValueError if it is no state dict, or the TensorFlow FID network."""
+    """Return whether the weights are those of torchvision.
+
+    Raises:
+        ValueError: The file is not a state dict, or it has the TensorFlow network of FID.
+    """
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"Expected a state dict of tensors in {path}; got a {type(state).__name__} of something else")
+        raise ValueError(
+            f"Expected a state dict of tensors in {path}, got a {type(state).__name__} with other contents"
+        )
     classes = len(state["fc.weight"]) if "fc.weight" in state else 0
     if classes == 1008:
-        raise ValueError(f"Expected {EXPECTED}; got the TensorFlow FID network (1008 classes), which pools differently")
+        raise ValueError(
+            f"Expected {EXPECTED}, got the TensorFlow FID network (1008 classes), whose pooling is different"
+        )
     return classes == 1000
 
 
 def frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor) -> float:
-    """The squared Frechet distance of two Gaussians, |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)).
+    """Return the squared Frechet distance of two Gaussians, |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)).
 
-    Means are (D,), covariances (D, D), in any floating type; computed in float64 (Dowson & Landau, 1982). The trace of
-    the root is that of (C_a^(1/2) C_b C_a^(1/2))^(1/2), whose argument is symmetric: its eigenvalues are real, and
-    singular covariances (fewer pictures than features) need no correction. Equal Gaussians give 0.
+    The formula is from Dowson & Landau (1982); it is computed in float64. The trace of the root is that of
+    (C_a^(1/2) C_b C_a^(1/2))^(1/2), whose argument is symmetric: its eigenvalues are real, and singular covariances
+    (from fewer images than features) need no correction. Equal Gaussians give 0.
+
+    Args:
+        mean_a: (D,), in any floating-point type.
+        covariance_a: (D, D).
+        mean_b: (D,).
+        covariance_b: (D, D).
     """
-    mean_a, covariance_a, mean_b, covariance_b = (x.double() for x in (mean_a, covariance_a, mean_b, covariance_b))
+    mean_a = mean_a.double()
+    mean_b = mean_b.double()
+    covariance_a = covariance_a.double()
+    covariance_b = covariance_b.double()
     values, vectors = torch.linalg.eigh(covariance_a)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     product = root @ covariance_b @ root
@@ -103,10 +123,13 @@ def frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covar
 
 
 def frechet_inception_distance(a: Tensor, b: Tensor) -> float:
-    """FID (Heusel et al., 2017) of two sets of features (N, D) and (M, D); lower is closer.
+    """Return the FID (Heusel et al., 2017) of two sets of features (N, D) and (M, D); lower is closer.
 
-    The covariances have the denominators N - 1 and M - 1. ValueError below two samples in a set.
+    The covariances have the denominators N - 1 and M - 1.
+
+    Raises:
+        ValueError: A set has fewer than two samples.
     """
     if min(len(a), len(b)) < 2:
-        raise ValueError(f"Expected at least 2 pictures in each set for FID, got {len(a)} and {len(b)}")
+        raise ValueError(f"Expected at least 2 images in each set for FID, got {len(a)} and {len(b)}")
     return frechet_distance(a.mean(0), torch.cov(a.double().T), b.mean(0), torch.cov(b.double().T))

@@ -1,4 +1,4 @@
-"""Quality figures of stylized pictures, as pure functions of features."""
+"""Metrics of stylized images: the distances from content and style, and artifacts of upsampling."""
 
 import os
 from copy import deepcopy
@@ -20,35 +20,44 @@ GRAM_LAYERS = (*STYLE_LAYERS, "relu5_1")
 CONTENT_LAYER = "relu4_1"
 
 EVAL_SIZE = 256
-"""Shorter side in pixels to which pictures are brought before they are judged: stroke size is a question of scale."""
+"""Shorter side in pixels to which images are resized for evaluation, since metrics depend on the scale of strokes."""
 
 
 def evaluation_backbone() -> Backbone:
-    """The network whose features are compared: VGG-19, normalized weights, reflection padding, max pooling."""
+    """Return the network whose features are compared: VGG-19, normalized weights, reflection padding, max pooling."""
     return Backbone("vgg19", GRAM_LAYERS)
 
 
 def style_distance(a: Features, b: Features) -> Tensor:
-    """Sum over relu1_1 to relu4_1 of the mean squared differences of channel means and standard deviations."""
+    """Return the sum over relu1_1 to relu4_1 of mean squared differences of channel means and standard deviations."""
     return torch.stack([style_loss(a[layer], b[layer]) for layer in STYLE_LAYERS]).sum()
 
 
 def content_distance(a: Features, content: Features) -> Tensor:
-    """Mean squared difference at relu4_1; the map of `a` is resized bilinearly to the content's if need be."""
+    """Return the mean squared difference at relu4_1.
+
+    If the sizes differ, the features `a` are resized bilinearly to those of the content.
+    """
     target = content[CONTENT_LAYER]
     features = F.interpolate(a[CONTENT_LAYER], target.shape[2:], mode="bilinear")
     return content_loss(features, target)
 
 
 def gram_distance(a: Features, b: Features) -> Tensor:
-    """Sum over relu1_1 to relu5_1 of ||Gram_a - Gram_b||^2 / ||Gram_b||^2."""
-    grams = {layer: statistics.gram(b[layer]) for layer in GRAM_LAYERS}
-    return torch.stack([gram_loss(a[layer], gram).sum() / gram.square().sum() for layer, gram in grams.items()]).sum()
+    """Return the sum over relu1_1 to relu5_1 of ||Gram_a - Gram_b||^2 / ||Gram_b||^2."""
+    distances = []
+    for layer in GRAM_LAYERS:
+        gram = statistics.gram(b[layer])
+        distances.append(gram_loss(a[layer], gram).sum() / gram.square().sum())
+    return torch.stack(distances).sum()
 
 
 def ssim(a: Tensor, b: Tensor) -> float:
-    """Structural similarity of two pictures (1, 3, H, W) in [0, 1] (Wang et al. 2004); 1 for equal ones."""
-    from torchmetrics.functional.image import structural_similarity_index_measure  # comes with Lightning
+    """Return the structural similarity of two images (1, 3, H, W) in [0, 1] (Wang et al. 2004).
+
+    Higher is better; equal images give 1.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure  # slow to import
 
     result = structural_similarity_index_measure(a, b, data_range=1.0)
     assert isinstance(result, Tensor)
@@ -56,17 +65,24 @@ def ssim(a: Tensor, b: Tensor) -> float:
 
 
 def scores(stylized: Features, content: Features, style: Features) -> dict[str, float]:
-    """How far the result is from what it should be, over how far the unchanged input is; 0 is perfect.
+    """Return the distances S, C, and G of a stylized image, relative to the distance of content and style.
 
-    S and G: from the style, over the content's distance from it, in channel statistics and in Gram matrices.
-    C: from the content, over the style's distance from it. The unchanged content has S = G = 1 and C = 0.
-    Raises ValueError if content and style are the same.
+    Lower is better for all:
+
+    - S, the style distance: from the style, over that of the content from the style, in channel statistics.
+    - G, the same in Gram matrices.
+    - C, the content distance: from the content, over that of the style from the content.
+
+    The unchanged content has S = G = 1 and C = 0.
+
+    Raises:
+        ValueError: Content and style are the same image.
     """
-    apart = style_distance(content, style)
-    if not apart:
-        raise ValueError("content and style are the same picture; there is nothing to judge")
+    distance = style_distance(content, style)
+    if not distance:
+        raise ValueError("Expected different images as content and style, got the same image; choose another style")
     ratios = {
-        "S": style_distance(stylized, style) / apart,
+        "S": style_distance(stylized, style) / distance,
         "C": content_distance(stylized, content) / content_distance(style, content),
         "G": gram_distance(stylized, style) / gram_distance(content, style),
     }
@@ -74,28 +90,36 @@ def scores(stylized: Features, content: Features, style: Features) -> dict[str, 
 
 
 def warping_error(previous: Tensor, current: Tensor, flow: Tensor, visible: Tensor) -> float:
-    """Mean squared difference of a frame from the one before, brought along the motion (Lai et al., ECCV 2018).
+    """Return the mean squared difference of a frame and the warped previous frame (Lai et al., ECCV 2018).
 
-    `previous` and `current` (1, 3, H, W) in [0, 1]; `flow` (1, 2, H, W), by how many columns and rows each pixel of
-    `current` lay elsewhere in `previous`; `visible` (1, 1, H, W), bool, where it was to be seen there. ValueError if
-    that is nowhere. The previous frame is sampled bilinearly.
+    Lower is better. The previous frame is sampled bilinearly.
+
+    Args:
+        previous: The previous frame, (1, 3, H, W) in [0, 1].
+        current: The current frame, (1, 3, H, W) in [0, 1].
+        flow: Backward optical flow, (1, 2, H, W): by how many columns and rows the position of each pixel of `current`
+            differs in `previous`.
+        visible: (1, 1, H, W), bool: which pixels of `current` are visible in `previous`.
+
+    Raises:
+        ValueError: No pixel is visible in the previous frame.
     """
     if not visible.any():
-        raise ValueError("nothing of the frame is in the one before; there is no warping error at a scene cut")
+        raise ValueError("Expected pixels that are visible in the previous frame, got none, as at a scene cut; skip it")
     height, width = current.shape[2:]
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    places = torch.stack([columns, rows])[None] + flow
-    span = torch.tensor([width - 1, height - 1]).clamp(min=1).view(1, 2, 1, 1)
-    grid = (2 * places / span - 1).permute(0, 2, 3, 1).to(previous)
+    positions = torch.stack([columns, rows])[None] + flow
+    extent = torch.tensor([width - 1, height - 1]).clamp(min=1).view(1, 2, 1, 1)
+    grid = (2 * positions / extent - 1).permute(0, 2, 3, 1).to(previous)
     warped = F.grid_sample(previous, grid, padding_mode="border", align_corners=True)
     return (current - warped).square().mean(1, keepdim=True)[visible].mean().item()
 
 
 class LPIPS(nn.Module):
-    """Learned perceptual distance of two pictures, v0.1 with AlexNet (Zhang et al., CVPR 2018); lower is closer.
+    """Learned perceptual image patch similarity, v0.1 with AlexNet (Zhang et al., CVPR 2018); lower is closer.
 
-    The weights are embedded. Squared differences of features, normalized over the channels, are weighted by channel,
-    averaged over space and summed over the five layers.
+    The weights are embedded. Features are normalized over the channels. Their squared differences are weighted by
+    channel, averaged over space, and summed over the five layers.
     """
 
     EPS = 1e-10
@@ -113,7 +137,7 @@ class LPIPS(nn.Module):
         )
         state = read_file(CHECKPOINTS / "lpips.safetensors")[0]
         self.channel_weights = [state[f"lin{i}.weight"] for i in range(1, 6)]
-        convolutions = (part for part in self.modules() if isinstance(part, nn.Conv2d))
+        convolutions = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
         for i, convolution in enumerate(convolutions, 1):
             weights = {name: state[f"conv{i}.{name}"].float() for name in ("weight", "bias")}
             convolution.load_state_dict(weights)
@@ -122,63 +146,85 @@ class LPIPS(nn.Module):
 
     @torch.no_grad()
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """The distances (B,) of two batches (B, 3, H, W), RGB in [0, 1], 64 pixels a side or more."""
-        a, b = ((picture * 2 - 1 - self.mean) / self.std for picture in (a, b))
+        """Return the distances (B,) of two batches (B, 3, H, W), RGB in [0, 1], at least 64 pixels a side."""
+        a = self._preprocess(a)
+        b = self._preprocess(b)
         total = a.new_zeros(len(a))
         for stage, weight in zip(self.stages, self.channel_weights, strict=True):
-            a, b = F.relu(stage(a)), F.relu(stage(b))
-            difference = (self._normalized(a) - self._normalized(b)).square()
+            a = F.relu(stage(a))
+            b = F.relu(stage(b))
+            difference = (self._normalize_channels(a) - self._normalize_channels(b)).square()
             total += (difference * weight).sum(1).mean((1, 2))
         return total
 
-    def _normalized(self, features: Tensor) -> Tensor:
+    def _preprocess(self, images: Tensor) -> Tensor:
+        return (images * 2 - 1 - self.mean) / self.std
+
+    def _normalize_channels(self, features: Tensor) -> Tensor:
         return features / (features.norm(dim=1, keepdim=True) + self.EPS)
 
 
 BLOCK = 128
-"""Pixels a side of the blocks whose spectrum `lattice_energy` averages."""
+"""Side in pixels of the blocks whose spectra `lattice_energy` averages."""
+
+SPECTRUM_RADIUS = 4
+"""Number of frequencies on each side of a peak that `lattice_energy` compares with it."""
 
 
-def lattice_energy(picture: Tensor) -> float | None:
-    """How much stronger a picture (1, 3, H, W) is at the frequencies of a decoder's upsampling than beside them.
+def lattice_energy(image: Tensor) -> float | None:
+    """Return how much an image exceeds its own spectrum at the frequencies of upsampling.
 
-    Upsampling by 2 three times leaves a grid with periods of 2, 4 and 8 pixels. The power spectrum is averaged over
-    Hann-windowed blocks, half of which overlap, and over the colors. At each frequency (i/8, j/8) but 0, the largest
-    power of the 3 x 3 around it is divided by the median of the 9 x 9 around it without the inner 5 x 5. The result is
-    the geometric mean; lower is better, and photos and paintings are at 1.5 to 1.7. None if the picture is smaller
-    than a block.
+    Upsampling by 2 three times leaves a grid with periods of 2, 4, and 8 pixels. The power spectrum is averaged over
+    Hann-windowed blocks, which overlap by half, and over the colors. At each frequency (i/8, j/8) except 0, the largest
+    power of the surrounding 3 x 3 frequencies is divided by the median of the surrounding 9 x 9 frequencies without the
+    inner 5 x 5. The result is the geometric mean of these ratios. Lower is better; photos and paintings have 1.5 to
+    1.7.
+
+    Args:
+        image: (1, 3, H, W).
+
+    Returns:
+        The ratio, or None if the image is smaller than a block.
     """
-    if min(picture.shape[2:]) < BLOCK:
+    if min(image.shape[2:]) < BLOCK:
         return None
-    window = torch.hann_window(BLOCK, periodic=False, dtype=torch.float64)
-    blocks = picture[0].double().unfold(1, BLOCK, BLOCK // 2).unfold(2, BLOCK, BLOCK // 2)
-    blocks = (blocks - blocks.mean((3, 4), keepdim=True)) * window[:, None] * window
-    power = torch.fft.fft2(blocks).abs().square().sum((0, 1, 2))
-    offsets = torch.arange(-4, 5)
+    power = _power_spectrum(image)
+    offsets = torch.arange(-SPECTRUM_RADIUS, SPECTRUM_RADIUS + 1)
     distance = torch.maximum(offsets[:, None].abs(), offsets.abs())
     logarithms = []
     for i in range(8):
-        for j in range(5):  # the spectrum of a real picture is symmetric
+        for j in range(5):  # the other half follows from the symmetry of the spectrum
             if i == j == 0:
                 continue
-            rows, columns = ((k * BLOCK // 8 + offsets) % BLOCK for k in (i, j))
-            around = power[rows[:, None], columns]
-            peak, neighbors = around[distance <= 1].max(), around[distance > 2].quantile(0.5)
-            logarithms.append(torch.log(peak / neighbors + 1e-9))
+            rows = (i * BLOCK // 8 + offsets) % BLOCK
+            columns = (j * BLOCK // 8 + offsets) % BLOCK
+            neighborhood = power[rows[:, None], columns]
+            peak = neighborhood[distance <= 1].max()
+            background = neighborhood[distance > 2].quantile(0.5)
+            logarithms.append(torch.log(peak / background + 1e-9))
     return torch.stack(logarithms).mean().exp().item()
 
 
+def _power_spectrum(image: Tensor) -> Tensor:
+    """Return the sum of the power spectra of all blocks and colors, (BLOCK, BLOCK) in float64."""
+    window = torch.hann_window(BLOCK, periodic=False, dtype=torch.float64)
+    blocks = image[0].double().unfold(1, BLOCK, BLOCK // 2).unfold(2, BLOCK, BLOCK // 2)
+    blocks = (blocks - blocks.mean((3, 4), keepdim=True)) * window[:, None] * window
+    return torch.fft.fft2(blocks).abs().square().sum((0, 1, 2))
+
+
 class InceptionDistance:
-    """FID by torchmetrics, of any number of methods side by side, for `adain evaluate --perceptual`.
+    """FID by torchmetrics of several methods side by side, for `adain evaluate --perceptual`.
 
     FID (Heusel et al. 2017) is the distance of all results from all styles; lower is better. ArtFID (Wright & Ommer
-    2022) is (1 + LPIPS) (1 + FID), here with FID's own Inception network. FID is biased upwards by small samples:
-    compare only runs on the same pairs. From then on this process loads no file with code in it, whichever library
-    asks.
+    2022) is (1 + LPIPS) (1 + FID), here with the Inception network of FID. FID is biased upwards for small samples:
+    compare only runs on the same pairs.
+
+    For safety, this process loads only files without code from then on, in all libraries that use `torch.load`.
 
     Raises:
         ValueError: torch-fidelity is not installed.
-        OSError: weights that cannot be downloaded.
+        OSError: The weights cannot be downloaded.
     """
 
     def __init__(self) -> None:
@@ -188,21 +234,22 @@ class InceptionDistance:
         from torchmetrics.image.fid import FrechetInceptionDistance
 
         try:
-            self.inception = FrechetInceptionDistance(normalize=True)
+            self.template = FrechetInceptionDistance(normalize=True)
         except (OSError, RuntimeError) as error:
             folder = Path(torch.hub.get_dir()) / "checkpoints"
             raise OSError(
-                f"cannot download FID's network ({error}); put its file into {folder}, or leave out --perceptual"
+                f"Cannot download the Inception network of FID ({error}); "
+                f"put its file into {folder}, or leave out --perceptual"
             ) from error
-        self.found: dict[str, Any] = {}
+        self.distances: dict[str, Any] = {}  # one metric for each method
 
-    def add(self, method: str, picture: Tensor, style: Tensor) -> None:
-        """Count one result in, both (1, 3, H, W) in [0, 1]."""
-        if method not in self.found:
-            self.found[method] = deepcopy(self.inception)
-        self.found[method].update(style, real=True)
-        self.found[method].update(picture, real=False)
+    def add(self, method: str, image: Tensor, style: Tensor) -> None:
+        """Add a result of a method and its style, both (1, 3, H, W) in [0, 1]."""
+        if method not in self.distances:
+            self.distances[method] = deepcopy(self.template)
+        self.distances[method].update(style, real=True)
+        self.distances[method].update(image, real=False)
 
     def compute(self, method: str) -> float:
-        """Of everything added for this method."""
-        return self.found[method].compute().item()
+        """Return the FID of everything that was added for the method."""
+        return self.distances[method].compute().item()

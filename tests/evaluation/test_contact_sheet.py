@@ -11,7 +11,7 @@ def plain(color, size=(40, 40)):
 
 @pytest.mark.parametrize("size", [(40, 40), (400, 100), (100, 400), (512, 384)])
 def test_a_thumbnail_fills_its_cell_and_keeps_proportions(size):
-    """A disk stays a disk, of any shape of picture."""
+    """A disk remains a disk for any shape of the image."""
     width, height = size
     columns, rows = np.meshgrid(np.arange(width) - width / 2, np.arange(height) - height * 0.35 - 0.15 * min(size))
     disk = np.hypot(columns, rows) < min(size) / 8
@@ -36,7 +36,7 @@ def test_cells_lie_in_rows_and_columns_without_gaps_inside():
     assert (pixels[:GAP] == 255).all()
 
 
-def test_captions_stand_above_their_cells():
+def test_captions_are_above_their_cells():
     bare = contact_sheet([[(thumbnail(plain("red")), "")]])
     sheet = contact_sheet([[(thumbnail(plain("red")), "a caption of two lines, " * 2), None], [(corner(), "")]])
     assert sheet.height > 2 * bare.height - GAP

@@ -36,13 +36,13 @@ def test_the_style_itself_scores_zero_and_one(features):
     assert found["C"] == pytest.approx(1)
 
 
-def test_figures_by_their_definition(features):
+def test_metrics_by_their_definition(features):
     _, style, other = features
     grams = [torch.einsum("bchw,bdhw->bcd", f, f) / f[0].numel() for f in (x["relu5_1"] for x in (other, style))]
     expected = (grams[0] - grams[1]).square().sum() / grams[1].square().sum()
-    whole = metrics.gram_distance(other, style)
-    rest = metrics.gram_distance({**other, "relu5_1": style["relu5_1"]}, style)
-    torch.testing.assert_close(whole - rest, expected)
+    all_layers = metrics.gram_distance(other, style)
+    without_relu5 = metrics.gram_distance({**other, "relu5_1": style["relu5_1"]}, style)
+    torch.testing.assert_close(all_layers - without_relu5, expected)
     mean = (other["relu1_1"].mean((2, 3)) - style["relu1_1"].mean((2, 3))).square().mean()
     assert metrics.style_distance(other, style) > mean
     same_mean = {layer: value - value.mean((2, 3), True) for layer, value in other.items()}
@@ -51,10 +51,10 @@ def test_figures_by_their_definition(features):
     )
 
 
-def test_ssim_of_a_picture_with_itself():
-    picture = torch.rand(1, 3, 32, 32)
-    assert metrics.ssim(picture, picture) == pytest.approx(1)
-    assert metrics.ssim(picture, picture.flip(3)) < 0.5
+def test_ssim_of_an_image_with_itself():
+    image = torch.rand(1, 3, 32, 32)
+    assert metrics.ssim(image, image) == pytest.approx(1)
+    assert metrics.ssim(image, image.flip(3)) < 0.5
 
 
 def end_this_process(*_):
@@ -146,15 +146,15 @@ def test_perceptual_figures_of_perfect_results_are_zero(make_picture, tmp_path, 
     assert styles["ArtFID"] == (1 + styles["LPIPS"]) * (1 + styles["FID"])
 
 
-def test_equal_pictures_cannot_be_judged(features):
-    with pytest.raises(ValueError, match="the same picture"):
+def test_equal_images_cannot_be_evaluated(features):
+    with pytest.raises(ValueError, match="got the same image"):
         metrics.scores(features[0], features[1], features[1])
 
 
 def test_a_network_that_cannot_be_downloaded_is_reported(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))
-    with pytest.raises(OSError, match=r"FID's network \(no route\); put its file into .*checkpoints"):
+    with pytest.raises(OSError, match=r"Inception network of FID \(no route\); put its file into .*checkpoints"):
         metrics.InceptionDistance()
 
 

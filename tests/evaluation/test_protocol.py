@@ -25,9 +25,9 @@ def small(make_picture, tmp_path):
     return tmp_path / "content", tmp_path / "style", tmp_path / "out"
 
 
-def average_colors(pictures):
-    """A stand-in for Inception: 3 features."""
-    return pictures.mean((2, 3))
+def average_colors(images):
+    """A substitute for Inception: 3 features."""
+    return images.mean((2, 3))
 
 
 def covariance(size, seed):
@@ -66,18 +66,18 @@ def test_fid_works_with_fewer_samples_than_features():
     a = torch.randn(3, 8)
     assert frechet_inception_distance(a, a) == pytest.approx(0, abs=1e-6)
     assert frechet_inception_distance(a, a + 2) == pytest.approx(32, rel=1e-5)
-    with pytest.raises(ValueError, match="at least 2 pictures in each set for FID, got 1 and 3"):
+    with pytest.raises(ValueError, match="at least 2 images in each set for FID, got 1 and 3"):
         frechet_inception_distance(a[:1], a)
 
 
-def test_cfsd_of_a_picture_with_itself_is_zero():
+def test_cfsd_of_an_image_with_itself_is_zero():
     features = torch.rand(1, 8, 5, 6)
     assert cfsd(features, features) == 0
 
 
 @pytest.mark.parametrize("scale", [1, 4])
 def test_cfsd_by_its_definition(scale, monkeypatch):
-    monkeypatch.setattr(protocol, "ROWS", 7)  # 30 rows are no multiple
+    monkeypatch.setattr(protocol, "BLOCK_ROWS", 7)  # 30 rows are not a multiple
     content, stylized = scale * torch.rand(1, 8, 5, 6), scale * torch.rand(1, 8, 5, 6)
     rows = []
     for features in (content, stylized):
@@ -115,14 +115,14 @@ def test_unchanged_styles_have_fid_zero_and_unchanged_contents_no_distance(small
                 target = tmp_path / name / f"{c}__{s}.png"
                 target.parent.mkdir(exist_ok=True)
                 target.write_bytes(crops[int(c if name == "as_content" else s)].read_bytes())
-    cases = [Variant(name, str(tmp_path / name)) for name in ("as_content", "as_style")]
-    as_content, as_style = evaluate_styleid(cases, contents, styles, output, TINY, average_colors)
+    variants = [Variant(name, str(tmp_path / name)) for name in ("as_content", "as_style")]
+    as_content, as_style = evaluate_styleid(variants, contents, styles, output, TINY, average_colors)
     assert as_content["LPIPS"] == as_content["CFSD"] == 0 < as_style["CFSD"]
     assert as_style["FID"] == pytest.approx(0, abs=1e-6)
     assert as_content["FID"] > 1e-4
 
 
-def test_results_of_another_size_are_refused(small, tmp_path, make_picture):
+def test_results_of_another_size_are_rejected(small, tmp_path, make_picture):
     for c in "01":
         for s in "012":
             make_picture(f"results/{c}__{s}.png", (64, 60))
@@ -130,12 +130,12 @@ def test_results_of_another_size_are_refused(small, tmp_path, make_picture):
         evaluate_styleid([Variant("results", str(tmp_path / "results"))], *small, TINY)
 
 
-def test_a_run_that_stops_keeps_its_rows(small, monkeypatch):
+def test_an_interrupted_run_keeps_its_rows(small, monkeypatch):
     def stopping(*arguments):
-        for number, cell in enumerate(grid.stylize_variants(*arguments)):
+        for number, result in enumerate(grid.stylize_variants(*arguments)):
             if number == 2:
                 raise KeyboardInterrupt
-            yield cell
+            yield result
 
     monkeypatch.setattr(protocol, "stylize_variants", stopping)
     with pytest.raises(KeyboardInterrupt):
@@ -162,8 +162,8 @@ def test_the_command_says_which_file_is_missing(small, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], r"Expected 20 contents in .*content, got 2; add pictures, or give --contents"),
-        (["--contents", 2], r"Expected 40 styles in .*style, got 3; add pictures, or give --styles"),
+        ([], r"Expected 20 contents in .*content, got 2; add images, or lower --contents"),
+        (["--contents", 2], r"Expected 40 styles in .*style, got 3; add images, or lower --styles"),
         (["--contents", 0], r"Expected --contents of at least 1, got 0"),
         (["--size", 63], r"Expected --size of at least 64, got 63"),
         (["--perceptual"], r"without --perceptual"),
@@ -187,31 +187,31 @@ def test_flags_of_the_protocol_need_it(small, capsys):
 
 @pytest.fixture(scope="module")
 def network():
-    """Inception of torchvision, with random weights."""
+    """The Inception network of torchvision, with random weights."""
     return models.inception_v3(weights=None, aux_logits=False, init_weights=False).eval()
 
 
 def test_inception_reads_torchvision_weights(network, tmp_path):
     torch.save(network.state_dict(), tmp_path / "inception.pth")
     found = InceptionFeatures(tmp_path / "inception.pth")
-    pictures = torch.rand(1, 3, 80, 90)
-    resized = torch.nn.functional.interpolate(pictures, (299, 299), mode="bilinear", antialias=True)
+    images = torch.rand(1, 3, 80, 90)
+    resized = torch.nn.functional.interpolate(images, (299, 299), mode="bilinear", antialias=True)
     with torch.inference_mode():
-        features = found(pictures)
+        features = found(images)
         assert features.shape == (1, 2048)
         torch.testing.assert_close(network.fc(features), network(resized * 2 - 1))
 
 
-def test_inception_reads_artfid_weights_which_take_pictures_as_they_are(network, tmp_path):
+def test_inception_reads_artfid_weights_which_take_images_at_their_size(network, tmp_path):
     state = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("fc.")}
     state |= {"fc1.weight": torch.zeros(5, 2048), "fc2.weight": torch.zeros(7, 2048)}
     save_file(state, tmp_path / "art.safetensors")
     found = InceptionFeatures(tmp_path / "art.safetensors")
-    pictures = torch.rand(1, 3, 80, 90)
+    images = torch.rand(1, 3, 80, 90)
     with torch.inference_mode():
-        torch.testing.assert_close(found(pictures), found.network(pictures))
+        torch.testing.assert_close(found(images), found.network(images))
     with pytest.raises(ValueError, match="at least 75 px a side for Inception, got 90 x 70"):
-        found(pictures[:, :, :70])
+        found(images[:, :, :70])
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_inception_reads_artfid_weights_which_take_pictures_as_they_are(network,
         ({"state_dict": {}}, "Expected a state dict of tensors"),
     ],
 )
-def test_other_weights_are_refused(state, message, tmp_path):
+def test_other_weights_are_rejected(state, message, tmp_path):
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=message):
         InceptionFeatures(tmp_path / "other.pth")

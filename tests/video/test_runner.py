@@ -313,14 +313,13 @@ def test_evaluate_prints_flicker_and_writes_the_sheet(tmp_path, capsys):
     assert main.main(["evaluate", "--flicker", "--method", "adain-lite", *flags]) == 0
     header, _, *rows = capsys.readouterr().out.splitlines()
     assert header == "| method | pairs | S | C | flicker | seconds | S ratio | flicker ratio |"
-    content, alone, steadied = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
+    content, frame_by_frame, smoothed = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
     assert content[0] == "content"
-    assert float(steadied[4]) < float(alone[4])
+    assert float(smoothed[4]) < float(frame_by_frame[4])
     for column, ratio in ((2, 6), (4, 7)):
-        assert content[ratio] == alone[ratio] == ""
-        assert float(steadied[ratio]) == pytest.approx(float(steadied[column]) / float(alone[column]), rel=0.03), (
-            "three digits"
-        )
+        assert content[ratio] == frame_by_frame[ratio] == ""
+        expected = float(smoothed[column]) / float(frame_by_frame[column])
+        assert float(smoothed[ratio]) == pytest.approx(expected, rel=0.03), "the table has three digits"
     assert (tmp_path / "out" / "sheet.png").exists()
 
 
