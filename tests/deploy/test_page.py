@@ -13,7 +13,7 @@ import gradio as gr
 import pytest
 from starlette.testclient import TestClient
 
-from adain.deploy.web import app, page
+from adain.deploy.web import app, image_picker, page
 from adain.deploy.web.service import StylizeService, Upload
 from tests.conftest import exit_code
 
@@ -74,7 +74,7 @@ def test_a_taken_port_is_reported(capsys):
 
 def test_without_gradio(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    for module in ("app", "page"):
+    for module in ("app", "image_picker", "page"):
         monkeypatch.delitem(sys.modules, f"adain.deploy.web.{module}")
     assert serve() == 2
     assert "pip install 'adain[web]'" in capsys.readouterr().err
@@ -185,14 +185,17 @@ def test_the_page_contacts_no_other_host_and_records_nothing(client):
     ],
 )
 def test_errors_are_one_line_with_the_visitors_file_names(error, message):
-    with pytest.raises(gr.Error) as reported, page.reports_errors(Upload("/tmp/x/photo.jpg", "<b>.jpg", (1, 1))):
+    with (
+        pytest.raises(gr.Error) as reported,
+        image_picker.reports_errors(Upload("/tmp/x/photo.jpg", "<b>.jpg", (1, 1))),
+    ):
         raise error
     assert reported.value.message == message.replace("<b>", "&lt;b&gt;")
     assert not reported.value.print_exception
 
 
 def test_a_bug_is_not_hidden():
-    with pytest.raises(RuntimeError, match="shapes"), page.reports_errors():
+    with pytest.raises(RuntimeError, match="shapes"), image_picker.reports_errors():
         raise RuntimeError("shapes do not fit")
 
 
@@ -216,5 +219,5 @@ def test_a_wheel_has_no_examples(service, monkeypatch, tmp_path):
         return sum(type(block) is gr.Gallery for block in page.StylizePage(service, "adain").build().blocks.values())
 
     assert asyncio.run(galleries()) == 3
-    monkeypatch.setattr(page, "EXAMPLES", tmp_path)
+    monkeypatch.setattr(image_picker, "EXAMPLES", tmp_path)
     assert asyncio.run(galleries()) == 0
