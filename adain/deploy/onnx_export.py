@@ -1,25 +1,25 @@
-"""A method as one ONNX file, with which ONNX Runtime and others paint without PyTorch, in a browser too."""
+"""Export of a method as one ONNX file, which ONNX Runtime and others run without PyTorch, also in a browser."""
 
 import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import product
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import adain
+from adain.deploy.onnx_graph import StylizeGraph
 from adain.evaluation.metrics import EVAL_SIZE
-from adain.functional import normalization
 from adain.imaging import listing, reader
 from adain.inference import pipeline, preparation, style_encoding
 from adain.inference.options import ALPHA_BLENDS, AlphaBlend
-from adain.methods import METHODS, EncodedContent, EncoderDecoder, Method, StyleCode, weights
+from adain.methods import METHODS, Method, weights
 from adain.utils.checks import check_choice
 from adain.utils.errors import shortened
 from adain.utils.extras import require_extra
@@ -36,20 +36,29 @@ StyleInput = Literal["picture", "code"]
 Feed = dict[str, np.ndarray]
 
 REFUSED = {
-    "style-swap": "the number of its patches follows from the style's size",
+    "style-swap": "the number of its patches depends on the style's size",
     "wct": "it needs eigenvectors, for which ONNX has no operator",
-    "gatys": "it optimizes each picture",
+    "gatys": "it optimizes each image",
 }
-"""Methods that make no graph, and why."""
+"""Methods that cannot be exported, with the reason."""
 
-PICTURES = ("content", "style")
+IMAGE_INPUTS = ("content", "style")
 """Inputs of any height and width."""
 
-LARGEST = 2**31
-"""Bytes of an ONNX file, more than which it cannot have."""
+MAX_FILE_SIZE = 2**31
+"""The largest size of an ONNX file in bytes."""
 
 TOLERANCE = 1e-3
-"""The most that a pixel in [0, 1] may differ from PyTorch's where both compute in float32."""
+"""The largest difference to PyTorch of a value in [0, 1], if both compute in float32."""
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """What is built into an exported graph; see `export`."""
+
+    style: StyleInput
+    precision: Precision
+    alpha_blend: AlphaBlend
 
 
 def export(
@@ -60,179 +69,155 @@ def export(
     calibration: Sequence[str | Path] | None = None,
     alpha_blend: AlphaBlend = "residual",
 ) -> tuple[float, float]:
-    """Write the ONNX file; returns how far one picture's values are from PyTorch's in float32, at most and on average.
+    """Write a method to an ONNX file, and return how much one result differs from PyTorch in float32.
 
-    Inputs: `content` (B, 3, H, W), RGB in [0, 1]; `style` alike, of any size, or the tensors of a style code by their
-    names; `alpha` (B,), in [0, 1]. Of styles and alphas there are as many as contents, or one for all. A method with a
-    style of its own takes the content only. Output: `stylized`, of the content's shape, in [0, 1]. All are float32,
-    whatever the precision, and any size from 1 pixel will do.
+    Inputs: `content` (B, 3, H, W), RGB in [0, 1]; `style` of the same form and any size, or the tensors of a style code
+    by their names; `alpha` (B,), in [0, 1]. Styles and alphas have the batch of the contents, or a batch of one for
+    all. A method with a trained style takes only the content. Output: `stylized`, of the content's shape, in [0, 1].
+    All of them are float32 in every precision, and all sizes from 1 pixel are allowed.
 
     Args:
         output: the file to write, ending in .onnx.
-        method: a name, or a file of weights.
-        style: whether the graph takes the style as a picture, or as the code that `adain.encode_style` returns.
-        precision: of the graph's weights and arithmetic; statistics are float32 in all.
-        calibration: for int8, folders of contents and of styles, from which it learns the ranges of values.
+        method: name of a method, or a file of weights.
+        style: whether the style input is an image, or the code that `adain.encode_style` returns.
+        precision: of the graph's weights and arithmetic; statistics are always float32.
+        calibration: for int8, a folder of contents and a folder of styles, which determine the ranges of values.
         alpha_blend: as `adain.stylize` takes it; built into the graph.
 
+    Returns:
+        The largest and the mean absolute difference of values in [0, 1].
+
     Raises:
-        ValueError: a method that makes no graph, or a wrong choice.
-        OSError: no such file.
+        ValueError: the method cannot be exported, or an option is wrong.
+        OSError: a file does not exist or cannot be written.
     """
-    check_choice("style input", style, get_args(StyleInput))
-    check_choice("precision", precision, get_args(Precision))
-    check_choice("alpha_blend", alpha_blend, ALPHA_BLENDS)
-    if Path(output).suffix != ".onnx":
-        raise ValueError(f"the output is an .onnx file, not {output}")
-    if len(calibration or ()) != (2 if precision == "int8" else 0):
-        raise ValueError("int8, and it alone, is calibrated: with two folders, of contents and of styles")
-    if str(method) in REFUSED:
-        able = ", ".join(name for name in METHODS if name not in REFUSED)
-        raise ValueError(f"{method} cannot be exported: {REFUSED[str(method)]}; {able} can")
-    plain = weights.load(method)
-    if style == "code" and not plain.takes_style:
-        raise ValueError(f"{type(plain).__name__} paints in the one style it was trained on and takes no code")
-    if alpha_blend != "residual" and not plain.takes_style:
-        raise ValueError(f"{type(plain).__name__} has no alpha to blend by; leave out alpha_blend")
-    pictures = [
-        [reader.load_picture(path, EVAL_SIZE) for path in listing.files(Path(one))] for one in calibration or ()
-    ]
-    working = preparation.prepare(plain, "cpu", "fp16" if precision == "fp16" else "fp32")
-    try:
-        model = _trace(working, plain, style, alpha_blend)
-    except torch.onnx.OnnxExporterError as error:
-        name, reason = type(plain).__name__, " ".join(str(error.__cause__ or error).split())
-        raise ValueError(f"torch.onnx cannot follow {name} with these weights ({shortened(reason, 200)})") from error
+    options = GraphOptions(style, precision, alpha_blend)
+    _check_options(output, method, options, calibration)
+    reference = weights.load(method)
+    _check_method_options(reference, options)
+    calibration_images = [_load_images(folder) for folder in calibration or ()]
+    model = _trace(reference, options)
     if precision == "int8":
-        model = _quantized(model, (_feed(plain, one, other, 1.0, style) for one, other in product(*pictures)))
-    _describe(model, plain, method, precision, alpha_blend)
+        contents, styles = calibration_images
+        model = _quantize(model, _calibration_feeds(reference, contents, styles, style))
+    _describe(model, reference, method, options)
     onnx.checker.check_model(model, full_check=True)
     data = model.SerializeToString()
-    sample = (pictures[0][0], pictures[1][0]) if calibration else (_noise(1, 75, 90), _noise(1, 60, 64))
-    largest, mean = _differences(data, plain, *sample, style, alpha_blend)
-    if not largest <= (TOLERANCE if precision == "fp32" else 1):  # nor NaN
-        raise ValueError(f"the graph in {precision} is not this network but {largest:g} off; nothing is written")
+    if calibration_images:
+        content_sample, style_sample = calibration_images[0][0], calibration_images[1][0]
+    else:
+        content_sample, style_sample = _smooth_noise(1, 75, 90), _smooth_noise(1, 60, 64)
+    largest, mean = _compare_with_pytorch(data, reference, content_sample, style_sample, options)
+    if not largest <= (TOLERANCE if precision == "fp32" else 1):  # also true for NaN
+        raise ValueError(
+            f"the exported graph differs from PyTorch by {largest:g} in {precision}, so nothing is written; "
+            "try another precision"
+        )
     with atomic_path(output) as temporary:
         temporary.write_bytes(data)
     return largest, mean
 
 
-class Graph(nn.Module):
-    """A method with what surrounds it in `adain.stylize`, all of it tensor operations.
+def _check_options(
+    output: str | Path, method: str | Path, options: GraphOptions, calibration: Sequence[str | Path] | None
+) -> None:
+    """Raise ValueError for what is wrong before the weights are known."""
+    check_choice("style input", options.style, get_args(StyleInput))
+    check_choice("precision", options.precision, get_args(Precision))
+    check_choice("alpha_blend", options.alpha_blend, ALPHA_BLENDS)
+    if Path(output).suffix != ".onnx":
+        raise ValueError(f"the output file name must end in .onnx, got {output}")
+    folders = len(calibration or ())
+    if options.precision == "int8" and folders != 2:
+        raise ValueError(f"precision int8 needs 2 calibration folders (contents and styles), got {folders}")
+    if options.precision != "int8" and folders != 0:
+        raise ValueError(f"precision {options.precision} takes no calibration folders, got {folders}; leave them out")
+    if str(method) in REFUSED:
+        supported = ", ".join(name for name in METHODS if name not in REFUSED)
+        raise ValueError(f"{method} cannot be exported: {REFUSED[str(method)]}; choose from {supported}")
+
+
+def _check_method_options(method: Method, options: GraphOptions) -> None:
+    """Raise ValueError for options that a method with a trained style does not have."""
+    if method.takes_style:
+        return
+    name = type(method).__name__
+    if options.style == "code":
+        raise ValueError(f"{name} supports only the style that it was trained on and takes no style code")
+    if options.alpha_blend != "residual":
+        raise ValueError(f"{name} has no alpha to blend with; leave out alpha_blend")
+
+
+def _load_images(folder: str | Path) -> list[Tensor]:
+    """All images of a folder, at the evaluation size."""
+    return [reader.load_image(path, EVAL_SIZE) for path in listing.files(Path(folder))]
+
+
+def _trace(reference: Method, options: GraphOptions) -> onnx.ModelProto:
+    """Return the graph of a method for any batch and any sizes.
 
     Args:
-        method: ready to stylize.
-        code: names of the style code's tensors, if these are the inputs; empty for pictures.
-        residual: add back what the network cannot rebuild of the content, as `adain.stylize` does by default.
+        reference: the method in float32.
+        options: what is built into the graph.
+
+    Raises:
+        ValueError: torch.onnx cannot export this network.
     """
-
-    def __init__(self, method: Method, code: tuple[str, ...] = (), residual: bool = True):
-        super().__init__()
-        self.method, self.code = method, code
-        self.residual = residual and isinstance(method, EncoderDecoder)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """The content (B, 3, H, W) and, for methods that take a style, the style or its code's tensors, and alpha."""
-        content, *given = inputs
-        batch, _, height, width = content.shape
-        dtype, stride = self.method.dtype, self.method.stride
-        code: StyleCode = {}
-        strength: Tensor | float = 1.0
-        if self.method.takes_style:
-            *styles, alpha = given
-            strength = _shared(alpha.clamp(0, 1), batch)
-            named = dict(zip(self.code, styles, strict=True)) if self.code else {}
-            code = named or self.method.encode_style(_grown(styles[0], stride, reflect=False).to(dtype))
-            code = {name: _shared(part, batch) for name, part in code.items()}
-        encoded = self.method.encode_content(_grown(content, stride, reflect=True).to(dtype))
-        if isinstance(strength, Tensor) and self.residual:
-            return self._restored(content, encoded, code, strength)
-        return self._decoded(encoded, code, strength)[..., :height, :width]
-
-    def _decoded(self, encoded: EncodedContent, code: StyleCode, strength: Tensor | float) -> Tensor:
-        return self.method.decode(encoded, code, strength).float().clamp(0, 1)
-
-    def _restored(self, content: Tensor, encoded: EncodedContent, code: StyleCode, strength: Tensor) -> Tensor:
-        """Decoded, and what is lost of the content added back where alpha is below 1.
-
-        Those of the batch are decoded twice, in one batch: the second time at alpha 0. So int8 rounds both alike, and
-        at alpha 1 nothing is decoded twice.
-        """
-        batch, _, height, width = content.shape
-        below = (strength < 1).nonzero()[:, 0]
-        rows = torch.cat([torch.arange(batch), below])
-        code = {name: part.index_select(0, rows) for name, part in code.items()}
-        weight = 1 - strength.index_select(0, below)
-        strengths = torch.cat([strength, torch.zeros_like(weight)])
-        decoded = self._decoded(encoded.rows(rows), code, strengths)[..., :height, :width]
-        stylized, rebuilt = decoded[:batch], decoded[batch:]
-        pair = stylized.index_select(0, below), rebuilt
-        restored = normalization.add_residual(*pair, content.index_select(0, below), weight.view(-1, 1, 1, 1))
-        return stylized.index_copy(0, below, restored).clamp(0, 1)
+    method = preparation.prepare(reference, "cpu", "fp16" if options.precision == "fp16" else "fp32")
+    # All sides are large and different, so that no side in the network happens to be 1 or to equal another one. The
+    # exporter would turn that into a constraint.
+    style_size = (840, 600) if options.style == "picture" else (64, 48)
+    example = _feed(reference, _smooth_noise(2, 712, 1048), _smooth_noise(2, *style_size), 0.5, options.style)
+    names = list(example)
+    code_names = tuple(names[1:-1]) if options.style == "code" else ()
+    dynamic_shapes = []
+    for name in names:
+        axes = (0, 2, 3) if name in IMAGE_INPUTS else (0,)
+        dynamic_shapes.append(dict.fromkeys(axes, torch.export.Dim.DYNAMIC))
+    try:
+        with torch.no_grad(), _silent_exporters():
+            program = torch.onnx.export(
+                StylizeGraph(method, code_names, options.alpha_blend == "residual").eval(),
+                tuple(torch.from_numpy(part) for part in example.values()),
+                dynamo=True,
+                dynamic_shapes=(tuple(dynamic_shapes),),
+                input_names=names,
+                output_names=["stylized"],
+                verbose=False,
+            )
+            assert program is not None
+            # Fold kernels that are computed from weights alone, of any size.
+            optimizer.fold_constants(program.model, input_size_limit=MAX_FILE_SIZE, output_size_limit=MAX_FILE_SIZE)
+            optimizer.remove_unused_nodes(program.model)
+        return program.model_proto
+    except torch.onnx.OnnxExporterError as error:
+        name = type(reference).__name__
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ValueError(f"torch.onnx cannot export {name} with these weights ({shortened(reason, 200)})") from error
 
 
-def _shared(given: Tensor, batch: int) -> Tensor:
-    """As many as the batch: the last one serves all further pictures."""
-    return given.index_select(0, torch.minimum(torch.arange(batch), torch.arange(given.shape[0])[-1]))
-
-
-def _grown(x: Tensor, stride: int, reflect: bool) -> Tensor:
-    """`x` with rows and columns added as `adain.stylize` adds them: to two strides at least, `reflect` to whole ones.
-
-    By indices, which serve pictures of any size; the operator for padding needs to know that the size suffices.
-    """
-    sides = x.shape[2:]
-    # Not -(-side // stride): ONNX divides integers towards zero.
-    goals = [torch.sym_max(2 * stride, (side + stride - 1) // stride * stride if reflect else side) for side in sides]
-    steps, lasts = [torch.arange(goal) for goal in goals], [torch.arange(side)[-1] for side in sides]
-    fits = torch.stack([2 * last - step[-1] for last, step in zip(lasts, steps, strict=True)]).min() >= 0
-    for axis, (step, last) in enumerate(zip(steps, lasts, strict=True), 2):
-        index = torch.minimum(step, last)
-        x = x.index_select(axis, torch.where(fits, last - (last - step).abs(), index) if reflect else index)
-    return x
-
-
-def _feed(method: Method, content: Tensor, style: Tensor, alpha: float, kind: StyleInput) -> Feed:
-    """The graph's inputs, by name and in order."""
+def _feed(method: Method, content: Tensor, style: Tensor, alpha: float, style_input: StyleInput) -> Feed:
+    """Return the graph's inputs by name, in their order."""
     if not method.takes_style:
         return {"content": content.numpy()}
-    given = style_encoding.encode_style(method, style) if kind == "code" else {"style": style}
-    named = {"content": content, **given, "alpha": torch.full((len(content),), alpha)}
-    return {name: part.numpy() for name, part in named.items()}
+    inputs = {"content": content}
+    if style_input == "code":
+        inputs |= style_encoding.encode_style(method, style)
+    else:
+        inputs["style"] = style
+    inputs["alpha"] = torch.full((len(content),), alpha)
+    return {name: tensor.numpy() for name, tensor in inputs.items()}
 
 
-def _noise(batch: int, height: int, width: int) -> Tensor:
+def _smooth_noise(batch: int, height: int, width: int) -> Tensor:
+    """Return images of smooth noise, (B, 3, H, W) in [0, 1], always the same for a batch and height."""
     coarse = torch.rand(batch, 3, 8, 8, generator=torch.Generator().manual_seed(batch + height))
     return nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)
 
 
-def _trace(method: Method, plain: Method, kind: StyleInput, alpha_blend: AlphaBlend) -> onnx.ModelProto:
-    """The graph of `method`, for any batch and sizes; `plain` is the same in float32, to make an example with."""
-    # Large and all different, so that no layer's side happens to be 1, or another's, which would become a rule.
-    style = _noise(2, *((840, 600) if kind == "picture" else (64, 48)))
-    example = _feed(plain, _noise(2, 712, 1048), style, 0.5, kind)
-    names = list(example)
-    free = [dict.fromkeys((0, 2, 3) if name in PICTURES else (0,), torch.export.Dim.DYNAMIC) for name in names]
-    with torch.no_grad(), _hushed():
-        program = torch.onnx.export(
-            Graph(method, tuple(names[1:-1]) if kind == "code" else (), alpha_blend == "residual").eval(),
-            tuple(torch.from_numpy(part) for part in example.values()),
-            dynamo=True,
-            dynamic_shapes=(tuple(free),),
-            input_names=names,
-            output_names=["stylized"],
-            verbose=False,
-        )
-        assert program is not None
-        # Kernels that are made from weights alone are made now, whatever their size.
-        optimizer.fold_constants(program.model, input_size_limit=LARGEST, output_size_limit=LARGEST)
-        optimizer.remove_unused_nodes(program.model)
-    return program.model_proto
-
-
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Without what the exporters say about their own affairs."""
+def _silent_exporters() -> Iterator[None]:
+    """Suppress the warnings and log messages of the exporters in a block."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -242,14 +227,26 @@ def _hushed() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _quantized(model: onnx.ModelProto, feeds: Iterator[Feed]) -> onnx.ModelProto:
-    """Weights, and what enters and leaves convolutions and linear layers, in 8 bits; statistics stay float32."""
+def _calibration_feeds(
+    method: Method, contents: Sequence[Tensor], styles: Sequence[Tensor], style_input: StyleInput
+) -> Iterator[Feed]:
+    """Yield the inputs for each pair of a content and a style, at full strength."""
+    for content in contents:
+        for style in styles:
+            yield _feed(method, content, style, 1.0, style_input)
+
+
+def _quantize(model: onnx.ModelProto, feeds: Iterator[Feed]) -> onnx.ModelProto:
+    """Return the graph with weights and activations of convolutions and linear layers in 8 bits.
+
+    Statistics stay float32.
+    """
 
     class Reader(quantization.CalibrationDataReader):
         def get_next(self) -> Feed | None:
             return next(feeds, None)
 
-    with tempfile.TemporaryDirectory() as folder, _hushed():
+    with tempfile.TemporaryDirectory() as folder, _silent_exporters():
         path = Path(folder) / "model.onnx"
         quantization.quantize_static(
             model,
@@ -258,30 +255,34 @@ def _quantized(model: onnx.ModelProto, feeds: Iterator[Feed]) -> onnx.ModelProto
             op_types_to_quantize=["Conv", "ConvTranspose", "Gemm", "Pad"],
             per_channel=True,
             reduce_range=True,  # 7-bit weights: sums of 8-bit products overflow on AVX2 without VNNI
-            activation_type=quantization.QuantType.QUInt8,  # which processors multiply with int8 weights at once
+            activation_type=quantization.QuantType.QUInt8,  # processors multiply uint8 by int8 in one instruction
         )
         return onnx.load(path)
 
 
-def _describe(
-    model: onnx.ModelProto,
-    method: Method,
-    source: str | Path,
-    precision: Precision,
-    alpha_blend: AlphaBlend,
-) -> None:
-    """Say what the file holds, and nothing of how and where it was traced."""
-    known = str(source) in METHODS
-    path = weights.embedded(str(source)) if known else Path(source)
-    card = path.with_suffix(".md")
+def _describe(model: onnx.ModelProto, method: Method, source: str | Path, options: GraphOptions) -> None:
+    """Write the metadata and the names of dimensions, and remove traces of how and where the graph was made.
+
+    Args:
+        model: the graph, which is changed.
+        method: the method in float32.
+        source: name of the method, or the file of its weights.
+        options: what is built into the graph.
+    """
+    has_card = str(source) in METHODS
+    path = weights.embedded(str(source)) if has_card else Path(source)
+    license_text = ""
+    if has_card:
+        card = path.with_suffix(".md").read_text(encoding="utf-8")
+        license_text = " ".join(card.partition("## License")[2].split())
     texts = {
         **weights.metadata(method),
         "weights": weights.fingerprint(method),
-        "precision": precision,
-        "alpha_blend": alpha_blend if method.takes_style else "",
+        "precision": options.precision,
+        "alpha_blend": options.alpha_blend if method.takes_style else "",
         "adain": adain.__version__,
         "recipe": weights.read(path)[1].get("recipe", ""),
-        "license": " ".join(card.read_text(encoding="utf-8").partition("## License")[2].split()) if known else "",
+        "license": license_text,
         "inputs": "pictures (B, 3, H, W), RGB in [0, 1], of any size; alpha (B,) in [0, 1]; styles and alphas: B, or 1",
         "output": "stylized: the content's shape, in [0, 1]",
     }
@@ -292,24 +293,35 @@ def _describe(
         part.ClearField("doc_string")
     graph.ClearField("value_info")
     for value in (*graph.input, *graph.output):
-        own = f"{value.name}_" if value.name not in ("content", "stylized") else ""
-        for axis, size in enumerate(value.type.tensor_type.shape.dim):
-            if size.dim_param:
-                size.dim_param = own + ("batch", "channels", "height", "width")[axis]
+        _name_dimensions(value)
 
 
-def _differences(
-    data: bytes,
-    method: Method,
-    content: Tensor,
-    style: Tensor,
-    kind: StyleInput,
-    alpha_blend: AlphaBlend,
+def _name_dimensions(value: Any) -> None:
+    """Name the dynamic dimensions of an input or output; the content and the result share their names."""
+    prefix = "" if value.name in ("content", "stylized") else f"{value.name}_"
+    for axis, size in enumerate(value.type.tensor_type.shape.dim):
+        if size.dim_param:
+            size.dim_param = prefix + ("batch", "channels", "height", "width")[axis]
+
+
+def _compare_with_pytorch(
+    data: bytes, method: Method, content: Tensor, style: Tensor, options: GraphOptions
 ) -> tuple[float, float]:
-    """From PyTorch's picture in float32, of values in [0, 1]: the largest, and the mean."""
+    """Return the largest and the mean absolute difference to PyTorch in float32, of values in [0, 1].
+
+    Args:
+        data: the ONNX file.
+        method: the method in float32.
+        content: (1, 3, H, W), RGB in [0, 1].
+        style: the same, of any size.
+        options: what is built into the graph.
+    """
     alpha = 0.7
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    found = session.run(None, _feed(method, content, style, alpha, kind))[0]
-    painting = {"style": style, "alpha": alpha, "alpha_blend": alpha_blend} if method.takes_style else {}
-    apart = np.abs(found - pipeline.stylize(content, method=method, **painting).numpy())
-    return float(apart.max()), float(apart.mean())
+    result = session.run(None, _feed(method, content, style, alpha, options.style))[0]
+    style_options: dict[str, Any] = {}
+    if method.takes_style:
+        style_options = {"style": style, "alpha": alpha, "alpha_blend": options.alpha_blend}
+    expected = pipeline.stylize(content, method=method, **style_options).numpy()
+    difference = np.abs(result - expected)
+    return float(difference.max()), float(difference.mean())

@@ -1,4 +1,4 @@
-"""Decoding: frames of a video, upright and in sRGB, with their times."""
+"""Decoding: the frames of a video, upright and in sRGB, with their timestamps."""
 
 import logging
 import struct
@@ -16,154 +16,255 @@ from adain.imaging import photo, reader
 from adain.imaging.options import MAX_PIXELS, check_size
 from adain.imaging.photo import to_float
 from adain.utils.extras import require_extra
-from adain.video.formats import is_cut_short
+from adain.video.formats import is_truncated
 
-with require_extra("video", "painting videos"):
+with require_extra("video", "stylizing videos"):
     import av
     from av.video.reformatter import Colorspace, Interpolation
 
-    pass
-
-
 log = logging.getLogger(__name__)
 
-
-COPIED = ("audio", "subtitle", "attachment")
-"""Kinds of streams that are passed on as they are."""
+COPIED_STREAMS = ("audio", "subtitle", "attachment")
+"""Types of the streams that are copied without decoding."""
 
 SWSCALE = Interpolation.LANCZOS | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
-MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
-MATRICES |= dict.fromkeys((5, 6), Colorspace.ITU601)
-"""What libswscale calls the matrices that frames are tagged with, as ISO/IEC 23091-2 numbers them."""
+MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+}
+"""The names in libswscale of the YUV matrices, by their numbers in frames (ISO/IEC 23091-2)."""
 
 
 class Frame(NamedTuple):
-    """A frame, upright, and what it takes to write it in its place."""
+    """An upright frame, and what is needed to write it at its place."""
 
     pixels: Tensor
-    """(1, 3, H, W), RGB in [0, 1]; transparency is laid over white."""
+    """(1, 3, H, W), RGB in [0, 1]; transparent pixels are blended with white."""
     pts: int
-    """Its time, and `duration` its length, in the time base of its stream; 0 if unknown."""
+    """Presentation timestamp in the time base of the stream."""
     duration: int
+    """Duration in the time base of the stream; 0 if unknown."""
     packets: list[Any]
-    """Of the other streams, that came before it."""
+    """Packets of the copied streams that come before the frame."""
 
 
 def frames(
     path: str | Path, size: int | None = None, max_pixels: int = MAX_PIXELS, truncated: bool = False
 ) -> Iterator[Tensor]:
-    """The frames of a video one by one, (1, 3, H, W), RGB in [0, 1], float32, upright.
+    """Yield the frames of a video one by one: (1, 3, H, W), RGB in [0, 1], float32, upright.
 
     Args:
-        path: of any format that the library decodes.
-        size: shorter side of the frames in pixels; by default as it is.
-        max_pixels: of a frame; more are refused.
-        truncated: stop where a file is broken or cut short, instead of refusing it there.
+        path: a video in any format that FFmpeg decodes.
+        size: shorter side of the frames in pixels; by default that of the video.
+        max_pixels: the largest number of pixels of a frame.
+        truncated: stop where the file is corrupt or ends too early, instead of raising OSError.
 
     Raises:
-        ValueError: a size below 1.
-        OSError: no such file, no moving pictures in it, frames too large; or, when it comes to it, what is broken.
+        ValueError: the size is below 1.
+        OSError: the file does not exist, is not a video, or its frames are too large; during iteration, the file is
+            corrupt or ends too early.
     """
     check_size(size)
-    with open_clip(path, size, max_pixels, truncated) as clip:
-        for frame in clip:
+    with open_video(path, size, max_pixels, truncated) as video:
+        for frame in video:
             yield frame.pixels
 
 
-def moves(path: str | Path) -> bool:
-    """Whether a file holds moving pictures."""
+def is_video(path: str | Path) -> bool:
+    """Whether a file can be read as a video; a still image is not one."""
     try:
-        with open_clip(path, None, 0, False):
+        with open_video(path, None, 0, False):
             return True
     except OSError:
         return False
 
 
-class Clip:
-    """A video that is open: an iterator of its frames; `rest` are packets that came after the last."""
+class VideoReader:
+    """An open video: an iterator over its frames.
+
+    Attributes:
+        trailing_packets: packets of the copied streams since the last frame.
+        sides: (width, height) of the frames in pixels, before they are turned upright; None before the first frame.
+        matrix: the YUV matrix of the first frame, as libswscale names it.
+        tags: color primaries and transfer characteristic of the first frame.
+        sides_swapped: whether the latest frame was turned by a quarter.
+
+    Args:
+        path: the file, for messages.
+        container: the file, as PyAV opened it.
+        size: shorter side of the frames in pixels; None for that of the video.
+        max_pixels: the largest number of pixels of a frame; 0 for any.
+        truncated: stop where the file is corrupt or ends too early, instead of raising OSError.
+
+    Raises:
+        OSError: the file is not a video, or its frames are too large.
+    """
 
     def __init__(self, path: Path, container: Any, size: int | None, max_pixels: int, truncated: bool):
-        self.path, self.container, self.size, self.truncated = path, container, size, truncated
-        streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-        if not streams or container.format.name.endswith(("_pipe", "image2")):
-            raise OSError(f"{path} holds no moving pictures")
-        self.stream: Any = streams[0]
-        context = self.stream.codec_context
-        if max_pixels and context.width * context.height > max_pixels:
-            raise OSError(f"{path}: frames of {context.width} x {context.height} are over the limit of {max_pixels}")
-        if max_pixels:
-            reader.check_result((context.width, context.height), size, max_pixels)
+        self.path = path
+        self.container = container
+        self.size = size
+        self.truncated = truncated
+        self.stream: Any = self._video_stream()
+        self._check_frame_size(max_pixels)
         self.stream.thread_type = "AUTO"
-        self.copied = [stream for stream in container.streams if stream.type in COPIED]
+        self.copied_streams = [stream for stream in container.streams if stream.type in COPIED_STREAMS]
         self.rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
         self.time_base = self.stream.time_base or 1 / self.rate
-        self.rest: list[Any] = []
+        self.trailing_packets: list[Any] = []
         self.sides: tuple[int, int] | None = None
 
-    def __iter__(self) -> Iterator[Frame]:
-        last = None
-        for frame in self._decoded():
-            step = frame.duration or round(1 / (self.rate * self.time_base))
-            pts = frame.pts if frame.pts is not None else 0 if last is None else last + step
-            last = pts if last is None else max(pts, last + 1)  # encoders want them to rise
-            packets, self.rest = self.rest, []
-            yield Frame(self._pixels(frame), last, frame.duration or 0, packets)
+    def _video_stream(self) -> Any:
+        """Return the first video stream that is not a cover image."""
+        streams = []
+        for stream in self.container.streams.video:
+            if not stream.disposition & stream.disposition.attached_pic:
+                streams.append(stream)
+        is_still_image = self.container.format.name.endswith(("_pipe", "image2"))
+        if not streams or is_still_image:
+            raise OSError(f"{self.path} is not a video: it contains no moving images")
+        return streams[0]
 
-    def _decoded(self) -> Iterator[Any]:
-        """The frames as they are; what other streams have in between goes to `rest`."""
-        packets, end, start = self.container.demux(self.stream, *self.copied), 0.0, self.container.start_time or 0
+    def _check_frame_size(self, max_pixels: int) -> None:
+        """Raise OSError if the frames have more than `max_pixels` pixels, before or after they are resized."""
+        if not max_pixels:
+            return
+        context = self.stream.codec_context
+        if context.width * context.height > max_pixels:
+            raise OSError(
+                f"{self.path}: frames of {context.width} x {context.height} exceed the limit of {max_pixels} pixels"
+            )
+        reader.check_result((context.width, context.height), self.size, max_pixels)
+
+    def __iter__(self) -> Iterator[Frame]:
+        last_pts = None
+        for frame in self._decode():
+            if frame.pts is not None:
+                pts = frame.pts
+            elif last_pts is None:
+                pts = 0
+            else:
+                pts = last_pts + (frame.duration or round(1 / (self.rate * self.time_base)))
+            if last_pts is not None:
+                pts = max(pts, last_pts + 1)  # encoders require increasing timestamps
+            last_pts = pts
+            packets = self.trailing_packets
+            self.trailing_packets = []
+            yield Frame(self._pixels(frame), pts, frame.duration or 0, packets)
+
+    def _decode(self) -> Iterator[Any]:
+        """Yield the frames as PyAV decodes them; append packets of the copied streams to `trailing_packets`."""
+        end = 0.0  # in seconds, of the packets so far
         try:
-            for packet in packets:
+            for packet in self.container.demux(self.stream, *self.copied_streams):
                 if packet.dts is not None and packet.pts is not None:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                 if packet.stream is self.stream:
                     yield from packet.decode()
                 elif packet.dts is not None:
-                    self.rest.append(packet)
-            wanting = ((self.container.duration or 0) + start) / av.time_base - end
-            if wanting > 1 and is_cut_short(self.path) and not self.truncated:
-                raise OSError(f"{self.path} is cut short by {wanting:.0f} s; --truncated paints what there is")
-            if wanting > 1:
-                log.warning(
-                    "%s ends %.0f s before its header says; the result is as long as the frames", self.path, wanting
-                )
+                    self.trailing_packets.append(packet)
+            self._check_complete(end)
         except av.FFmpegError as error:
             if not self.truncated:
-                reason = (
-                    f"{self.path} is broken after {end:.1f} s ({error.strerror}); --truncated paints what comes before"
-                )
-                raise OSError(reason) from error
-            log.warning("%s is broken after %.1f s (%s)", self.path, end, error.strerror)
+                raise OSError(
+                    f"{self.path} is corrupt after {end:.1f} s ({error.strerror}); "
+                    "--truncated stylizes the frames before that"
+                ) from error
+            log.warning("%s is corrupt after %.1f s (%s)", self.path, end, error.strerror)
+
+    def _check_complete(self, end: float) -> None:
+        """Compare the end of the packets, in seconds, with the duration in the header.
+
+        Raises:
+            OSError: the file is truncated, and that is not allowed.
+        """
+        start = self.container.start_time or 0
+        missing = ((self.container.duration or 0) + start) / av.time_base - end
+        if missing <= 1:
+            return
+        if is_truncated(self.path) and not self.truncated:
+            raise OSError(
+                f"{self.path} is truncated: {missing:.0f} s are missing; --truncated stylizes the frames that exist"
+            )
+        log.warning(
+            "%s ends %.0f s earlier than its header says; the result is as long as the frames", self.path, missing
+        )
 
     def _pixels(self, frame: Any) -> Tensor:
-        parts, matrix = frame.format.components, MATRICES.get(frame.colorspace)
-        yuv = not frame.format.is_rgb and len(parts) > 1
-        if matrix is None:  # as players guess
-            matrix = Colorspace.ITU601 if yuv and frame.height <= 576 and frame.width < 1280 else Colorspace.ITU709
+        """Return a frame as (1, 3, H, W), RGB in [0, 1], resized and upright."""
+        components = frame.format.components
+        matrix = _color_matrix(frame)
         if self.sides is None:
             self.sides = photo.scaled((frame.width, frame.height), self.size)
-            self.matrix, self.tags = matrix, (frame.color_primaries, frame.color_trc)
-        alpha, deep = any(part.is_alpha for part in parts) or frame.format.has_palette, parts[0].bits > 8
-        name = f"rgb{'a' * alpha}{'64le' if deep and alpha else '48le' if deep else '' if alpha else '24'}"
-        scaled = frame.reformat(*self.sides, name, matrix, interpolation=SWSCALE, threads=1)
-        self.turned, values = _upright(frame, scaled.to_ndarray())
-        picture = to_float(torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None])
-        return picture[:, :3] * picture[:, 3:] + 1 - picture[:, 3:] if alpha else picture
+            self.matrix = matrix
+            self.tags = (frame.color_primaries, frame.color_trc)
+        has_alpha = any(component.is_alpha for component in components) or frame.format.has_palette
+        is_deep = components[0].bits > 8
+        if is_deep and has_alpha:
+            rgb_format = "rgba64le"
+        elif is_deep:
+            rgb_format = "rgb48le"
+        elif has_alpha:
+            rgb_format = "rgba"
+        else:
+            rgb_format = "rgb24"
+        scaled = frame.reformat(*self.sides, rgb_format, matrix, interpolation=SWSCALE, threads=1)
+        self.sides_swapped, values = _upright(frame, scaled.to_ndarray())
+        image = to_float(torch.from_numpy(np.ascontiguousarray(values)).permute(2, 0, 1)[None])
+        if not has_alpha:
+            return image
+        alpha = image[:, 3:]
+        return image[:, :3] * alpha + 1 - alpha
+
+
+def _color_matrix(frame: Any) -> Colorspace:
+    """Return the YUV matrix of a frame; for an untagged frame the one that players assume for its size."""
+    tagged = MATRICES.get(frame.colorspace)
+    if tagged is not None:
+        return tagged
+    is_yuv = not frame.format.is_rgb and len(frame.format.components) > 1
+    is_standard_definition = frame.height <= 576 and frame.width < 1280
+    return Colorspace.ITU601 if is_yuv and is_standard_definition else Colorspace.ITU709
 
 
 def _upright(frame: Any, values: np.ndarray) -> tuple[bool, np.ndarray]:
-    """Whether the frame's display matrix swaps the sides; and the values (H, W, C) as it turns and mirrors them."""
+    """Turn and mirror a frame as its display matrix says.
+
+    Args:
+        frame: the frame as PyAV decoded it.
+        values: its values, (H, W, C).
+
+    Returns:
+        Whether height and width are swapped, and the upright values.
+    """
     data = frame.side_data.get("DISPLAYMATRIX")
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data)) if data else (1, 0, 0, 0, 1)
-    turned = abs(b) > abs(a)
-    values, across, down = (values.swapaxes(0, 1), c, b) if turned else (values, a, d)
-    return turned, values[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
+    if data:
+        a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))
+    else:
+        a, b, c, d = 1, 0, 0, 1
+    swapped = abs(b) > abs(a)
+    if swapped:
+        values = values.swapaxes(0, 1)
+        horizontal, vertical = c, b
+    else:
+        horizontal, vertical = a, d
+    row_step = -1 if vertical < 0 else 1
+    column_step = -1 if horizontal < 0 else 1
+    return swapped, values[::row_step, ::column_step]
 
 
 @contextmanager
-def open_clip(path: str | Path, size: int | None, max_pixels: int, truncated: bool) -> Iterator[Clip]:
-    """Open a video for reading; it is closed on exit. Raises OSError if it cannot be read."""
+def open_video(path: str | Path, size: int | None, max_pixels: int, truncated: bool) -> Iterator[VideoReader]:
+    """Open a video for reading, and close it on exit; the arguments are those of `VideoReader`.
+
+    Raises:
+        OSError: the file does not exist or is not a video, or its frames are too large.
+    """
     try:
         container = av.open(str(path))
     except av.FFmpegError as error:
@@ -171,4 +272,4 @@ def open_clip(path: str | Path, size: int | None, max_pixels: int, truncated: bo
             raise FileNotFoundError(f"{path}: no such file") from None
         raise OSError(f"{path} is not a readable video ({error.strerror})") from error
     with container:
-        yield Clip(Path(path), container, size, max_pixels, truncated)
+        yield VideoReader(Path(path), container, size, max_pixels, truncated)

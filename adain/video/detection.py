@@ -1,4 +1,4 @@
-"""Which inputs are videos."""
+"""Detecting which inputs are videos."""
 
 import mimetypes
 from collections.abc import Iterable
@@ -9,33 +9,42 @@ from adain.video.formats import WRITTEN
 
 
 def videos(content: Iterable[str], output: str | None = None) -> set[str]:
-    """Those of the contents that are videos: by their names or, where these say nothing, by what is in them.
+    """Return the contents that are videos, by their names or, for names of unknown type, by their contents.
 
-    Pictures that move count if the output is a video. ValueError if there are any, but not what it takes to read them.
+    Animated images, such as GIF files, count as videos if the output is a video.
+
+    Args:
+        content: file names.
+        output: file name of the result, if there is one.
+
+    Raises:
+        ValueError: there are videos, but the packages to read them are not installed.
     """
-    asked = output is not None and (_kind(output) == "video" or Path(output).suffix.lower() in WRITTEN)
+    writes_video = output is not None and (_kind(output) == "video" or Path(output).suffix.lower() in WRITTEN)
     found = set()
     for name in content:
         kind = _kind(name)
-        if kind == "video" or (asked and kind == "image") or (not kind and _moves(name)):
+        if kind == "video" or (writes_video and kind == "image") or (not kind and _is_video_file(name)):
             found.add(name)
     if found:
-        with require_extra("video", "painting videos"):
+        with require_extra("video", "stylizing videos"):
             import av  # noqa: F401
             import cv2  # noqa: F401
     return found
 
 
 def _kind(name: str) -> str:
-    """`video`, `image` or another, as its name says; empty if it says nothing."""
-    return (mimetypes.guess_type(name)[0] or "").partition("/")[0]
+    """Return the media type that a file name suggests, such as `video` or `image`; empty if it suggests none."""
+    media_type, _ = mimetypes.guess_type(name)
+    return (media_type or "").partition("/")[0]
 
 
-def _moves(name: str) -> bool:
+def _is_video_file(name: str) -> bool:
+    """Whether a file is a video; False if it does not exist or the packages to read videos are not installed."""
     if not Path(name).is_file():
         return False
     try:
-        from adain.video.decoding import moves
-    except ValueError:  # nothing moves where the extra is missing
+        from adain.video.decoding import is_video
+    except ValueError:  # raised by `require_extra`
         return False
-    return moves(name)
+    return is_video(name)

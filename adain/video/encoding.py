@@ -1,4 +1,4 @@
-"""Encoding: stylized frames to a video file, with sound and subtitles."""
+"""Encoding: stylized frames to a video file, with audio and subtitles."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -12,87 +12,138 @@ from torch import Tensor
 from adain.imaging import photo
 from adain.utils.extras import require_extra
 from adain.utils.files import atomic_path
+from adain.video.decoding import SWSCALE, Frame, VideoReader
 from adain.video.formats import WRITTEN
 
-with require_extra("video", "painting videos"):
+with require_extra("video", "stylizing videos"):
     import av
     from av.video.reformatter import ColorRange
 
-    pass
-from adain.video.decoding import SWSCALE, Clip, Frame
-
 log = logging.getLogger(__name__)
 
+DROPPED_METADATA = ("major_brand", "minor_version", "compatible_brands", "encoder", "creation_time")
+"""Metadata that describe the layout of the input file."""
 
-STALE = ("major_brand", "minor_version", "compatible_brands", "encoder", "creation_time")
-"""Metadata of the old file's layout."""
 
+def write_video(path: Path, source: VideoReader, frames: Iterator[Frame]) -> None:
+    """Encode stylized frames, with copies of the packets between them.
 
-def write_clip(path: Path, clip: Clip, painted: Iterator[Frame]) -> None:
-    """Encode the painted frames, with copies of what came between them."""
-    first = next(painted, None)
+    Args:
+        path: the file to write, which appears only when it is complete.
+        source: the video that the frames come from.
+        frames: the stylized frames.
+
+    Raises:
+        OSError: there are no frames, or the file cannot be written.
+    """
+    first = next(frames, None)
     if first is None:
-        raise OSError(f"{clip.path} holds no frames")
+        raise OSError(f"{source.path} contains no frames")
     try:
         with atomic_path(path) as temporary, av.open(str(temporary), "w") as output:
-            stream, copies = _prepare(output, path.suffix.lower(), clip, first)
-            for frame in chain([first], painted):
+            suffix = path.suffix.lower()
+            stream = _add_video_stream(output, suffix, source, first)
+            output.metadata.update(_layout_independent(source.container.metadata))
+            output.set_chapters(source.container.chapters())
+            copies = _add_copied_streams(output, suffix, source)
+            for frame in chain([first], frames):
                 _copy(output, copies, frame.packets)
-                picture = _encodable(frame.pixels, stream.format.name, clip.matrix)
-                picture.pts, picture.duration, picture.time_base = frame.pts, frame.duration, clip.time_base
-                output.mux(stream.encode(picture))
+                encodable = _encodable(frame.pixels, stream.format.name, source.matrix)
+                encodable.pts = frame.pts
+                encodable.duration = frame.duration
+                encodable.time_base = source.time_base
+                output.mux(stream.encode(encodable))
             output.mux(stream.encode())
-            _copy(output, copies, clip.rest)
+            _copy(output, copies, source.trailing_packets)
     except av.FFmpegError as error:
-        mend = f"; of {clip.path}'s sound, .mkv holds most kinds" if clip.copied and path.suffix != ".mkv" else ""
-        raise OSError(f"cannot write {path} ({error.strerror}){mend}") from error
+        advice = ""
+        if source.copied_streams and path.suffix != ".mkv":
+            advice = f"; if this is due to the audio of {source.path}, write .mkv, which holds most audio formats"
+        raise OSError(f"cannot write {path} ({error.strerror}){advice}") from error
 
 
-def _prepare(output: Any, suffix: str, clip: Clip, first: Frame) -> tuple[Any, dict[Any, Any]]:
-    """The stream to encode to, and a copy for each stream that goes along."""
-    (codec, options), (height, width) = WRITTEN[suffix], first.pixels.shape[2:]
-    # H.264 halves colors in whole pixels only: odd sides keep theirs, rather than the picture losing a row.
-    odd = codec == "libx264" and (height % 2 or width % 2)
-    pixels = "pal8" if codec == "gif" else "yuv444p" if odd else "yuv420p"
-    shape = {"width": width, "height": height, "pix_fmt": pixels}
-    stream = output.add_stream(codec, clip.rate, options, time_base=clip.time_base, **shape)
-    aspect = clip.stream.sample_aspect_ratio
+def _add_video_stream(output: Any, suffix: str, source: VideoReader, first: Frame) -> Any:
+    """Add the stream for the frames, with the properties of the source.
+
+    Args:
+        output: the file, as PyAV opened it.
+        suffix: of the file, a key of `WRITTEN`.
+        source: the video that the frames come from.
+        first: the first stylized frame.
+    """
+    codec, options = WRITTEN[suffix]
+    height, width = first.pixels.shape[2:]
+    if codec == "gif":
+        pixel_format = "pal8"
+    elif codec == "libx264" and (height % 2 or width % 2):
+        # H.264 subsamples chroma by whole pixels, so an odd size needs full resolution or would lose a row.
+        pixel_format = "yuv444p"
+    else:
+        pixel_format = "yuv420p"
+    stream = output.add_stream(
+        codec, source.rate, options, time_base=source.time_base, width=width, height=height, pix_fmt=pixel_format
+    )
+    aspect = source.stream.sample_aspect_ratio
     if aspect:
-        stream.codec_context.sample_aspect_ratio = 1 / aspect if clip.turned else aspect
-    stream.metadata.update({key: text for key, text in clip.stream.metadata.items() if key not in STALE})
+        stream.codec_context.sample_aspect_ratio = 1 / aspect if source.sides_swapped else aspect
+    stream.metadata.update(_layout_independent(source.stream.metadata))
     if codec != "gif":
-        sample = _encodable(first.pixels[..., :2, :2], pixels, clip.matrix)
+        sample = _encodable(first.pixels[..., :2, :2], pixel_format, source.matrix)
         context = stream.codec_context
-        context.colorspace, context.color_range = sample.colorspace, sample.color_range
-        context.color_primaries, context.color_trc = clip.tags
-    output.metadata.update({key: text for key, text in clip.container.metadata.items() if key not in STALE})
-    output.set_chapters(clip.container.chapters())
+        context.colorspace = sample.colorspace
+        context.color_range = sample.color_range
+        context.color_primaries, context.color_trc = source.tags
+    return stream
+
+
+def _add_copied_streams(output: Any, suffix: str, source: VideoReader) -> dict[Any, Any]:
+    """Add streams for audio, subtitles, and attachments; return them by the streams of the source.
+
+    A stream that the format cannot hold is left out with a warning.
+    """
     copies = {}
-    for source in clip.copied:
+    for stream in source.copied_streams:
         try:
-            copies[source] = output.add_stream_from_template(source)
+            copies[stream] = output.add_stream_from_template(stream)
         except (ValueError, av.FFmpegError):
-            log.warning("%s cannot hold the %s of %s, which is left out", suffix, source.type, clip.path)
-    return stream, copies
+            log.warning("%s cannot hold the %s of %s, which is left out", suffix, stream.type, source.path)
+    return copies
+
+
+def _layout_independent(metadata: dict[str, str]) -> dict[str, str]:
+    """Return the metadata without those of the input file's layout."""
+    return {key: text for key, text in metadata.items() if key not in DROPPED_METADATA}
 
 
 def _copy(output: Any, copies: dict[Any, Any], packets: Iterable[Any]) -> None:
+    """Write the packets whose streams are copied."""
     for packet in packets:
         if packet.stream in copies:
             packet.stream = copies[packet.stream]
             output.mux(packet)
 
 
-def _encodable(picture: Tensor, format: str, matrix: Any) -> Any:
-    """The picture as an encoder takes it: of limited range, or with a palette of its own."""
-    image = photo.to_image(picture)
-    if format == "pal8":
-        image = image.quantize()
-        colors = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-        palette = np.full((256, 4), 255, np.uint8)  # opaque
+def _encodable(image: Tensor, pixel_format: str, matrix: Any) -> Any:
+    """Return an image as a frame for the encoder: in limited range, or with its own palette for pal8.
+
+    Args:
+        image: (1, 3, H, W), RGB in [0, 1].
+        pixel_format: as FFmpeg names it.
+        matrix: the YUV matrix, as libswscale names it.
+    """
+    pil_image = photo.to_image(image)
+    if pixel_format == "pal8":
+        pil_image = pil_image.quantize()
+        colors = np.array(pil_image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+        palette = np.full((256, 4), 255, np.uint8)  # alpha first, opaque
         palette[: len(colors), 1:] = colors
-        pair: Any = np.asarray(image), palette
-        return av.VideoFrame.from_ndarray(pair, "pal8")
-    frame = av.VideoFrame.from_ndarray(np.asarray(image), "rgb24")
-    target = {"dst_colorspace": matrix, "dst_color_range": ColorRange.MPEG}
-    return frame.reformat(format=format, interpolation=SWSCALE, threads=1, **target)
+        indices_and_palette: Any = (np.asarray(pil_image), palette)
+        return av.VideoFrame.from_ndarray(indices_and_palette, "pal8")
+    frame = av.VideoFrame.from_ndarray(np.asarray(pil_image), "rgb24")
+    return frame.reformat(
+        format=pixel_format,
+        interpolation=SWSCALE,
+        threads=1,
+        dst_colorspace=matrix,
+        dst_color_range=ColorRange.MPEG,
+    )

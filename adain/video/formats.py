@@ -1,6 +1,7 @@
-"""Video formats: what is written, and whether a file is complete."""
+"""Video formats: those that can be written, and whether a file is complete."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 H264 = "libx264", {"crf": "18"}
 
@@ -9,26 +10,30 @@ WRITTEN: dict[str, tuple[str, dict[str, str]]] = {
     ".webm": ("libvpx-vp9", {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}),
     ".gif": ("gif", {}),
 }
-"""The formats written, each with its encoder and what that is told. Anything that FFmpeg decodes is read."""
+"""The encoder of each format that can be written, and its options. Every format that FFmpeg decodes can be read."""
 
 
 def check_suffix(path: str | Path) -> Path:
-    """The path, if a video can be written to it; ValueError that names the suffixes allowed otherwise."""
+    """Return the path if its suffix is that of a video format.
+
+    Raises:
+        ValueError: no video can be written to this path.
+    """
     path = Path(path)
     if path.suffix.lower() not in WRITTEN:
-        raise ValueError(f"cannot write {path.name}: a video's name must end in one of {', '.join(WRITTEN)}")
+        raise ValueError(f"cannot write {path.name}: the file name of a video must end in one of {', '.join(WRITTEN)}")
     return path
 
 
 def suffix(path: Path) -> str:
-    """In what format a video is written by default: its own, or .mp4."""
+    """Return the suffix of the default output for a video: its own if that can be written, else .mp4."""
     return path.suffix if path.suffix.lower() in WRITTEN else ".mp4"
 
 
-def is_cut_short(path: Path) -> bool:
-    """Whether a file is smaller than the sizes of its parts, in Matroska (and WebM), AVI, and MP4 (and MOV) files.
+def is_truncated(path: Path) -> bool:
+    """Whether a Matroska, WebM, AVI, MP4, or MOV file is smaller than the sizes in its headers say.
 
-    FFmpeg takes the end of such a file for the end of the video. False for other formats.
+    FFmpeg reads such a file as if it ended there. False for other formats.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -36,31 +41,44 @@ def is_cut_short(path: Path) -> bool:
         if start.startswith(b"RIFF") and len(start) >= 8:
             return int.from_bytes(start[4:8], "little") + 8 > size
         if start.startswith(b"\x1a\x45\xdf\xa3"):
-            return _end_of_segment(start) > size
-        if start[4:8] != b"ftyp":
+            return _matroska_end(start) > size
+        if start[4:8] == b"ftyp":
+            return _mp4_is_truncated(file, size)
+    return False
+
+
+def _mp4_is_truncated(file: BinaryIO, size: int) -> bool:
+    """Whether the last box of an MP4 or MOV file ends behind the end of the file, at `size` bytes."""
+    position = 0
+    while position < size:
+        # A box starts with its length and its type; after a length of 1 comes the length in 8 bytes.
+        file.seek(position)
+        header = file.read(16)
+        length = int.from_bytes(header[:4], "big")
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        if length == 0:  # the box extends to the end of the file
             return False
-        position = 0
-        while position < size:  # a box has its length, its name, and for length 1 its length in 8 bytes
-            file.seek(position)
-            box = file.read(16)
-            length = int.from_bytes(box[:4], "big")
-            if length == 1:
-                length = int.from_bytes(box[8:16], "big")
-            if length == 0:  # up to the end of the file
-                return False
-            if length < 8:
-                return True
-            position += length
-        return position > size
+        if length < 8:
+            return True
+        position += length
+    return position > size
 
 
-def _end_of_segment(start: bytes) -> int:
-    """Where the segment of a Matroska file ends (RFC 9559); 0 if it does not say."""
-    found = start.find(b"\x18\x53\x80\x67")
-    if found < 0 or found + 12 > len(start) or not start[found + 4]:
+def _matroska_end(start: bytes) -> int:
+    """Return where the segment of a Matroska file ends (RFC 9559), in bytes; 0 if the header does not say.
+
+    Args:
+        start: the first bytes of the file.
+    """
+    segment = start.find(b"\x18\x53\x80\x67")
+    if segment < 0 or segment + 12 > len(start) or not start[segment + 4]:
         return 0
-    width = 9 - start[found + 4].bit_length()  # of the size, in bytes, by its leading zero bits (RFC 8794)
-    marked = int.from_bytes(start[found + 4 : found + 4 + width], "big")
-    length = marked - (1 << 7 * width)
-    unknown = (1 << 7 * width) - 1
-    return 0 if length == unknown else found + 4 + width + length
+    # The number of leading zero bits tells how many bytes the size takes (RFC 8794).
+    width = 9 - start[segment + 4].bit_length()
+    marked_length = int.from_bytes(start[segment + 4 : segment + 4 + width], "big")
+    length = marked_length - (1 << 7 * width)
+    unknown_length = (1 << 7 * width) - 1
+    if length == unknown_length:
+        return 0
+    return segment + 4 + width + length

@@ -25,8 +25,8 @@ from adain.video.formats import check_suffix
 with require_extra("video", "stylizing videos"):
     from adain.video import temporal
 from adain.utils.prefetch import prefetch
-from adain.video.decoding import Frame, open_clip
-from adain.video.encoding import write_clip
+from adain.video.decoding import Frame, VideoReader, open_video
+from adain.video.encoding import write_video
 
 
 def stylize_frames(
@@ -103,16 +103,16 @@ class FrameStyler:
 
     def stylize(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
         """Stylize each frame, and carry over what is stable from the one before."""
-        average = temporal.Average(self.steady)
+        average = temporal.AverageStatistics(self.steady)
         before = None
         for frame, motion in self._with_motion(frames):
             new_scene = motion is None
             if new_scene:
-                average.forget()
+                average.reset()
             if self.codes is None or (new_scene and self.options.color == "coral"):
                 self._encode(frame)
             result = self._stylize_frame(frame, average)
-            average.rewind()
+            average.end_frame()
             if motion is not None and before is not None:
                 carried = motion.carry(before, result, self.steady)
                 result = self._carried_where_stylized(frame, result, carried)
@@ -187,19 +187,26 @@ def stylize_video(
     read_options, arguments = override(read_options, changes)
     path = check_suffix(output)
     check_size(size)
-    with open_clip(content, size, read_options.max_pixels, read_options.truncated) as clip:
-        waiting = deque[Frame]()
-
-        def pixels() -> Iterator[Tensor]:
-            for frame in clip:
-                waiting.append(frame._replace(pixels=torch.empty(0)))
-                yield frame.pixels
-
-        # Both are closed before the file is, so that no thread still reads it.
-        with closing(prefetch(pixels())) as decoded:
+    with open_video(content, size, read_options.max_pixels, read_options.truncated) as video:
+        pending = deque[Frame]()
+        # Both generators are closed before the file is, so that no thread still reads it.
+        with closing(prefetch(_read_pixels(video, pending))) as decoded:
             stylized = prefetch(
                 stylize_frames(decoded, style, method, options=options, read_options=read_options, **arguments)
             )
-            progress = tqdm(stylized, path.name, clip.stream.frames or None, unit=" frames", disable=quiet)
+            progress = tqdm(stylized, path.name, video.stream.frames or None, unit=" frames", disable=quiet)
             with closing(stylized):
-                write_clip(path, clip, (waiting.popleft()._replace(pixels=result) for result in progress))
+                write_video(path, video, _with_timestamps(progress, pending))
+
+
+def _read_pixels(video: VideoReader, pending: deque[Frame]) -> Iterator[Tensor]:
+    """Yield the pixels of each frame; append the rest of the frame, without pixels, to `pending`."""
+    for frame in video:
+        pending.append(frame._replace(pixels=torch.empty(0)))
+        yield frame.pixels
+
+
+def _with_timestamps(stylized: Iterable[Tensor], pending: deque[Frame]) -> Iterator[Frame]:
+    """Yield frames with stylized pixels, and all else from `pending`."""
+    for image in stylized:
+        yield pending.popleft()._replace(pixels=image)

@@ -1,4 +1,4 @@
-"""Steadiness of painted videos: statistics averaged over time, and what was painted before carried along the motion."""
+"""Temporal smoothing of stylized videos: averaged statistics, and previous results warped along the motion."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,142 +9,185 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CUT = 0.3  # share of a picture found in the one before, below which a new scene begins
-MISFIT = 0.1  # difference in brightness, of 1, at which a pixel is hardly the one it is taken for
-STRAY = 0.5  # pixels, squared, by which the way there and back may miss its start; more where the way is long
-LEAST = 128  # pixels of the shorter side that the search needs
-SMALLEST = 16  # pixels a side below which it cannot search, and each frame is on its own
-AROUND = 13  # pixels a side in which contrast is kept
-MOST = 2.5  # by which it is raised or lowered
-FINEST = 0.47  # of its share is what the finest octave takes: sampled on and on, and a little beside, it dulls most
-POWERS = 0.7, 0.5, 0.5  # of the energies' ratio, finest octave first: 0.5 keeps contrast, more makes up for lost edges
+SCENE_CUT_TRUST = 0.3  # mean trust in the motion below which a new scene begins
+BRIGHTNESS_TOLERANCE = 0.1  # difference in brightness, in [0, 1], above which a match is hardly trusted
+ROUND_TRIP_TOLERANCE = 0.5  # squared pixels by which forward and backward flow may differ; plus a share of the flow
+SEARCH_SIDE = 128  # pixels, shorter side that the flow search needs
+SMALLEST_SIDE = 16  # pixels, shorter side below which there is no flow search and frames are independent
+CONTRAST_WINDOW = 13  # pixels, side of the window in which local contrast is preserved
+LARGEST_GAIN = 2.5  # the factor by which contrast is raised or lowered at most
+# The finest octave is blurred most, by repeated resampling and by small errors of the flow, so it takes only this part
+# of the share that is carried over.
+FINEST_OCTAVE_SHARE = 0.47
+# Powers of the ratio of energies, finest octave first. 0.5 preserves the contrast; more makes up for lost edges.
+GAIN_POWERS = (0.7, 0.5, 0.5)
 
 
-class Average:
-    """A `StatisticsFn` that averages statistics over time, exponentially, with weight `keep` for the past.
+class AverageStatistics:
+    """A `StatisticsFn` that returns exponential moving averages of statistics over the frames.
 
-    Each statistic is known by its turn since `rewind`, to be called after each frame; `forget` begins anew.
+    Statistics are identified by their order within a frame.
+
+    Args:
+        decay: the weight of the past, from 0 to 1.
     """
 
-    def __init__(self, keep: float):
-        self.keep, self.turn = keep, 0
-        self.known: list[Any] = []
+    def __init__(self, decay: float):
+        self.decay = decay
+        self.averages: list[Any] = []
+        self.position = 0  # of the next statistic in the frame
 
     def __call__(self, statistic: Callable[[Tensor], Any], features: Tensor) -> Any:
-        """The average so far, this one included."""
-        found = statistic(features)
-        if self.turn < len(self.known):
-            past = self.known[self.turn]
-            found = tuple(now.lerp(before, self.keep) for now, before in zip(found, past, strict=True))
-            self.known[self.turn] = found
+        """Return the average of the statistic, the current frame included."""
+        average = statistic(features)
+        if self.position < len(self.averages):
+            past = self.averages[self.position]
+            average = tuple(now.lerp(before, self.decay) for now, before in zip(average, past, strict=True))
+            self.averages[self.position] = average
         else:
-            self.known.append(found)
-        self.turn += 1
-        return found
+            self.averages.append(average)
+        self.position += 1
+        return average
 
-    def rewind(self) -> None:
-        """The next statistic is the first again."""
-        self.turn = 0
+    def end_frame(self) -> None:
+        """Treat the next statistic as the first of a frame."""
+        self.position = 0
 
-    def forget(self) -> None:
-        """Nothing is known."""
-        self.known, self.turn = [], 0
+    def reset(self) -> None:
+        """Forget all averages, at the start of a scene."""
+        self.averages = []
+        self.position = 0
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Where a frame's pixels were in the frame before."""
+    """Where the pixels of a frame were in the previous frame."""
 
     places: np.ndarray
-    """(H, W, 2), float32: columns and rows of the frame before."""
+    """(H, W, 2), float32: column and row in the previous frame."""
     trust: np.ndarray
-    """(H, W), float32: from 0, not there or not found, to 1."""
+    """(H, W), float32: from 0 (outside the previous frame, or no match) to 1."""
 
-    def carry(self, before: Tensor, painted: Tensor, steady: float) -> Tensor:
-        """`painted` with the share `steady` x `trust` of what was painted before; both (1, 3, H, W) in [0, 1].
+    def carry(self, previous: Tensor, stylized: Tensor, steady: float) -> Tensor:
+        """Blend a stylized frame with the previous result, which is warped along the motion.
 
-        The mean of two paintings is duller than either, and what is carried on and on blurs: each octave of detail is
-        brought to the contrast that it has in `painted`, around each pixel, channel by channel.
+        The previous result has the share `steady` x `trust`. A blend of two images has less contrast than either, and
+        repeated resampling blurs. So each octave of detail is brought back to its local contrast in `stylized`,
+        channel by channel.
+
+        Args:
+            previous: the previous result, (1, 3, H, W) in [0, 1].
+            stylized: the stylized frame, of the same shape.
+            steady: the largest share of the previous result, from 0 to 1.
         """
-        new = to_array(painted)
-        # Cubic: a linear resampler would blur what is carried on and on.
-        old = sampled(to_array(before), self.places, cv2.INTER_CUBIC)
-        mixed = new + (steady * self.trust)[..., None] * (old - new)
-        details, wanted = _octaves(mixed), _octaves(new)
-        details[0] = cv2.addWeighted(details[0], FINEST, wanted[0], 1 - FINEST, 0)
-        result = details.pop()
-        for detail, like, power in reversed(list(zip(details, wanted[:-1], POWERS, strict=True))):
-            gain = cv2.pow(_contrast(like) / _contrast(detail), power).clip(1 / MOST, MOST)
+        new = to_array(stylized)
+        # Cubic interpolation: with a linear one, repeated resampling would blur more.
+        old = sampled(to_array(previous), self.places, cv2.INTER_CUBIC)
+        blended = new + (steady * self.trust)[..., None] * (old - new)
+        details = _laplacian_pyramid(blended)
+        new_details = _laplacian_pyramid(new)
+        details[0] = cv2.addWeighted(details[0], FINEST_OCTAVE_SHARE, new_details[0], 1 - FINEST_OCTAVE_SHARE, 0)
+        result = details[-1]
+        for octave in reversed(range(len(GAIN_POWERS))):
+            detail = details[octave]
+            energy_ratio = _local_energy(new_details[octave]) / _local_energy(detail)
+            gain = cv2.pow(energy_ratio, GAIN_POWERS[octave]).clip(1 / LARGEST_GAIN, LARGEST_GAIN)
             result = cv2.pyrUp(result, dstsize=detail.shape[1::-1]) + detail * gain
-        return torch.from_numpy(result.clip(0, 1)).permute(2, 0, 1)[None].to(painted)
+        return torch.from_numpy(result.clip(0, 1)).permute(2, 0, 1)[None].to(stylized)
 
 
 def motions(frames: Iterable[Tensor]) -> Iterator[tuple[Tensor, Motion | None]]:
-    """Each frame, (1, 3, H, W) in [0, 1], with the motion from the one before; None where a scene begins."""
+    """Yield each frame, (1, 3, H, W) in [0, 1], with the motion from the previous one; None where a scene begins."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    before, sides = np.empty(0), None
+    previous_gray = np.empty(0)
+    previous_shape = None
     for frame in frames:
         gray = _gray(frame)
-        known = frame.shape == sides and min(gray.shape) >= SMALLEST
-        yield frame, _motion(search, before, gray, frame.shape[2:]) if known else None
-        before, sides = gray, frame.shape
+        motion = None
+        if frame.shape == previous_shape and min(gray.shape) >= SMALLEST_SIDE:
+            motion = _motion(search, previous_gray, gray, frame.shape[2:])
+        yield frame, motion
+        previous_gray = gray
+        previous_shape = frame.shape
 
 
-def _motion(search: Any, before: np.ndarray, now: np.ndarray, sides: Sequence[int]) -> Motion | None:
-    """By dense inverse search (Kroeger et al. 2016), trusted where there and back again leads to the start.
+def _motion(search: Any, previous: np.ndarray, current: np.ndarray, sides: Sequence[int]) -> Motion | None:
+    """Find the motion by dense inverse search (DIS, Kroeger et al. 2016); None at a scene cut.
 
-    And where the pixels found look alike: the first check alone would let through what changes in its place.
+    The flow is trusted where forward and backward flow agree and the matched pixels have the same brightness. The first
+    check alone would accept what changes without moving.
+
+    Args:
+        search: the DIS algorithm.
+        previous: brightness of the previous frame, (h, w), uint8.
+        current: brightness of the frame, of the same shape.
+        sides: height and width of the frame in full size.
     """
-    height, width = now.shape
-    way, back = search.calc(now, before, None), search.calc(before, now, None)
-    places = way + places_of(height, width)
-    returned = sampled(back, places)
-    miss, length = (np.square(x).sum(-1) for x in (way + returned, way))
-    unlike = cv2.blur(cv2.absdiff(now, sampled(before, places)), (3, 3)).astype(np.float32) / (255 * MISFIT)
-    trust = np.exp(-miss / (STRAY + 0.02 * length) - np.square(unlike))
+    height, width = current.shape
+    flow = search.calc(current, previous, None)
+    backward_flow = search.calc(previous, current, None)
+    places = flow + places_of(height, width)
+    round_trip = flow + sampled(backward_flow, places)
+    round_trip_error = np.square(round_trip).sum(-1)
+    squared_length = np.square(flow).sum(-1)
+    difference = cv2.absdiff(current, sampled(previous, places))
+    mismatch = cv2.blur(difference, (3, 3)).astype(np.float32) / (255 * BRIGHTNESS_TOLERANCE)
+    trust = np.exp(-round_trip_error / (ROUND_TRIP_TOLERANCE + 0.02 * squared_length) - np.square(mismatch))
     inside = (places >= 0).all(-1) & (places <= (width - 1, height - 1)).all(-1)
     trust = (trust * inside).astype(np.float32)
-    if trust.mean() < CUT:
+    if trust.mean() < SCENE_CUT_TRUST:
         return None
-    full = sides[1], sides[0]
-    scale = np.array([sides[1] / width, sides[0] / height], np.float32)
-    return Motion(cv2.resize(way, full) * scale + places_of(*sides), cv2.resize(trust, full))
+    full_height, full_width = sides
+    full_size = (full_width, full_height)
+    scale = np.array([full_width / width, full_height / height], np.float32)
+    full_flow = cv2.resize(flow, full_size) * scale
+    return Motion(full_flow + places_of(full_height, full_width), cv2.resize(trust, full_size))
 
 
 def _gray(frame: Tensor) -> np.ndarray:
-    """Brightness, (h, w), uint8, at half the size if that is enough: motion is smooth, and noise goes."""
+    """Return the brightness of a frame, (h, w), uint8, at half the size if that is large enough for the search.
+
+    Motion is smooth, so half the size suffices, and it reduces noise.
+    """
     values = cv2.cvtColor((to_array(frame) * 255).round().astype(np.uint8), cv2.COLOR_RGB2GRAY)
-    scale = min(1, max(0.5, LEAST / min(values.shape)))
+    scale = min(1, max(0.5, SEARCH_SIDE / min(values.shape)))
     height, width = (max(1, round(side * scale)) for side in values.shape)
     return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def sampled(values: np.ndarray, places: np.ndarray, how: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """The values at those places, (H, W, C) or (H, W); beyond the border as at it."""
+    """Return an array sampled at given places; outside of it, the border is repeated.
+
+    Args:
+        values: (H, W, C) or (H, W).
+        places: (h, w, 2): column and row of each sample.
+        how: the interpolation, as OpenCV numbers it.
+    """
     columns, rows = np.moveaxis(places.astype(np.float32), -1, 0).copy()
     return np.asarray(cv2.remap(values, columns, rows, how, borderMode=cv2.BORDER_REPLICATE))
 
 
 def places_of(height: int, width: int) -> np.ndarray:
-    """(H, W, 2): each pixel's column and row."""
+    """Return the column and row of each pixel: (H, W, 2), float32."""
     return np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), -1)
 
 
-def to_array(picture: Tensor) -> np.ndarray:
-    """(H, W, 3), as OpenCV takes it."""
-    return np.ascontiguousarray(picture[0].permute(1, 2, 0).float().cpu().numpy())
+def to_array(image: Tensor) -> np.ndarray:
+    """Return an image (1, 3, H, W) as OpenCV takes it: (H, W, 3), float32."""
+    return np.ascontiguousarray(image[0].permute(1, 2, 0).float().cpu().numpy())
 
 
-def _octaves(values: np.ndarray) -> list[np.ndarray]:
-    """The details of each octave, finest first, and what is left (Burt & Adelson 1983)."""
-    found = []
-    for _ in POWERS:
+def _laplacian_pyramid(values: np.ndarray) -> list[np.ndarray]:
+    """Return the details of each octave, finest first, and the remaining image (Burt & Adelson 1983)."""
+    levels = []
+    for _ in GAIN_POWERS:
         smaller = np.asarray(cv2.pyrDown(values))
-        found.append(values - cv2.pyrUp(smaller, dstsize=values.shape[1::-1]))
+        levels.append(values - cv2.pyrUp(smaller, dstsize=values.shape[1::-1]))
         values = smaller
-    return [*found, values]
+    levels.append(values)
+    return levels
 
 
-def _contrast(detail: np.ndarray) -> np.ndarray:
-    """The mean square around each pixel."""
-    return np.asarray(cv2.blur(np.square(detail), (AROUND, AROUND))) + 1e-5  # where there is nothing, nothing is done
+def _local_energy(detail: np.ndarray) -> np.ndarray:
+    """Return the mean square in a window around each pixel, plus a constant that avoids gain where there is none."""
+    return np.asarray(cv2.blur(np.square(detail), (CONTRAST_WINDOW, CONTRAST_WINDOW))) + 1e-5

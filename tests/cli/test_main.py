@@ -264,7 +264,7 @@ def test_grid_takes_a_checkpoint_colors_a_device_and_a_place_for_the_sheet(make_
         assert main.main(["grid", *folders, *weights, *flags]) == 0
         assert sheet.exists()
         assert [path.name for path in output.iterdir()] == ["a__a.png"]
-        results.append(reader.load_picture(output / "a__a.png"))
+        results.append(reader.load_image(output / "a__a.png"))
     expected = adain.stylize(tmp_path / "content" / "a.png", tmp_path / "style" / "a.png", "adain-lite")
     assert (results[0] - expected).abs().max() < 2 / 255
     assert (results[1] - results[0]).abs().max() > 10 / 255

@@ -23,9 +23,9 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The address of a server with small limits; when it is ended, it must leave nothing behind."""
+    """The address of a server with small limits; after it shuts down, no file of it may remain."""
     folder = tmp_path_factory.mktemp("server")
-    code = "import sys; from adain.cli import main; sys.exit(main())"
+    code = "import sys; from adain.cli import main; sys.exit(main.main())"
     flags = ["--port", "0", "--method", "adain-lite", "--max-upload", "1", "--max-pixels", "1000000"]
     command = [sys.executable, "-c", code, "serve", *flags]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -34,14 +34,14 @@ def server(tmp_path_factory):
         written = [*folder.iterdir()]
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
-    assert len(written) == 1, "all in one folder"
+    assert len(written) == 1, "all files are in one folder"
     assert [*folder.iterdir()] == []
     assert (process.returncode, "Traceback" in errors) == (0, False)
 
 
 @pytest.fixture
 def visit(browser, server):
-    """What opens the page for another visitor; no page may ask another host for anything."""
+    """A function that opens the page for another visitor; no page may send a request to another host."""
     contexts, hosts = [], set()
 
     def visit(**options):
@@ -56,7 +56,7 @@ def visit(browser, server):
     yield visit
     for context in contexts:
         context.close()
-    assert hosts - {""} == {urlparse(server).netloc}, "'' is of data: and blob:"
+    assert hosts - {""} == {urlparse(server).netloc}, "'' stands for data: and blob: URLs"
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def give(page, photo, style):
 
 
 def drop(page, box, path):
-    """Upload; again if Gradio drew the box anew in that very moment, and lost it."""
+    """Upload a file; try again if Gradio redrew the box at the same moment and lost the upload."""
     for _ in range(4):
         page.set_input_files(f"#{box} input[type=file]", path)
         with suppress(TimeoutError):
@@ -92,7 +92,7 @@ def choose(page, label, value):
 
 
 def shown(page, before=None):
-    """The result's bytes as the page shows it, once it is another than that at the address `before`; its address."""
+    """Wait for a result at an address other than `before`; returns its bytes and its address."""
     changed = (
         "before => { const i = document.querySelector('#result img'); return i && i.src !== before && i.complete }"
     )
@@ -102,7 +102,7 @@ def shown(page, before=None):
 
 
 def command(page, *parts):
-    """The command line, once it has these parts."""
+    """Wait until the command line contains these parts; returns it."""
     has = "parts => parts.every(part => document.querySelector('#command textarea').value.includes(part))"
     page.wait_for_function(has, arg=parts)
     return page.input_value("#command textarea")
@@ -113,7 +113,7 @@ def values(data):
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def test_upload_move_the_slider_see_the_picture_change_and_download_it(visit, files, tmp_path, monkeypatch):
+def test_upload_move_the_slider_see_the_result_change_and_download_it(visit, files, tmp_path, monkeypatch):
     page = visit()
     give(page, *files)
     first, address = shown(page)
@@ -132,10 +132,10 @@ def test_upload_move_the_slider_see_the_picture_change_and_download_it(visit, fi
     monkeypatch.chdir(tmp_path)
     assert main.main(["stylize", *words[2:], "--quiet"]) == 0
     again = (tmp_path / download.value.suggested_filename).read_bytes()
-    assert np.abs(values(again) - values(downloaded)).max() <= 1, "but for the number of threads, the same"
+    assert np.abs(values(again) - values(downloaded)).max() <= 1, "equal up to rounding"
 
 
-def test_examples_a_second_style_and_a_method_without_any(visit):
+def test_examples_a_second_style_and_a_method_without_a_style_input(visit):
     page = visit()
     set_size(page, 64)
     for name in ("photo", "style", "second-style"):
@@ -150,7 +150,7 @@ def test_examples_a_second_style_and_a_method_without_any(visit):
     assert "--style" not in command(page, "--method johnson")
     page.wait_for_selector("#style", state="hidden")
     assert not page.is_visible("#alpha")
-    assert "the one style that it was trained on" in page.inner_text("#note")
+    assert "only the style that it was trained on" in page.inner_text("#note")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_examples_a_second_style_and_a_method_without_any(visit):
         ("wide.png", (1001, 1000), "wide.png is not a readable image (1001 x 1000 is over the limit"),
     ],
 )
-def test_what_is_no_picture_or_too_large_is_told(visit, files, tmp_path, name, data, message):
+def test_wrong_and_too_large_uploads_are_reported(visit, files, tmp_path, name, data, message):
     if isinstance(data, tuple):
         picture(tmp_path / name, data)
     else:
@@ -189,7 +189,7 @@ def test_two_visitors_at_once(visit, files, tmp_path):
     assert values(shown(two)[0]).shape == (64, 70, 3)
 
 
-def test_an_optimization_shows_its_progress_and_is_stopped(visit, files):
+def test_an_optimization_shows_its_progress_and_stops(visit, files):
     page = visit()
     choose(page, "method", "gatys")
     give(page, *files)
@@ -197,7 +197,7 @@ def test_an_optimization_shows_its_progress_and_is_stopped(visit, files):
     page.get_by_text(re.compile(r"Step \d+ of \d+ at 64 px, loss .* left\.")).wait_for()
     shown(page)
     page.click("#stop")
-    page.get_by_text("Stopped; this is the best so far.").wait_for()
+    page.get_by_text("Stopped. This is the best result so far.").wait_for()
     page.wait_for_selector("#result img[src$='.png']")
     stopped, address = shown(page)
     assert address.endswith(".png")
@@ -224,9 +224,9 @@ def test_a_screenshot_for_the_readme(visit, tmp_path, request):
     shown(page)
     command(page, "chelsea.png", "starry_night.jpg")
     page.mouse.move(0, 0)
-    page.wait_for_timeout(500)  # for what fades out
+    page.wait_for_timeout(500)  # until animations have ended
     with Image.open(BytesIO(page.screenshot())) as image:
         image.convert("RGB").quantize(256).save(target, optimize=True)
         assert image.size == (1280, 800)
-    assert page.evaluate("document.documentElement.scrollHeight") <= 800, "on one screen"
+    assert page.evaluate("document.documentElement.scrollHeight") <= 800, "fits on one screen"
     assert os.path.getsize(target) < 400_000

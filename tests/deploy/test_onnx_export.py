@@ -19,17 +19,17 @@ from tests.conftest import exit_code
 QUICK = "adain-lite"
 ABLE = [name for name in METHODS if name not in REFUSED]
 SIZES = {(1, 64, 64): (64, 64), (1, 96, 131): (40, 71), (2, 100, 78): (90, 33), (1, 17, 16): (16, 130)}
-"""Of content: of style."""
+"""The size of the style by the batch and size of the content."""
 
 
-def picture(batch, height, width):
+def smooth_image(batch, height, width):
     coarse = torch.rand(batch, 3, 7, 9, generator=torch.Generator().manual_seed(height + width))
     return F.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Sessions by what they were exported with, each written once."""
+    """A function that returns a session for export options; each file is written once."""
     folder, known = tmp_path_factory.mktemp("onnx"), {}
 
     def session(method, style="picture", precision="fp32", calibration=None):
@@ -46,7 +46,7 @@ def exported(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A file with an adain-lite of few weights, whose graph is traced soon."""
+    """A file with the weights of a small adain-lite, which is exported quickly."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     torch.manual_seed(0)
     method = METHODS["adain-lite"]([8, 8, 12], 1, [8, 8], 16)
@@ -55,7 +55,7 @@ def tiny(tmp_path_factory):
     return path
 
 
-def paint(session, content, style=None, alpha=1.0):
+def run(session, content, style=None, alpha=1.0):
     given = style if isinstance(style, dict) else {"style": style}
     feed = {"content": content, **given, "alpha": torch.tensor(alpha).reshape(-1)}
     named = {part.name: feed[part.name].numpy() for part in session.get_inputs()}
@@ -65,32 +65,32 @@ def paint(session, content, style=None, alpha=1.0):
 @pytest.mark.parametrize(
     "name", [QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ABLE if name != QUICK)]
 )
-def test_the_graph_paints_what_the_method_paints_at_any_size(exported, name):
+def test_the_graph_gives_the_result_of_the_method_at_any_size(exported, name):
     session, ready = exported(name), adain.prepare(name, "cpu", "fp32")
     assert (len(session.get_inputs()) == 3) == ready.takes_style
-    for content, style in ((picture(*a), picture(1, *b)) for a, b in SIZES.items()):
+    for content, style in ((smooth_image(*a), smooth_image(1, *b)) for a, b in SIZES.items()):
         for alpha in (0.0, 0.5, 1.0) if ready.takes_style else (1.0,):
             settings = {"style": style, "alpha": alpha} if ready.takes_style else {}
             wanted = adain.stylize(content, method=ready, **settings)
-            found = paint(session, content, style, alpha)
+            found = run(session, content, style, alpha)
             assert found.shape == content.shape
             torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
 
 
 def test_alpha_zero_is_the_photo_to_the_last_bit(exported):
-    content, style = picture(3, 40, 52), picture(1, 33, 64)
-    found = paint(exported(QUICK), content, style, [0.0, 0.6, 0.0])
+    content, style = smooth_image(3, 40, 52), smooth_image(1, 33, 64)
+    found = run(exported(QUICK), content, style, [0.0, 0.6, 0.0])
     assert torch.equal(found[::2], content[::2])
     wanted = adain.stylize(content[1:2], style, QUICK, precision="fp32", alpha=0.6)
     torch.testing.assert_close(found[1:2], wanted, atol=1e-3, rtol=0)
 
 
-def test_nothing_is_rebuilt_at_full_strength(exported, tmp_path):
+def test_nothing_is_decoded_twice_at_full_strength(exported, tmp_path):
     options = onnxruntime.SessionOptions()
     options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "profile")
     session = onnxruntime.InferenceSession(exported(QUICK)._model_path, options, providers=["CPUExecutionProvider"])
     for alpha in (1.0, 0.5):
-        paint(session, picture(2, 24, 32), picture(1, 24, 24), alpha)
+        run(session, smooth_image(2, 24, 32), smooth_image(1, 24, 24), alpha)
     events = json.loads(Path(session.end_profiling()).read_text())
     runs = [event["args"] for event in events if "Conv" in event.get("args", {}).get("op_name", "")]
     batches = [next(iter(run["output_type_shape"][0].values()))[0] for run in runs if "output_type_shape" in run]
@@ -98,45 +98,45 @@ def test_nothing_is_rebuilt_at_full_strength(exported, tmp_path):
     assert 4 not in batches[: len(batches) // 2]
 
 
-def test_the_papers_blend_by_request(tiny, tmp_path):
-    ready, content, style = adain.prepare(tiny, "cpu", "fp32"), picture(1, 50, 70), picture(1, 60, 41)
+def test_the_blend_of_the_paper_is_an_option(tiny, tmp_path):
+    ready, content, style = adain.prepare(tiny, "cpu", "fp32"), smooth_image(1, 50, 70), smooth_image(1, 60, 41)
     export(tmp_path / "plain.onnx", tiny, alpha_blend="features")
     session = onnxruntime.InferenceSession(tmp_path / "plain.onnx", providers=["CPUExecutionProvider"])
     assert session.get_modelmeta().custom_metadata_map["alpha_blend"] == "features"
     for alpha in (0.0, 0.4):
         wanted = adain.stylize(content, style, ready, alpha=alpha, alpha_blend="features")
-        torch.testing.assert_close(paint(session, content, style, alpha), wanted, atol=1e-3, rtol=0)
+        torch.testing.assert_close(run(session, content, style, alpha), wanted, atol=1e-3, rtol=0)
         assert (wanted - adain.stylize(content, style, ready, alpha=alpha)).abs().mean() > 0.01
 
 
 def test_down_to_a_single_pixel(exported):
     content, style = torch.rand(1, 3, 1, 1), torch.rand(1, 3, 1, 40)
     wanted = adain.stylize(content, style, "adain-lite", precision="fp32")
-    torch.testing.assert_close(paint(exported("adain-lite"), content, style), wanted, atol=1e-3, rtol=0)
+    torch.testing.assert_close(run(exported("adain-lite"), content, style), wanted, atol=1e-3, rtol=0)
 
 
 def test_a_style_and_a_strength_for_each_of_a_batch(exported):
-    session, content, styles = exported("adain-lite"), picture(2, 40, 52), picture(2, 33, 64)
-    together = paint(session, content, styles, [0.3, 1.0])
+    session, content, styles = exported("adain-lite"), smooth_image(2, 40, 52), smooth_image(2, 33, 64)
+    together = run(session, content, styles, [0.3, 1.0])
     for i, alpha in enumerate((0.3, 1.0)):
-        alone = paint(session, content[i : i + 1], styles[i : i + 1], alpha)
+        alone = run(session, content[i : i + 1], styles[i : i + 1], alpha)
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=0)
-    assert (together[0] - paint(session, content[:1], styles[:1], 1.0)[0]).abs().max() > 0.01
+    assert (together[0] - run(session, content[:1], styles[:1], 1.0)[0]).abs().max() > 0.01
 
 
-def test_a_saved_style_code_paints_as_its_picture(tiny, tmp_path):
-    ready, style, content = adain.prepare(tiny, "cpu", "fp32"), picture(1, 60, 41), picture(2, 50, 70)
+def test_a_saved_style_code_gives_the_result_of_its_image(tiny, tmp_path):
+    ready, style, content = adain.prepare(tiny, "cpu", "fp32"), smooth_image(1, 60, 41), smooth_image(2, 50, 70)
     style_codes.save_code(adain.encode_style(ready, style), ready, tmp_path / "style.safetensors")
     export(tmp_path / "code.onnx", tiny, "code")
     session = onnxruntime.InferenceSession(tmp_path / "code.onnx", providers=["CPUExecutionProvider"])
     assert [part.name for part in session.get_inputs()] == ["content", "code", "alpha"]
-    found = paint(session, content, load_file(tmp_path / "style.safetensors"), 0.6)
+    found = run(session, content, load_file(tmp_path / "style.safetensors"), 0.6)
     torch.testing.assert_close(found, adain.stylize(content, style, ready, alpha=0.6), atol=1e-3, rtol=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "share", "limit"), [("fp16", 0.55, 1 / 255), ("int8", 0.35, 12 / 255)])
-def test_smaller_files_paint_nearly_the_same(exported, examples, precision, share, limit, tmp_path):
+def test_smaller_files_give_nearly_the_same_result(exported, examples, precision, share, limit, tmp_path):
     folders = None
     if precision == "int8":
         folders = tmp_path / "content", tmp_path / "style"
@@ -144,17 +144,17 @@ def test_smaller_files_paint_nearly_the_same(exported, examples, precision, shar
             folder.mkdir()
             for name in names:
                 (folder / name).symlink_to(examples / folder.name / name)
-    whole, small = exported("adain-lite"), exported("adain-lite", "picture", precision, folders)
-    sizes = [len(onnx.load(session._model_path).SerializeToString()) for session in (whole, small)]
+    full, small = exported("adain-lite"), exported("adain-lite", "picture", precision, folders)
+    sizes = [len(onnx.load(session._model_path).SerializeToString()) for session in (full, small)]
     assert sizes[1] < share * sizes[0]
-    content = adain.load_picture(examples / "content" / "chelsea.png", 128)
-    style = adain.load_picture(examples / "style" / "wave.jpg", 100)
-    results = [paint(session, content, style) for session in (whole, small)]
+    content = adain.load_image(examples / "content" / "chelsea.png", 128)
+    style = adain.load_image(examples / "style" / "wave.jpg", 100)
+    results = [run(session, content, style) for session in (full, small)]
     assert 0 < (results[0] - results[1]).abs().mean() < limit
-    assert torch.equal(paint(small, content, style, 0.0), content), "both passes are rounded alike"
+    assert torch.equal(run(small, content, style, 0.0), content), "both passes are rounded alike"
 
 
-def test_the_file_says_what_it_holds(exported):
+def test_the_metadata_describe_the_file(exported):
     session = exported("adain-lite")
     about = session.get_modelmeta().custom_metadata_map
     assert about["method"] == "adain-lite"
@@ -167,30 +167,33 @@ def test_the_file_says_what_it_holds(exported):
     assert shapes["content"] == shapes["stylized"] == ["batch", 3, "height", "width"]
     assert shapes["style"] == ["style_batch", 3, "style_height", "style_width"]
     data = onnx.load(session._model_path).SerializeToString()
-    assert b".py" not in data, "nothing of the machine that made it"
+    assert b".py" not in data, "no trace of the machine that wrote it"
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_methods_without_a_graph_say_why_and_which_have_one(name, tmp_path):
-    with pytest.raises(ValueError, match=f"{name} cannot be exported: .*; adain, adain-lite, adaconv, johnson can"):
+def test_methods_that_cannot_be_exported_are_refused_with_alternatives(name, tmp_path):
+    with pytest.raises(
+        ValueError, match=f"{name} cannot be exported: .*; choose from adain, adain-lite, adaconv, johnson"
+    ):
         export(tmp_path / "a.onnx", name)
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"--output": "a.pt"}, "the output is an .onnx file, not"),
-        ({"--precision": "int8"}, "int8, and it alone, is calibrated: with two folders"),
+        ({"--output": "a.pt"}, "the output file name must end in .onnx, got a.pt"),
+        ({"--precision": "int8"}, "needs 2 calibration folders (contents and styles), got 0"),
         ({"--precision": "int4"}, "int4"),
+        ({"--calibration": "folder"}, "precision fp32 takes no calibration folders, got 1"),
         ({"--format": "tflite"}, "tflite"),
-        ({"--method": "johnson", "--style": "code"}, "takes no code"),
+        ({"--method": "johnson", "--style": "code"}, "takes no style code"),
         ({"--method": "johnson", "--alpha-blend": "features"}, "leave out alpha_blend"),
         ({"--alpha-blend": "linear"}, "linear"),
         ({"--checkpoint": "missing.safetensors"}, "neither a file of weights nor a method"),
     ],
     ids=lambda value: "".join(value) if isinstance(value, dict) else "",
 )
-def test_wrong_input_is_one_line(tmp_path, monkeypatch, capsys, flags, message):
+def test_wrong_input_is_reported_in_one_line(tmp_path, monkeypatch, capsys, flags, message):
     monkeypatch.chdir(tmp_path)
     words = [word for pair in {"--output": "a.onnx", **flags}.items() for word in pair]
     assert exit_code("export", *words) == 2
@@ -207,18 +210,16 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "adain: error: exporting needs onnxscript: pip install 'adain[export]'\n"
 
 
-def test_a_graph_that_is_another_is_not_written(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("adain.deploy.onnx_export._differences", lambda *_: (np.nan, np.nan))
+def test_a_graph_with_another_result_is_not_written(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("adain.deploy.onnx_export._compare_with_pytorch", lambda *_: (np.nan, np.nan))
     with pytest.raises(ValueError, match="nothing is written"):
         export(tmp_path / "a.onnx", tiny)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_the_exporter_cannot_follow_is_told_in_a_line(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "adain.deploy.onnx_export._shared", lambda given, batch: given if given.sum() > 0 else 0 * given
-    )
-    with pytest.raises(ValueError, match=r"torch.onnx cannot follow AdaINLite with these weights \(.*data-dependent"):
+def test_a_network_that_cannot_be_exported_is_reported_in_one_line(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("adain.deploy.onnx_graph._expand_to_batch", lambda x, batch: x if x.sum() > 0 else 0 * x)
+    with pytest.raises(ValueError, match=r"torch.onnx cannot export AdaINLite with these weights \(.*data-dependent"):
         export(tmp_path / "a.onnx", tiny)
 
 

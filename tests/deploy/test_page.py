@@ -13,25 +13,32 @@ import gradio as gr
 import pytest
 from starlette.testclient import TestClient
 
-from adain.deploy.web import page
+from adain.deploy.web import app, image_picker, page
 from adain.deploy.web.service import StylizeService, Upload
 from tests.conftest import exit_code
 
 
 @pytest.fixture
-def studio(tmp_path, monkeypatch):
+def service(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
-    studio = StylizeService(tmp_path / "cache", "cpu", 10_000)
-    yield studio
-    studio.close()
+    service = StylizeService(tmp_path / "cache", "cpu", 10_000)
+    yield service
+    service.close()
+
+
+def mount(service, host):
+    """The application with small limits, for one method."""
+
+    async def mounted():
+        built = page.StylizePage(service, "adain-lite").build()
+        return app.mount(built, app.ServerOptions(host, max_upload=0.01, queue=3))
+
+    return asyncio.run(mounted())
 
 
 @pytest.fixture
-def client(studio):
-    async def mount():
-        return page.mount(page.build(studio, "adain-lite"), "127.0.0.1", max_upload=0.01, queue=3)
-
-    with TestClient(asyncio.run(mount()), base_url="http://127.0.0.1:7860") as client:
+def client(service):
+    with TestClient(mount(service, "127.0.0.1"), base_url="http://127.0.0.1:7860") as client:
         yield client
 
 
@@ -41,24 +48,24 @@ serve = partial(exit_code, "serve")
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--port 70000", "a port is 0, for any that is free, to 65535, not 70000"),
+        ("--port 70000", "--port must be between 0 (any free port) and 65535, got 70000"),
         ("--port http", "port"),
         ("--host 192.0.2.1 --port 0", "cannot listen on 192.0.2.1, port 0 ("),
         ("--method magic", "adain-lite"),
         ("--device tpu --port 0", "device tpu cannot be used here"),
-        ("--max-pixels 0", "max-pixels is above 0, not 0"),
-        ("--max-upload -1", "max-upload is above 0, not -1"),
-        ("--queue 0", "queue is above 0, not 0"),
+        ("--max-pixels 0", "--max-pixels must be greater than 0, got 0"),
+        ("--max-upload -1", "--max-upload must be greater than 0, got -1"),
+        ("--queue 0", "--queue must be greater than 0, got 0"),
     ],
 )
-def test_wrong_flags_are_one_line_and_exit_code_2(flags, message, capsys):
+def test_wrong_flags_are_reported_in_one_line_with_exit_code_2(flags, message, capsys):
     assert serve(*flags.split()) == 2
     errors = capsys.readouterr().err
     assert message in errors
     assert errors.count("\n") == 1
 
 
-def test_a_port_that_is_taken(capsys):
+def test_a_taken_port_is_reported(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert serve("--port", port) == 2
@@ -67,14 +74,15 @@ def test_a_port_that_is_taken(capsys):
 
 def test_without_gradio(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    monkeypatch.delitem(sys.modules, "adain.deploy.web.page")
+    for module in ("app", "image_picker", "page"):
+        monkeypatch.delitem(sys.modules, f"adain.deploy.web.{module}")
     assert serve() == 2
     assert "pip install 'adain[web]'" in capsys.readouterr().err
 
 
 @pytest.fixture
 def hangup():
-    """SIGHUP as a terminal leaves it, even where these tests run under nohup."""
+    """Set SIGHUP to its default handler, even if the tests run under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -82,32 +90,32 @@ def hangup():
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """Serve the page, and call `visit` in a thread as soon as it is there; the exit code."""
+    """Serve the page, and call `visit` in a thread once the server has started; returns the exit code."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    start = page.uvicorn.Server.startup
+    start = app.uvicorn.Server.startup
     for variable in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "GRADIO_RUN_HISTORY"):
-        monkeypatch.setenv(variable, "")  # so that it is put back
+        monkeypatch.setenv(variable, "")  # restored after the test
 
     def call(visit):
         async def started(server, sockets=None):
             await start(server, sockets)
             threading.Thread(target=visit).start()
 
-        monkeypatch.setattr(page.uvicorn.Server, "startup", started)
+        monkeypatch.setattr(app.uvicorn.Server, "startup", started)
         return serve("--port", "0", "--method", "adain-lite")
 
     return call
 
 
 def opened(capsys):
-    """The page's answer, where `adain serve` says it is."""
+    """Open the page at the address that `adain serve` prints; returns the response."""
     address = re.search(r"^adain: (\S+) until Ctrl-C$", capsys.readouterr().out, re.MULTILINE)[1]
     return urllib.request.urlopen(address, timeout=60)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_it_serves_until_a_signal_and_leaves_nothing(name, tmp_path, capsys, served, hangup):
+def test_it_serves_until_a_signal_and_removes_its_files(name, tmp_path, capsys, served, hangup):
     seen = []
 
     def visit():
@@ -119,7 +127,7 @@ def test_it_serves_until_a_signal_and_leaves_nothing(name, tmp_path, capsys, ser
             os.kill(os.getpid(), getattr(signal, name))
 
     assert served(visit) == 0
-    assert seen == [page.POLICY, tmp_path, True]
+    assert seen == [app.POLICY, tmp_path, True]
     assert [*tmp_path.iterdir()] == []
 
 
@@ -152,18 +160,15 @@ def test_other_hosts_large_files_and_files_of_the_computer_are_refused(client, t
 
 
 @pytest.mark.parametrize("host", ["::1", "127.0.0.2", "localhost"])
-def test_every_loopback_address_refuses_other_hosts(studio, host):
-    async def mount():
-        return page.mount(page.build(studio, "adain-lite"), host, max_upload=0.01, queue=3)
-
-    with TestClient(asyncio.run(mount())) as client:
+def test_every_loopback_address_refuses_other_hosts(service, host):
+    with TestClient(mount(service, host)) as client:
         for own in ("[::1]:7860", "[::1]", "127.0.0.1:7860", "127.0.0.2", "localhost:7860"):
             assert client.get("/", headers={"Host": own}).status_code == 200, own
         for other in ("elsewhere.example", "192.0.2.1:7860", "[2001:db8::1]:7860", "[::1", "localhost.example", ""):
             assert client.get("/", headers={"Host": other}).status_code == 400, other
 
 
-def test_the_page_asks_no_other_host_and_records_nothing(client):
+def test_the_page_contacts_no_other_host_and_records_nothing(client):
     config = client.get("/config").json()
     assert config["analytics_enabled"] is False
     assert config["footer_links"] == []
@@ -179,37 +184,40 @@ def test_the_page_asks_no_other_host_and_records_nothing(client):
         (MemoryError(), "out of memory; choose a smaller size"),
     ],
 )
-def test_errors_are_one_line_by_the_visitors_names(error, message):
-    with pytest.raises(gr.Error) as told, page.told(Upload("/tmp/x/photo.jpg", "<b>.jpg", (1, 1))):
+def test_errors_are_one_line_with_the_visitors_file_names(error, message):
+    with (
+        pytest.raises(gr.Error) as reported,
+        image_picker.reports_errors(Upload("/tmp/x/photo.jpg", "<b>.jpg", (1, 1))),
+    ):
         raise error
-    assert told.value.message == message.replace("<b>", "&lt;b&gt;")
-    assert not told.value.print_exception
+    assert reported.value.message == message.replace("<b>", "&lt;b&gt;")
+    assert not reported.value.print_exception
 
 
-def test_what_is_our_fault_is_not_hidden():
-    with pytest.raises(RuntimeError, match="shapes"), page.told():
+def test_a_bug_is_not_hidden():
+    with pytest.raises(RuntimeError, match="shapes"), image_picker.reports_errors():
         raise RuntimeError("shapes do not fit")
 
 
 @pytest.mark.parametrize(
     ("method", "shown"),
     [
-        ("adain", {"style", "second", "paint", "alpha", "size"}),
-        ("johnson", {"paint", "size"}),
+        ("adain", {"style", "second", "stylize", "alpha", "size"}),
+        ("johnson", {"stylize", "size"}),
         ("gatys", {"style", "second", "optimize", "stop", "alpha", "size", "steps"}),
     ],
 )
 def test_the_page_shows_what_the_method_needs(method, shown):
-    names = ["style", "second", "paint", "optimize", "stop", "color", "alpha", "size", "mix", "steps"]
-    parts = dict(zip(names, page._fit(method, None), strict=False))
-    assert {name for name, part in parts.items() if part.get("visible")} == shown
-    assert parts["color"]["choices"] == ["style", "keep-luminance", *["coral"] * (method != "johnson")]
+    names = ["style", "second", "stylize", "optimize", "stop", "color", "alpha", "size", "mix", "steps"]
+    updates = dict(zip(names, page.method_updates(method, None), strict=False))
+    assert {name for name, update in updates.items() if update.get("visible")} == shown
+    assert updates["color"]["choices"] == ["style", "keep-luminance", *["coral"] * (method != "johnson")]
 
 
-def test_a_wheel_has_no_examples(studio, monkeypatch, tmp_path):
+def test_a_wheel_has_no_examples(service, monkeypatch, tmp_path):
     async def galleries():
-        return sum(type(block) is gr.Gallery for block in page.build(studio, "adain").blocks.values())
+        return sum(type(block) is gr.Gallery for block in page.StylizePage(service, "adain").build().blocks.values())
 
     assert asyncio.run(galleries()) == 3
-    monkeypatch.setattr(page, "EXAMPLES", tmp_path)
+    monkeypatch.setattr(image_picker, "EXAMPLES", tmp_path)
     assert asyncio.run(galleries()) == 0

@@ -109,7 +109,7 @@ def test_a_size_at_16_bits(tmp_path, suffix):
     writer.save(photo.pixels, tmp_path / f"a{suffix}", photo)
     small = reader.load(tmp_path / f"a{suffix}", 20)
     assert small.pixels.shape == (1, 3, 20, 30) and small.alpha.shape == (1, 1, 20, 30)
-    shape = reader.load_picture(tmp_path / f"a{suffix}", 20).shape
+    shape = reader.load_image(tmp_path / f"a{suffix}", 20).shape
     assert shape == (1, 3, 20, 30)
 
 

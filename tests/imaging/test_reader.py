@@ -21,7 +21,10 @@ from adain.utils.files import atomic_path
 def test_a_png_survives_the_round_trip(tmp_path):
     picture = torch.randint(0, 256, (1, 3, 5, 7)).float() / 255
     writer.save(picture, tmp_path / "a.png")
-    torch.testing.assert_close(reader.load_picture(tmp_path / "a.png"), picture)
+    torch.testing.assert_close(reader.load_image(tmp_path / "a.png"), picture)
+    assert torch.equal(adain.load_picture(tmp_path / "a.png"), reader.load_image(tmp_path / "a.png")), (
+        "its earlier name"
+    )
 
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".PNG": "PNG", ".tif": "TIFF", ".TIFF": "TIFF"}
@@ -107,11 +110,11 @@ def test_files_that_are_no_pictures(tmp_path):
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
     for name in ("text.png", "cut.png"):
         with pytest.raises(OSError, match=f"{name} is not a readable image"):
-            reader.load_picture(tmp_path / name)
+            reader.load_image(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="no such file"):
-        reader.load_picture(tmp_path / "missing.png")
+        reader.load_image(tmp_path / "missing.png")
     with pytest.raises(IsADirectoryError, match="name a file in it"):
-        reader.load_picture(tmp_path)
+        reader.load_image(tmp_path)
 
 
 def test_wrong_requests(tmp_path):
@@ -120,7 +123,7 @@ def test_wrong_requests(tmp_path):
     with pytest.raises(ValueError, match=r"got \(2, 3, 4, 4\)"):
         writer.save(torch.rand(2, 3, 4, 4), tmp_path / "a.png")
     with pytest.raises(ValueError, match="at least 1 pixel"):
-        reader.load_picture(Image.new("RGB", (4, 4)), size=0)
+        reader.load_image(Image.new("RGB", (4, 4)), size=0)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -94,7 +94,7 @@ def test_what_the_network_loses_is_added_back_in_proportion(ready, options):
 
 
 def test_the_distance_from_the_photo_rises_with_alpha(ready, examples):
-    content = reader.load_picture(examples / "content" / "chelsea.png", 96)
+    content = reader.load_image(examples / "content" / "chelsea.png", 96)
     code = adain.encode_style(ready, examples / "style" / "starry_night.jpg", 96)
     found = distances([adain.stylize(content, code, ready, alpha=i / 8) for i in range(9)], content)
     assert found[0] == 0
@@ -195,7 +195,7 @@ def test_size_transparency_and_saved_styles(lite, tmp_path, make_picture):
     )
     assert (by_code - by_picture).abs().max() <= 1
     small = adain.stylize(tmp_path / "clear.png", style, lite, alpha=0, size=32)
-    assert torch.equal(small, reader.load_picture(tmp_path / "clear.png", 32))
+    assert torch.equal(small, reader.load_image(tmp_path / "clear.png", 32))
 
 
 def test_sixteen_bits_a_channel(lite):
@@ -248,9 +248,9 @@ def test_on_the_command_line(make_picture, tmp_path):
     results = {}
     for blend in ALPHA_BLENDS:
         assert exit_code("stylize", *words, "--alpha-blend", blend, "--output", tmp_path / f"{blend}.png") == 0
-        results[blend] = reader.load_picture(tmp_path / f"{blend}.png")
+        results[blend] = reader.load_image(tmp_path / f"{blend}.png")
     assert exit_code("stylize", *words, "--output", tmp_path / "default.png") == 0
-    content = reader.load_picture(photo)
-    assert torch.equal(reader.load_picture(tmp_path / "default.png"), content)
+    content = reader.load_image(photo)
+    assert torch.equal(reader.load_image(tmp_path / "default.png"), content)
     assert torch.equal(results["residual"], content)
     assert not torch.equal(results["features"], content)

@@ -128,12 +128,12 @@ def test_on_the_command_line_and_in_folders(make_picture, tmp_path):
     expected = adain.stylize(reader.load(photo), style, "adain-lite", device="cpu", detail=0.6).pixels / 255
     words = "--method", "adain-lite", "--detail", "0.6"
     assert exit_code("stylize", "--content", photo, "--style", style, *words, "--output", tmp_path / "o.png") == 0
-    assert torch.equal(reader.load_picture(tmp_path / "o.png"), expected)
+    assert torch.equal(reader.load_image(tmp_path / "o.png"), expected)
     folders = tmp_path / "in", tmp_path / "styles", tmp_path / "out"
     call = {"method": "adain-lite", "device": "cpu", "quiet": True, "workers": 0}
     for detail, same in ((0, False), (0.6, True)):
         assert not stylize_folder(*folders, detail=detail, **call)
-        assert torch.equal(reader.load_picture(tmp_path / "out" / "a__s.png"), expected) == same
+        assert torch.equal(reader.load_image(tmp_path / "out" / "a__s.png"), expected) == same
 
 
 def test_faces_are_matched_by_their_overlap():

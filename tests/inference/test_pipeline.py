@@ -51,7 +51,7 @@ def test_sides_are_padded_by_reflection_to_the_stride_and_cut_again(ready):
 def test_size_sets_the_shorter_side(ready, make_picture):
     path = make_picture(size=(60, 40))
     assert paint(path, path, ready, size=32).shape == (1, 3, 32, 48)
-    assert paint(reader.load_picture(path), path, ready, size=32).shape == (1, 3, 32, 48)
+    assert paint(reader.load_image(path), path, ready, size=32).shape == (1, 3, 32, 48)
 
 
 @pytest.mark.parametrize("ready", STYLED, indirect=True)
@@ -85,8 +85,8 @@ def test_a_style_brought_to_the_size_of_the_content(ready, make_picture):
 
 @pytest.mark.parametrize("ready", [name for name in TRAINED if name in STYLED], indirect=True)
 def test_the_style_distance_falls_as_alpha_rises(ready, examples):
-    content = reader.load_picture(examples / "content" / "chelsea.png", 256)
-    style = reader.load_picture(examples / "style" / "starry_night.jpg", 256)
+    content = reader.load_image(examples / "content" / "chelsea.png", 256)
+    style = reader.load_image(examples / "style" / "starry_night.jpg", 256)
     loss = PerceptualLoss()
     backbone = Backbone("vgg19", loss.layers)
     code = adain.encode_style(ready, style)
@@ -99,7 +99,7 @@ def test_the_style_distance_falls_as_alpha_rises(ready, examples):
 
 def test_files_images_and_tensors_give_the_same(ready, make_picture):
     path = make_picture()
-    results = [paint(one, path, ready) for one in (path, str(path), Image.open(path), reader.load_picture(path))]
+    results = [paint(one, path, ready) for one in (path, str(path), Image.open(path), reader.load_image(path))]
     assert all(torch.equal(results[0], other) for other in results)
 
 
@@ -194,7 +194,7 @@ def test_regions_with_a_style_and_a_strength_each(make_picture):
 
 
 def test_gatys_compares_each_region_with_its_own_style(make_picture):
-    gray = reader.load_picture(make_picture(size=(64, 64))).mean(1, keepdim=True).expand(1, 3, 64, 64)
+    gray = reader.load_image(make_picture(size=(64, 64))).mean(1, keepdim=True).expand(1, 3, 64, 64)
     styles = [gray * torch.tensor(tint).view(3, 1, 1) for tint in ([1, 0.2, 0.2], [0.2, 0.2, 1])]
     left = torch.zeros(1, 64, 64)
     left[..., :32] = 1
@@ -208,7 +208,7 @@ def test_gatys_compares_each_region_with_its_own_style(make_picture):
 
 
 def test_gatys_gives_each_region_its_own_strength(make_picture):
-    content, style = (reader.load_picture(make_picture(size=(64, 64), seed=seed)) for seed in (1, 2))
+    content, style = (reader.load_image(make_picture(size=(64, 64), seed=seed)) for seed in (1, 2))
     left = torch.zeros(1, 64, 64)
     left[..., :32] = 1
     ready = adain.prepare("gatys", "cpu", "fp32", steps=3, style_layers=["relu1_1"], precondition=0.0)
@@ -257,9 +257,9 @@ def test_colors(make_picture):
     ready = adain.prepare("adain-lite", "cpu", "fp32")
     plain = adain.stylize(content, style, ready)
     kept = adain.stylize(content, style, ready, color="keep-luminance")
-    expected = colors.keep_luminance(plain, reader.load_picture(content)).clamp(0, 1)
+    expected = colors.keep_luminance(plain, reader.load_image(content)).clamp(0, 1)
     torch.testing.assert_close(kept, expected)
-    recolored = colors.match_colors(reader.load_picture(style), reader.load_picture(content))
+    recolored = colors.match_colors(reader.load_image(style), reader.load_picture(content))
     torch.testing.assert_close(
         adain.stylize(content, style, ready, color="coral"), adain.stylize(content, recolored, ready)
     )
@@ -268,7 +268,7 @@ def test_colors(make_picture):
 
 
 def test_photorealism_keeps_more_of_the_structure(examples):
-    content = reader.load_picture(examples / "content" / "chelsea.png", 128)
+    content = reader.load_image(examples / "content" / "chelsea.png", 128)
     ready = adain.prepare("adain-lite", "cpu", "fp32")
     plain, smooth = (
         adain.stylize(content, examples / "style" / "starry_night.jpg", ready, photorealistic=one)

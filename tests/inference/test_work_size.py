@@ -244,9 +244,9 @@ def test_on_the_command_line(make_picture, tmp_path, capsys):
     results = {}
     for size in ("content", "64"):
         assert exit_code(*words, "--work-size", size, "--output", tmp_path / f"{size}.png") == 0
-        results[size] = reader.load_picture(tmp_path / f"{size}.png")
+        results[size] = reader.load_image(tmp_path / f"{size}.png")
     assert exit_code(*words, "--output", tmp_path / "default.png") == 0
-    assert torch.equal(results["content"], reader.load_picture(tmp_path / "default.png"))
+    assert torch.equal(results["content"], reader.load_image(tmp_path / "default.png"))
     assert results["64"].shape == results["content"].shape and not torch.equal(*results.values())
     capsys.readouterr()
     for wrong in ("63", "half", "1.5"):
@@ -263,7 +263,7 @@ def test_folders_paint_as_single_pictures_and_resume(lite, make_picture, tmp_pat
 
     def paint(**options):
         assert not stylize_folder(*folders, **call, **options)
-        return reader.load_picture(result), result.stat().st_mtime_ns
+        return reader.load_image(result), result.stat().st_mtime_ns
 
     found, written = paint(work_size=64)
     expected = adain.stylize(reader.load(photo), style, "adain-lite", device="cpu", style_size="content", work_size=64)
@@ -311,7 +311,7 @@ def test_grids_take_it(make_picture, tmp_path):
     make_picture("in/a.png", (120, 100)), make_picture("styles/s.png", seed=1)
     folders = "--content", tmp_path / "in", "--style", tmp_path / "styles", "--output", tmp_path / "out"
     assert exit_code("grid", *folders, "--method", "adain-lite", "--work-size", "64") == 0
-    found = reader.load_picture(tmp_path / "out" / "a__s.png")
+    found = reader.load_image(tmp_path / "out" / "a__s.png")
     call = {"method": "adain-lite", "device": "cpu"}
     paths = tmp_path / "in" / "a.png", tmp_path / "styles" / "s.png"
     for size, same in ((64, True), ("content", False)):

@@ -23,7 +23,7 @@ RATE = Fraction(30000, 1001)
 
 
 def write(path, frames, *, rate=RATE, codec="libx264", pts=None, sound=None, turn=None, pixels="yuv444p", **more):
-    """A clip of pictures (H, W, 3), uint8; with a second of sound, if its codec is given."""
+    """Write a clip of images (H, W, 3), uint8, with a second of audio if its codec is given; returns the path."""
     with av.open(str(path), "w") as output:
         height, width = frames[0].shape[:2]
         base = more.pop("time_base", 1 / rate)
@@ -51,7 +51,7 @@ def write(path, frames, *, rate=RATE, codec="libx264", pts=None, sound=None, tur
 
 
 def noise(count=4, height=32, width=48):
-    """Smooth colored pictures, each unlike the others."""
+    """Smooth colored images that differ from each other."""
     random = np.random.default_rng(0)
     small = random.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
     return [cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR) for one in small]
@@ -68,7 +68,7 @@ def times(path):
         return [frame.pts * frame.time_base for frame in file.decode(video=0)]
 
 
-def paint(clip, output, lite, painting, **options):
+def stylize(clip, output, lite, painting, **options):
     runner.stylize_video(clip, painting, output, lite, **options)
     return output
 
@@ -77,9 +77,9 @@ def leftovers(folder):
     return [path.name for path in folder.iterdir() if path.name.startswith(".adain")]
 
 
-def test_rate_times_and_sound_are_kept(tmp_path, lite, painting):
+def test_rate_timestamps_and_audio_are_preserved(tmp_path, lite, painting):
     clip = write(tmp_path / "clip.mp4", noise(5), sound="aac")
-    output = paint(clip, tmp_path / "out.mp4", lite, painting)
+    output = stylize(clip, tmp_path / "out.mp4", lite, painting)
     with av.open(str(clip)) as a, av.open(str(output)) as b:
         streams = a.streams.video[0], b.streams.video[0]
         assert [stream.average_rate for stream in streams] == [RATE, RATE]
@@ -90,15 +90,15 @@ def test_rate_times_and_sound_are_kept(tmp_path, lite, painting):
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mov", ".mp4"])
-def test_varying_frame_times_are_kept(tmp_path, lite, painting, suffix):
+def test_variable_frame_rates_are_preserved(tmp_path, lite, painting, suffix):
     pts = [0, 40, 50, 200]
     clip = write(tmp_path / f"clip{suffix}", noise(4), pts=pts, time_base=Fraction(1, 1000), rate=Fraction(25))
-    output = paint(clip, tmp_path / f"out{suffix}", lite, painting)
+    output = stylize(clip, tmp_path / f"out{suffix}", lite, painting)
     assert times(output) == [Fraction(time, 1000) for time in pts]
 
 
 @pytest.mark.parametrize("turn", [(90,), (-90,), (180,), (0, True), (90, True), (180, True)], ids=str)
-def test_turned_and_mirrored_videos_come_upright(tmp_path, turn):
+def test_rotated_and_mirrored_videos_are_decoded_upright(tmp_path, turn):
     values = noise(1)[0]
     clip = write(tmp_path / "clip.mp4", [values], turn=turn)
     degrees, mirror = turn[0], len(turn) > 1
@@ -108,22 +108,22 @@ def test_turned_and_mirrored_videos_come_upright(tmp_path, turn):
     np.testing.assert_allclose(frame[0].permute(1, 2, 0), upright / 255, atol=0.1)
 
 
-def test_a_single_pixel_is_painted_too(tmp_path, lite, painting):
+def test_a_single_pixel_can_be_stylized(tmp_path, lite, painting):
     clip = write(tmp_path / "clip.mkv", noise(2, 1, 1), codec="ffv1")
-    output = paint(clip, tmp_path / "out.mp4", lite, painting)
+    output = stylize(clip, tmp_path / "out.mp4", lite, painting)
     assert [frame.shape for frame in decoding.frames(output)] == [(1, 3, 1, 1)] * 2
 
 
-def test_an_odd_size_is_kept(tmp_path, lite, painting):
+def test_an_odd_size_is_preserved(tmp_path, lite, painting):
     clip = write(tmp_path / "clip.mp4", noise(2, 33, 47))
     for name in ("out.mp4", "out.webm", "out.gif"):
-        output = paint(clip, tmp_path / name, lite, painting)
+        output = stylize(clip, tmp_path / name, lite, painting)
         assert [frame.shape for frame in decoding.frames(output)] == [(1, 3, 33, 47)] * 2
-    output = paint(clip, tmp_path / "small.mp4", lite, painting, size=20)
+    output = stylize(clip, tmp_path / "small.mp4", lite, painting, size=20)
     assert next(iter(decoding.frames(output))).shape == (1, 3, 20, 28)
 
 
-def test_colors_come_through_reading_and_writing(tmp_path):
+def test_colors_survive_decoding_and_encoding(tmp_path):
     class Same(Johnson):
         def stylize(self, content, code, alpha=1.0, statistics_fn=compute_statistics):
             return content
@@ -145,7 +145,7 @@ def test_colors_come_through_reading_and_writing(tmp_path):
         ).abs().max() < 4, clip
 
 
-def test_transparency_is_laid_over_white(tmp_path):
+def test_transparency_is_blended_with_white(tmp_path):
     with av.open(str(tmp_path / "clip.mov"), "w") as output:
         stream = output.add_stream("qtrle", 10, width=48, height=32, pix_fmt="argb")
         for alpha in (255, 0):
@@ -156,23 +156,23 @@ def test_transparency_is_laid_over_white(tmp_path):
     assert found == [[0, 0, 1], [1, 1, 1]]
 
 
-def test_the_pixel_shape_turns_with_the_picture(tmp_path, lite, painting):
+def test_the_pixel_aspect_ratio_is_rotated_with_the_image(tmp_path, lite, painting):
     clip = write(tmp_path / "clip.mp4", noise(2), turn=(90,), sample_aspect_ratio=Fraction(4, 3))
-    output = paint(clip, tmp_path / "out.mp4", lite, painting)
+    output = stylize(clip, tmp_path / "out.mp4", lite, painting)
     with av.open(str(output)) as file:
         assert file.streams.video[0].sample_aspect_ratio == Fraction(3, 4)
         assert next(file.decode(video=0)).rotation == 0
 
 
-def test_sound_that_the_format_cannot_hold_is_left_out_with_a_word(tmp_path, lite, painting, caplog):
+def test_audio_that_the_format_cannot_hold_is_left_out_with_a_warning(tmp_path, lite, painting, caplog):
     clip = write(tmp_path / "clip.mp4", noise(2), sound="aac")
-    output = paint(clip, tmp_path / "out.webm", lite, painting)
+    output = stylize(clip, tmp_path / "out.webm", lite, painting)
     assert ".webm cannot hold the audio" in caplog.text
     with av.open(str(output)) as file:
         assert [stream.type for stream in file.streams] == ["video"]
 
 
-# What goes wrong.
+# Errors.
 
 
 def test_an_interrupt_leaves_nothing_behind(tmp_path, lite, painting):
@@ -189,62 +189,62 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path, lite, painting):
 
     method = Interrupting()
     with pytest.raises(KeyboardInterrupt):
-        paint(clip, tmp_path / "out.mp4", method, painting)
+        stylize(clip, tmp_path / "out.mp4", method, painting)
     assert (tmp_path / "out.mp4").read_bytes() == b"as it was"
     assert leftovers(tmp_path) == []
 
 
-def test_a_broken_file_is_refused_unless_what_there_is_is_wanted(tmp_path, lite, painting):
+def test_a_corrupt_file_is_refused_unless_truncated_files_are_allowed(tmp_path, lite, painting):
     clip = write(tmp_path / "clip.mkv", noise(60), rate=Fraction(10))
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     with pytest.raises(OSError, match="--truncated"):
-        paint(clip, tmp_path / "out.mkv", lite, painting, size=16)
+        stylize(clip, tmp_path / "out.mkv", lite, painting, size=16)
     assert not (tmp_path / "out.mkv").exists()
     assert leftovers(tmp_path) == []
-    paint(clip, tmp_path / "out.mkv", lite, painting, size=16, truncated=True)
+    stylize(clip, tmp_path / "out.mkv", lite, painting, size=16, truncated=True)
     assert 10 < len(times(tmp_path / "out.mkv")) < 60
 
 
-def test_a_header_that_promises_too_much_is_a_warning(tmp_path, lite, painting, caplog):
+def test_a_duration_in_the_header_that_is_too_long_is_a_warning(tmp_path, lite, painting, caplog):
     clip, output = write(tmp_path / "clip.mkv", noise(5), rate=Fraction(10)), tmp_path / "out.mkv"
     data = bytearray(clip.read_bytes())
     struct.pack_into(">d", data, data.index(b"\x44\x89\x88") + 3, 20_000.0)  # the duration in milliseconds
     clip.write_bytes(data)
-    paint(clip, output, lite, painting, size=16)
+    stylize(clip, output, lite, painting, size=16)
     assert len(times(output)) == 5
-    assert "before its header says" in caplog.text
+    assert "earlier than its header says" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("suffix", "more"), [(".mkv", {}), (".mp4", {}), (".avi", {"codec": "mpeg4", "pixels": "yuv420p"})]
 )
-def test_files_that_are_cut_short_are_known_by_their_size(tmp_path, suffix, more):
+def test_truncated_files_are_detected_by_their_size(tmp_path, suffix, more):
     clip = write(tmp_path / f"clip{suffix}", noise(5), rate=Fraction(10), **more)
-    assert not formats.is_cut_short(clip)
+    assert not formats.is_truncated(clip)
     clip.write_bytes(clip.read_bytes()[:-100])
-    assert formats.is_cut_short(clip)
+    assert formats.is_truncated(clip)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"--content": "sound.mp4"}, "sound.mp4 holds no moving pictures"),
+        ({"--content": "sound.mp4"}, "sound.mp4 is not a video: it contains no moving images"),
         ({"--content": "garbage.mp4"}, "garbage.mp4 is not a readable video"),
-        ({"--content": "still.png"}, "still.png holds no moving pictures"),
-        ({"--output": "out.xyz"}, "cannot write out.xyz: a video's name Expected a name that ends in one of .mp4"),
-        ({"--output": "out.png"}, "cannot write out.png: a video's name Expected a name that ends in one of .mp4"),
-        ({"--output": "-"}, "cannot write -: a video's name must end in"),
+        ({"--content": "still.png"}, "still.png is not a video: it contains no moving images"),
+        ({"--output": "out.xyz"}, "cannot write out.xyz: the file name of a video must end in one of .mp4"),
+        ({"--output": "out.png"}, "cannot write out.png: the file name of a video must end in one of .mp4"),
+        ({"--output": "-"}, "cannot write -: the file name of a video must end in"),
         ({"--output": "clip.mp4"}, "is an input and would be overwritten"),
-        ({"--steady": "1.5"}, "steady must be between 0"),
-        ({"--method": "gatys"}, "takes minutes for a frame"),
+        ({"--steady": "1.5"}, "steady must be between 0 (independent frames) and 1, got 1.5"),
+        ({"--method": "gatys"}, "takes minutes per frame"),
         ({"--pairs": "all"}, "with --pairs"),
-        ({"--max-pixels": "100"}, "over the limit of 100"),
+        ({"--max-pixels": "100"}, "the limit of 100 pixels"),
         ({"--size": "0"}, "at least 1 pixel"),
         ({"--content": "still.png", "--output": "out.png", "--steady": "0.5"}, "with --steady"),
     ],
     ids=lambda value: "".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
-def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch, changes, message):
+def test_wrong_input_is_reported_in_one_line_with_exit_code_2(tmp_path, capsys, monkeypatch, changes, message):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "clip.mp4", noise(2))
     Image.fromarray(noise(1)[0]).save("still.png")
@@ -269,7 +269,7 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch, 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_the_command_line_paints_pictures_and_videos_into_a_folder(tmp_path, capsys):
+def test_the_command_line_stylizes_images_and_videos_into_a_folder(tmp_path, capsys):
     one, two = (write(tmp_path / name, noise(2)) for name in ("one.mp4", "two.avi"))
     nameless = write(tmp_path / "three.mkv", noise(2)).rename(tmp_path / "three")
     still = tmp_path / "still.png"
@@ -282,7 +282,7 @@ def test_the_command_line_paints_pictures_and_videos_into_a_folder(tmp_path, cap
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_moving_picture_is_a_video_where_one_is_asked_for():
+def test_an_animated_image_is_a_video_if_the_output_is_one():
     assert detection.videos(["a.gif", "b.mp4", "c.jpg"]) == {"b.mp4"}
     assert detection.videos(["a.gif", "b.mp4"], "out.mp4") == {"a.gif", "b.mp4"}
     assert detection.videos(["a.gif"], "out.gif") == {"a.gif"}
@@ -313,13 +313,14 @@ def test_evaluate_prints_flicker_and_writes_the_sheet(tmp_path, capsys):
     assert main.main(["evaluate", "--flicker", "--method", "adain-lite", *flags]) == 0
     header, _, *rows = capsys.readouterr().out.splitlines()
     assert header == "| method | pairs | S | C | flicker | seconds | S ratio | flicker ratio |"
-    content, frame_by_frame, smoothed = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
+    content, alone, smoothed = ([cell.strip() for cell in row.split("|")[1:-1]] for row in rows)
     assert content[0] == "content"
-    assert float(smoothed[4]) < float(frame_by_frame[4])
+    assert float(smoothed[4]) < float(alone[4])
     for column, ratio in ((2, 6), (4, 7)):
-        assert content[ratio] == frame_by_frame[ratio] == ""
-        expected = float(smoothed[column]) / float(frame_by_frame[column])
-        assert float(smoothed[ratio]) == pytest.approx(expected, rel=0.03), "the table has three digits"
+        assert content[ratio] == alone[ratio] == ""
+        assert float(smoothed[ratio]) == pytest.approx(float(smoothed[column]) / float(alone[column]), rel=0.03), (
+            "three digits"
+        )
     assert (tmp_path / "out" / "sheet.png").exists()
 
 

@@ -1,1 +1,1 @@
-"""The web page: its sessions, its layout, and its server."""
+"""The web page: the service that stylizes, the layout of the page, and the server."""

@@ -1,4 +1,4 @@
-"""The process that serves the web page: where it listens, where it may write, how it ends."""
+"""The process that serves the web page: the socket it listens on, the folder it writes to, and how it shuts down."""
 
 import asyncio
 import os
@@ -15,31 +15,42 @@ from adain.utils.checks import check_choice
 
 
 def serve(host: str, port: int, method: str, device: str, max_pixels: int, max_upload: float, queue: int) -> None:
-    """Serve the page until Ctrl-C or SIGTERM; arguments as the command line has them.
+    """Serve the web page until Ctrl-C or SIGTERM.
+
+    Args:
+        host: name or address to listen on.
+        port: port to listen on; 0 chooses a free one.
+        method: name of the method that is selected first.
+        device: as `adain.prepare` takes it.
+        max_pixels: the largest number of pixels of an upload and of a result.
+        max_upload: the largest size of an uploaded file in MiB.
+        queue: the largest number of waiting requests.
 
     Raises:
-        ValueError: an argument out of range.
-        OSError: a host or a port that cannot be listened on.
+        ValueError: an argument is out of range.
+        OSError: the host or port is not available.
     """
     check_choice("method", method, METHODS)
     for name, value in {"max-pixels": max_pixels, "max-upload": max_upload, "queue": queue}.items():
         if not value > 0:
-            raise ValueError(f"{name} is above 0, not {value}")
+            raise ValueError(f"--{name} must be greater than 0, got {value}")
     if not 0 <= port < 2**16:
-        raise ValueError(f"a port is 0, for any that is free, to 65535, not {port}")
-    with _listening(host, port) as listener, _ending(), _folder() as folder:
-        from adain.deploy.web.page import serving
+        raise ValueError(f"--port must be between 0 (any free port) and 65535, got {port}")
+    with _listen(host, port) as listener, _end_on_signals(), _temporary_folder() as folder:
+        from adain.deploy.web.app import ServerOptions, serve_page
 
-        studio = StylizeService(folder, device, max_pixels)
+        service = StylizeService(folder, device, max_pixels)
         try:
-            studio.method(method)  # what cannot work is told now, and the first visitor need not wait
-            asyncio.run(serving(studio, method, listener, host, max_upload, queue))
+            # Load the method now: errors are reported at the start, and the first visitor does not wait.
+            service.load_method(method)
+            asyncio.run(serve_page(service, method, listener, ServerOptions(host, max_upload, queue)))
         finally:
-            studio.close()
+            service.close()
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    """Open a socket that listens on `host` and `port`; close it on exit."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)
@@ -51,27 +62,35 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _ending() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal end the block, so that what it must clean is cleaned."""
-    handlers: dict[str, Any] = {"SIGTERM": signal.default_int_handler}
-    handlers["SIGHUP"] = lambda *_: signal.raise_signal(signal.SIGTERM)
-    numbers = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
-    # What nohup has set to be ignored stays so.
-    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, numbers[number])
+def _end_on_signals() -> Iterator[None]:
+    """End the block on Ctrl-C, SIGTERM, or a closed terminal (SIGHUP), so that it can clean up."""
+    handlers: dict[str, Any] = {
+        "SIGTERM": signal.default_int_handler,
+        "SIGHUP": lambda *_: signal.raise_signal(signal.SIGTERM),
+    }
+    previous = {}
+    for name, handler in handlers.items():
+        if not hasattr(signal, name):  # Windows has no SIGHUP
+            continue
+        number = getattr(signal, name)
+        if signal.getsignal(number) == signal.SIG_IGN:  # set by nohup, which must keep its effect
+            continue
+        previous[number] = signal.signal(number, handler)
     try:
         yield
     except KeyboardInterrupt:
         pass
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def _folder() -> Iterator[str]:
-    """The one folder for all that is written, removed in the end. Gradio must be imported within, for it looks once."""
+def _temporary_folder() -> Iterator[str]:
+    """Create the one folder for all files of the server, and remove it on exit.
+
+    Gradio must be imported inside the block, as it reads these environment variables once, on import.
+    """
     before = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix="adain-") as folder:
         tempfile.tempdir = folder

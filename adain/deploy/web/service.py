@@ -1,4 +1,4 @@
-"""What the web page asks for: orders, their command lines, and where they are painted."""
+"""Requests of the web page, their command lines, and the service that stylizes them."""
 
 import math
 import shlex
@@ -18,187 +18,256 @@ from adain.imaging import reader, writer
 from adain.imaging.options import ReadOptions
 from adain.inference import pipeline, preparation, style_encoding
 from adain.inference.options import Color
-from adain.methods import METHODS, StyleCode
+from adain.methods import METHODS, Method, StyleCode
 from adain.methods.progress import Progress, Stop
 
-KEPT = 2 * 3600  # seconds that uploads and results are kept
-STYLES_KEPT = 16  # codes of styles; style-swap's are tens of MB each
-PREVIEW = 1.0  # seconds between two looks at an optimization
-SHOWN = 640  # pixels, longer side, of what is shown of an upload
-LONGEST = 80  # characters of an upload's name in a result's
+RETENTION = 2 * 3600  # seconds after which uploads and results are deleted
+STYLE_CACHE_SIZE = 16  # style codes; those of style-swap take tens of MB each
+PREVIEW_INTERVAL = 1.0  # seconds between two previews of an optimization
+PREVIEW_SIZE = 640  # pixels, longer side of the preview of an upload
+MAX_STEM_LENGTH = 80  # characters of an upload's name in the name of a result
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture that a visitor gave, or chose among the examples."""
+    """An image that a visitor uploaded or chose among the examples."""
 
     path: str
-    name: str  # as the visitor knows it, for the command line
-    sides: tuple[int, int]  # in pixels
+    name: str  # as the visitor knows it, for the command line and error messages
+    size: tuple[int, int]  # (width, height) in pixels
 
 
 @dataclass(frozen=True)
 class StylizeRequest:
-    """What to paint, and how."""
+    """What to stylize, and with which options."""
 
     content: Upload
     styles: tuple[Upload, ...]
     method: str
     alpha: float
-    mix: float  # the second style's share, if there are two
+    mix: float  # weight of the second style, if there are two
     color: Color
     size: int  # shorter side in pixels
-    steps: int  # of a method that takes steps
+    steps: int  # used only by an optimization
     device: str
 
     @property
-    def shares(self) -> list[float]:
-        """One for each style."""
-        return [round(1 - self.mix, 2), self.mix] if len(self.styles) == 2 else [1.0] * len(self.styles)
+    def style_weights(self) -> list[float]:
+        """The weight of each style."""
+        if len(self.styles) == 2:
+            return [round(1 - self.mix, 2), self.mix]
+        return [1.0] * len(self.styles)
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """What a method that takes steps is built with."""
+    def method_settings(self) -> dict[str, Any]:
+        """The constructor arguments of an optimization; empty for a feed-forward method."""
         return {"steps": self.steps} if METHODS[self.method].iterative else {}
 
-    def name(self) -> str:
-        """Of the result, as the command line names it."""
-        content, *styles = (Path(upload.name).stem[:LONGEST] for upload in (self.content, *self.styles))
+    def file_name(self) -> str:
+        """The file name of the result, the same as the command line chooses."""
+        content = Path(self.content.name).stem[:MAX_STEM_LENGTH]
+        styles = [Path(style.name).stem[:MAX_STEM_LENGTH] for style in self.styles]
         return f"{content}__{'+'.join(styles) or self.method}.png"
 
-    def command(self) -> str:
-        """The command line that paints the same picture, run where the pictures are."""
+    def command_line(self) -> str:
+        """The command line that writes the same result when run in the folder that contains the images."""
         flags: dict[str, Sequence[object]] = {
             "content": [self.content.name],
             "style": [style.name for style in self.styles],
-            "style-weight": self.shares if len(self.styles) == 2 else [],
+            "style-weight": self.style_weights if len(self.styles) == 2 else [],
             "method": [self.method],
             "alpha": [self.alpha] if self.styles else [],
             "size": [self.size],
             "color": [self.color] if self.color != "style" else [],
-            **{f"{self.method}.{name}": [value] for name, value in self.settings.items()},
+            **{f"{self.method}.{name}": [value] for name, value in self.method_settings.items()},
             "device": [self.device] if self.device != "auto" else [],
         }
         words = ["python", "infer.py"]
-        for flag in filter(flags.get, flags):
-            # A name with a dash in front would be taken for a flag.
-            words += [f"--{flag}", *(f"./{one}" if str(one).startswith("-") else f"{one}" for one in flags[flag])]
+        for flag, values in flags.items():
+            if not values:
+                continue
+            words.append(f"--{flag}")
+            for value in values:
+                word = str(value)
+                # A name that starts with a dash would be parsed as a flag.
+                words.append(f"./{word}" if word.startswith("-") else word)
         return shlex.join(words)
 
 
 @dataclass(frozen=True)
 class StylizeResult:
-    """A result's file, and the order that paints it."""
+    """The file of a result, and the request that reproduces it."""
 
-    order: StylizeRequest
+    request: StylizeRequest
     path: Path
 
 
 class StylizeService:
-    """Where orders are painted. Methods and codes of styles are kept; results go to a folder of its own.
+    """Stylizes requests. Methods and style codes are cached; results are written to a folder.
 
     Args:
-        folder: for the results.
+        folder: the folder for results.
         device: as `adain.prepare` takes it.
-        max_pixels: of an upload, and of a result.
+        max_pixels: the largest number of pixels of an upload and of a result.
     """
 
     def __init__(self, folder: str | Path, device: str, max_pixels: int):
-        self.folder, self.device, self.max_pixels = Path(folder), device, max_pixels
-        self.runs = dict[str, threading.Event]()  # what stops a visitor's optimization
-        self.pool = ThreadPoolExecutor(2)  # an optimization does not keep the others waiting
-        self.method = lru_cache(maxsize=None)(partial(preparation.prepare, device=device))
-        self.code = lru_cache(maxsize=STYLES_KEPT)(self._code)
+        self.folder = Path(folder)
+        self.device = device
+        self.max_pixels = max_pixels
+        self.runs = dict[str, threading.Event]()  # by visitor: the event that stops the optimization
+        self.pool = ThreadPoolExecutor(2)  # an optimization does not block the other requests
+        self.load_method = lru_cache(maxsize=None)(partial(preparation.prepare, device=device))
+        self.encode_style = lru_cache(maxsize=STYLE_CACHE_SIZE)(self._encode_style)
 
     def close(self) -> None:
-        """Stop what is being optimized, and wait until all is still."""
-        for visitor in [*self.runs]:
+        """Stop all optimizations and wait until their threads have ended."""
+        for visitor in list(self.runs):
             self.end(visitor)
         self.pool.shutdown(cancel_futures=True)
 
     def begin(self, visitor: str) -> threading.Event:
-        """What stops the visitor's next optimization; one that still runs is ended."""
+        """Return the event that stops the visitor's next optimization; end one that is still running."""
         self.end(visitor)
         return self.runs.setdefault(visitor, threading.Event())
 
     def stop(self, visitor: str) -> None:
-        """Be content with what the visitor's optimization has reached."""
-        if run := self.runs.get(visitor):
+        """Stop the visitor's optimization, which then returns its best result so far."""
+        run = self.runs.get(visitor)
+        if run is not None:
             run.set()
 
     def end(self, visitor: str) -> None:
-        """Stop the visitor's optimization and forget it."""
+        """Stop the visitor's optimization and discard it."""
         self.stop(visitor)
         self.runs.pop(visitor, None)
 
-    def look(self, path: str, name: str) -> tuple[Upload, Image.Image]:
-        """An upload, and what to show of it; OSError if it is no picture, or too large."""
-        image = reader.read(path, options=ReadOptions(self.max_pixels))
-        upload = Upload(path, name, image.size)
-        image.thumbnail((SHOWN, SHOWN))
-        return upload, image
+    def open_upload(self, path: str, name: str) -> tuple[Upload, Image.Image]:
+        """Return an upload and a preview of it.
 
-    def paint(self, order: StylizeRequest, callback: Callable[[Progress], None] | None = None) -> StylizeResult:
-        """The result, in a file.
+        Args:
+            path: the file.
+            name: the name under which the visitor knows the file.
 
         Raises:
-            ValueError: a result of more than `max_pixels`.
-            OSError: an upload that is no longer there.
+            OSError: the file is not an image, or the image has more than `max_pixels` pixels.
         """
-        short, long = sorted(order.content.sides)
-        if order.size**2 * long / short > self.max_pixels:
-            raise ValueError(f"the result would have over {self.max_pixels} pixels; choose a smaller size")
-        if gone := [upload.name for upload in (order.content, *order.styles) if not Path(upload.path).exists()]:
-            raise FileNotFoundError(f"{gone[0]} was deleted after {KEPT // 3600} hours; upload it again")
-        photo = reader.load(order.content.path, order.size, ReadOptions(self.max_pixels))
-        if METHODS[order.method].iterative:
-            ready = preparation.prepare(order.method, self.device, callback=callback, **order.settings)
-        else:
-            ready = self.method(order.method)
-        styles: Any = [style.path for style in order.styles]
-        options: dict[str, Any] = {"style_weight": order.shares} if styles else {}
-        if styles and order.color != "coral":  # which recolors the pictures first
-            codes = styles if ready.iterative else [self.code(order.method, path) for path in styles]
-            styles = style_encoding.encode_style(ready, codes, None, options.pop("style_weight"))
-        options |= {"alpha": order.alpha} if styles else {}
-        painted = pipeline.stylize(photo, styles or None, ready, color=order.color, **options)
-        target = self.folder / uuid.uuid4().hex / order.name()
-        writer.save(painted.pixels, target, like=painted)
-        return StylizeResult(order, target)
+        image = reader.read(path, options=ReadOptions(self.max_pixels))
+        upload = Upload(path, name, image.size)
+        image.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
+        return upload, image
 
-    def _code(self, method: str, path: str) -> StyleCode:
-        return style_encoding.encode_style(self.method(method), path)
+    def stylize(self, request: StylizeRequest, callback: Callable[[Progress], None] | None = None) -> StylizeResult:
+        """Stylize a request and write the result to a file.
+
+        Args:
+            request: what to stylize.
+            callback: called after each step of an optimization.
+
+        Raises:
+            ValueError: the result would have more than `max_pixels` pixels.
+            OSError: an upload no longer exists.
+        """
+        self._check(request)
+        content = reader.load(request.content.path, request.size, ReadOptions(self.max_pixels))
+        if METHODS[request.method].iterative:
+            settings = request.method_settings
+            method = preparation.prepare(request.method, self.device, callback=callback, **settings)
+        else:
+            method = self.load_method(request.method)
+        style, options = self._style_arguments(request, method)
+        stylized = pipeline.stylize(content, style, method, color=request.color, **options)
+        path = self.folder / uuid.uuid4().hex / request.file_name()
+        writer.save(stylized.pixels, path, like=stylized)
+        return StylizeResult(request, path)
+
+    def _check(self, request: StylizeRequest) -> None:
+        """Raise if the result would be too large, or if an upload no longer exists."""
+        shorter, longer = sorted(request.content.size)
+        if request.size**2 * longer / shorter > self.max_pixels:
+            raise ValueError(f"the result would have over {self.max_pixels} pixels; choose a smaller size")
+        for upload in (request.content, *request.styles):
+            if not Path(upload.path).exists():
+                raise FileNotFoundError(f"{upload.name} was deleted after {RETENTION // 3600} hours; upload it again")
+
+    def _style_arguments(self, request: StylizeRequest, method: Method) -> tuple[Any, dict[str, Any]]:
+        """Return the style and the style options that `pipeline.stylize` takes."""
+        if not request.styles:
+            return None, {}
+        paths = [style.path for style in request.styles]
+        if request.color == "coral":  # recolors the style images, so cached codes do not apply
+            return paths, {"style_weight": request.style_weights, "alpha": request.alpha}
+        styles: list[Any] = list(paths)
+        if not method.iterative:
+            styles = [self.encode_style(request.method, path) for path in paths]
+        mixed = style_encoding.encode_style(method, styles, None, request.style_weights)
+        return mixed, {"alpha": request.alpha}
+
+    def _encode_style(self, method: str, path: str) -> StyleCode:
+        return style_encoding.encode_style(self.load_method(method), path)
 
     def optimize(
-        self, order: StylizeRequest, stop: threading.Event
+        self, request: StylizeRequest, stop: threading.Event
     ) -> Iterator[tuple[Progress, float] | StylizeResult]:
-        """How far it is and the seconds left, now and then; in the end the result."""
-        started, sizes, latest = time.monotonic(), list[int](), list[tuple[Progress, float]]()
+        """Yield the progress of an optimization and the seconds left, every `PREVIEW_INTERVAL`; finally the result.
 
-        def note(progress: Progress) -> None:
-            nonlocal started
-            if progress.size not in sizes:
-                sizes.append(progress.size)
-                started = time.monotonic()
-            latest[:] = [(progress, seconds_left(progress, order.size, time.monotonic() - started))]
-            if stop.is_set():
-                raise Stop(progress.picture)
-
-        future: Future[StylizeResult] = self.pool.submit(self.paint, order, note)
+        Args:
+            request: what to stylize, with a method that optimizes.
+            stop: stops the optimization when set. It is set when this iterator ends, as the visitor may have left.
+        """
+        tracker = _ProgressTracker(request.size, stop)
+        future: Future[StylizeResult] = self.pool.submit(self.stylize, request, tracker)
         try:
-            while wait([future], timeout=PREVIEW).not_done:
-                yield from latest[-1:]
-            painted = future.result()
-            # Of one size only, which is whole strides, fewer steps paint the same.
-            if stop.is_set() and len(sizes) == 1 and sizes[0] >= order.size:
-                painted = replace(painted, order=replace(order, steps=latest[0][0].step))
-            yield painted
+            while wait([future], timeout=PREVIEW_INTERVAL).not_done:
+                if tracker.latest is not None:
+                    yield tracker.latest
+            result = future.result()
+            # With a single size, which is a multiple of the stride, fewer steps give exactly the stopped result.
+            single_size = len(tracker.sizes) == 1 and tracker.sizes[0] >= request.size
+            if stop.is_set() and single_size and tracker.latest is not None:
+                progress, _ = tracker.latest
+                result = replace(result, request=replace(request, steps=progress.step))
+            yield result
         finally:
-            stop.set()  # the visitor may have left
+            stop.set()
+
+
+class _ProgressTracker:
+    """A callback that records the latest progress of an optimization and the seconds left, and stops it on request.
+
+    Args:
+        size: shorter side of the result in pixels.
+        stop: when it is set, the next call raises `Stop`.
+    """
+
+    def __init__(self, size: int, stop: threading.Event):
+        self.size = size
+        self.stop = stop
+        self.sizes = list[int]()  # seen so far, coarse to fine
+        self.latest: tuple[Progress, float] | None = None
+        self._size_started = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        """Record the progress; raise `Stop` if the optimization should end."""
+        if progress.size not in self.sizes:
+            self.sizes.append(progress.size)
+            self._size_started = time.monotonic()
+        elapsed = time.monotonic() - self._size_started
+        self.latest = (progress, seconds_left(progress, self.size, elapsed))
+        if self.stop.is_set():
+            raise Stop(progress.picture)
 
 
 def seconds_left(progress: Progress, side: int, seconds: float) -> float:
-    """Until all sizes up to `side` are done, if a step takes as long as pixels are many; `seconds` went on this one."""
-    finer = max(0, round(math.log2(side / progress.size)))
-    passes = progress.steps - progress.step + progress.steps * sum(4**k for k in range(1, finer + 1))
-    return seconds / progress.step * passes
+    """Return the estimated seconds until all sizes are optimized, assuming that time is proportional to pixels.
+
+    Args:
+        progress: the state of the optimization, at one of its sizes.
+        side: shorter side of the final size in pixels. Each size doubles the one before.
+        seconds: the time spent at the current size.
+    """
+    finer_sizes = max(0, round(math.log2(side / progress.size)))
+    steps_left = progress.steps - progress.step  # in units of a step at the current size
+    for k in range(1, finer_sizes + 1):
+        steps_left += progress.steps * 4**k
+    return seconds / progress.step * steps_left
