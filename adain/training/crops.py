@@ -84,7 +84,7 @@ def _offset(room: int, rng: np.random.Generator | None) -> int:
 class IndexedCrops:
     """Crops of a source of known length, by sample index.
 
-    Each epoch visits every image once, in an order of its own. A sample index past the end belongs to a later epoch.
+    Each epoch visits every image once, in a different order. A sample index past the end belongs to a later epoch.
 
     Args:
         images: Paths, or cells of a dataset.

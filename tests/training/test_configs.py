@@ -1,4 +1,4 @@
-"""Every recipe in `configs/` as users run it: trained for two steps, converted, and used."""
+"""Every recipe in `configs/` as users run it: it is trained for two steps, converted, and used."""
 
 import math
 
@@ -39,19 +39,19 @@ OWN_FLAGS = {
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    base = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    base = tmp_path_factory.mktemp("images")
     for side, key in (("content", 0), ("style", 100)):
         for i in range(4):
             picture(base / side / f"{i}.png", (40, 36), key + i)
     return base
 
 
-def small_run(recipe, pictures, root, *flags):
+def small_run(recipe, images, root, *flags):
     """Return the exit code of a run of two steps on tiny crops."""
-    words = ["--config", recipe, "--data.content", pictures / "content", "--trainer.default_root_dir", root]
+    words = ["--config", recipe, "--data.content", images / "content", "--trainer.default_root_dir", root]
     if yaml.safe_load(recipe.read_text()).get("data", {}).get("style", "") is not None:
-        words += ["--data.style", pictures / "style"]
+        words += ["--data.style", images / "style"]
     small = [word for pair in SMALL.items() for word in pair]
     return exit_code("train", "fit", *words, *small, *OWN_FLAGS.get(recipe.stem, []), *flags)
 
@@ -72,9 +72,9 @@ def initial(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice about workers
 @pytest.mark.parametrize("recipe", PARAMETERS)
-def test_every_recipe_trains_converts_and_stylizes(recipe, pictures, initial, tmp_path, monkeypatch):
+def test_every_recipe_trains_converts_and_stylizes(recipe, images, initial, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert small_run(recipe, pictures, tmp_path) == 0
+    assert small_run(recipe, images, tmp_path) == 0
 
     (checkpoint,) = tmp_path.rglob("last.ckpt")
     board = EventAccumulator(str(checkpoint.parent))
@@ -86,15 +86,15 @@ def test_every_recipe_trains_converts_and_stylizes(recipe, pictures, initial, tm
     trained, metadata = weights.read(checkpoint)
     assert metadata["steps"] == "2"
     assert yaml.safe_load(metadata["recipe"])["fit"]["data"]["content"] == "content"
-    assert str(pictures) not in metadata["recipe"]
+    assert str(images) not in metadata["recipe"]
     assert str(tmp_path) not in metadata["recipe"]
     assert trained.keys() == initial.keys()
     assert any(not torch.equal(trained[name], initial[name]) for name in trained)
 
     converted, output = tmp_path / "small.safetensors", tmp_path / "out.png"
     assert exit_code("convert", "--source", checkpoint, "--output", converted) == 0
-    style = ["--style", pictures / "style" / "0.png"] if recipe.stem != "johnson" else []
-    words = ["--content", pictures / "content" / "0.png", *style, "--checkpoint", converted, "--output", output]
+    style = ["--style", images / "style" / "0.png"] if recipe.stem != "johnson" else []
+    words = ["--content", images / "content" / "0.png", *style, "--checkpoint", converted, "--output", output]
     assert exit_code("stylize", *words, "--device", "cpu", "--precision", "fp32") == 0
     with Image.open(output) as result:
         assert result.size == (40, 36)
@@ -112,9 +112,9 @@ def test_no_recipe_starts_from_the_embedded_weights_of_its_own_method(recipe):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("flags", [["--data.crop", "20"], ["--data.content", "nowhere"]])
-def test_a_run_that_fails_before_its_first_step_leaves_no_folder(flags, pictures, tmp_path, capsys):
+def test_a_run_that_fails_before_its_first_step_leaves_no_folder(flags, images, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
-    assert small_run(ROOT / "configs" / "adain-cpu.yaml", pictures, tmp_path / "mine" / "runs", *flags) == 2
+    assert small_run(ROOT / "configs" / "adain-cpu.yaml", images, tmp_path / "mine" / "runs", *flags) == 2
     assert "for this method, got 20" in (error := capsys.readouterr().err) or "Expected a folder of images" in error
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 

@@ -75,7 +75,7 @@ def finished(tmp_path_factory):
     """One uninterrupted run of four steps on folders."""
     base = tmp_path_factory.mktemp("run")
     folders = picture_folders(base, 9)
-    return folders, train(folders, base / "whole")
+    return folders, train(folders, base / "uninterrupted")
 
 
 def test_the_board_has_losses_speed_and_images(finished):
@@ -93,12 +93,12 @@ def test_the_board_has_losses_speed_and_images(finished):
 
 
 def test_a_run_killed_and_resumed_ends_with_the_same_weights(finished, tmp_path):
-    folders, whole = finished
+    folders, uninterrupted = finished
     halfway = killed(start(folders, tmp_path, "--trainer.max_steps", "1000"), tmp_path)
     step = state(halfway)["global_step"]
     steps = max(4, step + 2)
     resumed = state(train(folders, tmp_path / "b", "--ckpt_path", str(halfway), "--trainer.max_steps", str(steps)))
-    expected = state(whole if steps == 4 else train(folders, tmp_path / "c", "--trainer.max_steps", str(steps)))
+    expected = state(uninterrupted if steps == 4 else train(folders, tmp_path / "c", "--trainer.max_steps", str(steps)))
     assert resumed["global_step"] == expected["global_step"] == steps
     for name, tensor in expected["state_dict"].items():
         assert torch.equal(resumed["state_dict"][name], tensor), name
@@ -117,8 +117,8 @@ def test_an_interrupted_run_saves_its_last_step_and_resumes_exactly(finished, tm
     stopped = next(tmp_path.rglob("last.ckpt"))
     steps = str(state(stopped)["global_step"] + 1)
     resumed = train(finished[0], tmp_path / "b", "--ckpt_path", str(stopped), "--trainer.max_steps", steps, *seldom)
-    whole = train(finished[0], tmp_path / "c", "--trainer.max_steps", steps, *seldom)
-    for name, tensor in state(whole)["state_dict"].items():
+    uninterrupted = train(finished[0], tmp_path / "c", "--trainer.max_steps", steps, *seldom)
+    for name, tensor in state(uninterrupted)["state_dict"].items():
         assert torch.equal(state(resumed)["state_dict"][name], tensor), name
 
 
@@ -163,8 +163,8 @@ def test_training_on_datasets(finished, tmp_path, streaming):
     half = killed(process, tmp_path / "b")
     steps = str(max(4, state(half)["global_step"] + 1))
     resumed = state(train(sources, tmp_path / "c", *flags, "--ckpt_path", str(half), "--trainer.max_steps", steps))
-    whole = state(train(sources, tmp_path / "a", *flags, "--trainer.max_steps", steps))
-    for name, tensor in whole["state_dict"].items():
+    uninterrupted = state(train(sources, tmp_path / "a", *flags, "--trainer.max_steps", steps))
+    for name, tensor in uninterrupted["state_dict"].items():
         assert torch.equal(resumed["state_dict"][name], tensor), name
 
 
@@ -234,9 +234,9 @@ def test_a_finished_run_with_averaged_weights_resumes_exactly(finished, tmp_path
     four = train(finished[0], tmp_path / "a", config=config)
     flags = "--trainer.max_steps", "6"
     resumed = state(train(finished[0], tmp_path / "b", "--ckpt_path", str(four), *flags, config=config))
-    whole = state(train(finished[0], tmp_path / "c", *flags, config=config))
+    uninterrupted = state(train(finished[0], tmp_path / "c", *flags, config=config))
     for part in ("state_dict", "current_model_state"):
-        for name, tensor in whole[part].items():
+        for name, tensor in uninterrupted[part].items():
             assert torch.equal(resumed[part][name], tensor), (part, name)
 
 

@@ -27,7 +27,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    return picture_folders(tmp_path_factory.mktemp("pictures"), 11)
+    return picture_folders(tmp_path_factory.mktemp("images"), 11)
 
 
 @pytest.fixture
@@ -38,12 +38,12 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-def assert_equal(resumed, whole):
-    assert resumed["global_step"] == whole["global_step"]
-    assert resumed["state_dict"].keys() == whole["state_dict"].keys()
-    for name, tensor in whole["state_dict"].items():
+def assert_equal(resumed, uninterrupted):
+    assert resumed["global_step"] == uninterrupted["global_step"]
+    assert resumed["state_dict"].keys() == uninterrupted["state_dict"].keys()
+    for name, tensor in uninterrupted["state_dict"].items():
         assert torch.equal(resumed["state_dict"][name], tensor), name
-    states = (run["optimizer_states"][0]["state"].values() for run in (resumed, whole))
+    states = (run["optimizer_states"][0]["state"].values() for run in (resumed, uninterrupted))
     for one, other in zip(*states, strict=True):
         assert one.keys() == other.keys()
         for name, value in other.items():
@@ -63,7 +63,7 @@ def test_with_muon_in_the_default_precision_with_two_workers_and_two_threads(fol
 
     half = run("half", 3)
     resumed = run("resumed", 6, "--ckpt_path", half)
-    assert_equal(state(resumed), state(run("whole", 6)))
+    assert_equal(state(resumed), state(run("uninterrupted", 6)))
     weights = [state(path)["state_dict"]["method.decoder.conv1.weight"] for path in (half, resumed)]
     assert not torch.equal(*weights)
 
@@ -81,5 +81,5 @@ def test_on_two_ranks(source, folders, tmp_path):
         flags += ["--data.streaming", "true", "--data.shuffle_buffer", "0"]
     half = train(sources, tmp_path / "half", *flags, "--trainer.max_steps", "3")
     resumed = train(sources, tmp_path / "resumed", *flags, "--trainer.max_steps", "6", "--ckpt_path", str(half))
-    whole = train(sources, tmp_path / "whole", *flags, "--trainer.max_steps", "6")
-    assert_equal(state(resumed), state(whole))
+    uninterrupted = train(sources, tmp_path / "uninterrupted", *flags, "--trainer.max_steps", "6")
+    assert_equal(state(resumed), state(uninterrupted))
