@@ -234,7 +234,7 @@ def test_the_command_line_records_each_image_and_lists_those_left(make_picture, 
 
     monkeypatch.setattr(OptimizationRecorder, "__call__", stop)
     assert main.main(flags) == 1
-    assert "b.png was not painted" in capsys.readouterr().err
+    assert "b.png was not stylized" in capsys.readouterr().err
 
 
 def test_contents_of_one_stem_have_a_log_each(make_picture, tmp_path):
@@ -281,7 +281,7 @@ def test_recording_from_another_thread_leaves_ctrl_c_alone():
     ("flags", "message"),
     [
         ("--method adain --gatys.steps 5", "gatys.steps"),
-        ("--method adain --log x", "adain paints in one pass"),
+        ("--method adain --log x", "leave them out with adain"),
         ("--method gatys --checkpoint x", "gatys has no weights to take from x"),
         ("--method gatys --snapshot-every 5", "Expected a folder for snapshots"),
     ],
