@@ -282,7 +282,7 @@ def test_recording_from_another_thread_leaves_ctrl_c_alone():
     [
         ("--method adain --gatys.steps 5", "gatys.steps"),
         ("--method adain --log x", "leave them out with adain"),
-        ("--method gatys --checkpoint x", "gatys has no weights to take from x"),
+        ("--method gatys --checkpoint x", "gatys has no weights, got --checkpoint x"),
         ("--method gatys --snapshot-every 5", "Expected a folder for snapshots"),
     ],
 )
