@@ -1,4 +1,4 @@
-"""The page of docs/page in a browser; `make test-browser` fetches the runtime that it takes from a CDN."""
+"""The page of docs/page in a browser; `make test-browser` fetches the runtime that it loads from a CDN."""
 
 import mimetypes
 import os
@@ -39,11 +39,11 @@ def address():
 
 @pytest.fixture
 def page(browser, address):
-    """The page after it has painted its first examples; afterwards, whatever it asked of others is an error."""
+    """The page after it has stylized its first examples. Requests to other hosts and errors make the test fail."""
     if not (NPM / "onnxruntime-web").is_dir():
         pytest.skip(f"no onnxruntime-web in {NPM}; make test-browser fetches it")
     context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    strangers, errors = [], []
+    foreign_requests, errors = [], []
 
     def answer(route):
         if found := CDN.fullmatch(route.request.url):
@@ -53,7 +53,7 @@ def page(browser, address):
         elif route.request.url.startswith((address, "data:", "blob:")):
             route.continue_()
         else:
-            strangers.append(route.request.url)
+            foreign_requests.append(route.request.url)
             route.abort()
 
     context.route("**/*", answer)
@@ -61,15 +61,15 @@ def page(browser, address):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.goto(address)
-    page.wait_for_selector("body[data-state=painted]", timeout=60_000)
+    page.wait_for_selector("body[data-state=done]", timeout=60_000)
     yield page
     context.close()
-    assert not strangers
+    assert not foreign_requests
     assert not errors
 
 
-def painted(page):
-    page.wait_for_selector("body[data-state=painted]", timeout=60_000)
+def result(page):
+    page.wait_for_selector("body[data-state=done]", timeout=60_000)
     numbers = page.evaluate(
         "(() => { const c = document.querySelector('#result'); const d = c.getContext('2d')"
         ".getImageData(0, 0, c.width, c.height); return [d.height, d.width, Array.from(d.data)]; })()"
@@ -83,7 +83,7 @@ def choose(page, kind, path):
 
 
 @pytest.fixture
-def pictures(examples, tmp_path):
+def images(examples, tmp_path):
     """A photo and a style that need no resizing, as files."""
     found = {"content": "content/chelsea.png", "style": "style/starry_night.jpg"}
     for kind, name in found.items():
@@ -92,15 +92,15 @@ def pictures(examples, tmp_path):
     return {kind: tmp_path / f"{kind}.png" for kind in found}
 
 
-def test_it_paints_what_the_package_paints(page, pictures):
-    for kind, path in pictures.items():
+def test_it_gives_the_result_of_the_package(page, images):
+    for kind, path in images.items():
         choose(page, kind, path)
     for alpha in (1, 0):
         page.fill("#alpha", str(100 * alpha))
-        wanted = adain.stylize(pictures["content"], pictures["style"], "adain-lite", alpha=alpha, precision="fp32")
-        found = painted(page)
+        wanted = adain.stylize(images["content"], images["style"], "adain-lite", alpha=alpha, precision="fp32")
+        found = result(page)
         assert found.shape == wanted.shape
-        assert (found - wanted).abs().mean() < 10 / 255, "within what 8 bits cost"
+        assert (found - wanted).abs().mean() < 10 / 255, "within the error of int8"
     assert "%" in page.text_content("output")
 
 
@@ -114,7 +114,7 @@ def test_sizes_downloads_and_upright_photos(page, make_picture, tmp_path):
         image.save(sideways, exif=exif)
     choose(page, "content", sideways)
     page.select_option("#size", "256")
-    assert painted(page).shape == (1, 3, 256, 192)
+    assert result(page).shape == (1, 3, 256, 192)
     with page.expect_download() as download:
         page.click("#download")
     assert download.value.suggested_filename == "sideways__starry_night.png"
@@ -122,17 +122,17 @@ def test_sizes_downloads_and_upright_photos(page, make_picture, tmp_path):
         assert image.size == (192, 256)
 
 
-def test_what_is_no_picture_is_told_in_a_line(page):
-    before = painted(page)
+def test_a_file_that_is_not_an_image_is_reported_in_one_line(page):
+    before = result(page)
     dropped = "(d => { d.items.add(new File(['no picture'], 'notes.txt')); return d; })(new DataTransfer())"
     page.dispatch_event(".drop[data-kind=style]", "drop", {"dataTransfer": page.evaluate_handle(dropped)})
     page.wait_for_selector("body[data-state=failed]")
-    assert page.text_content("#status").startswith("notes.txt is no picture that this browser can read.")
+    assert page.text_content("#status").startswith("notes.txt is not an image that this browser can read.")
     page.click(".examples[data-kind=style] button:last-child")
-    assert (painted(page) - before).abs().mean() > 0.05, "and it goes on with another"
+    assert (result(page) - before).abs().mean() > 0.05, "the page still works"
 
 
-def test_without_a_connection_it_says_so(browser, address):
+def test_a_missing_connection_is_reported(browser, address):
     with browser.new_page() as page:
         page.route(CDN, lambda route: route.abort())
         page.goto(address)
