@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import adain
+import adain.video
 from tests.conftest import ROOT
 
 
@@ -77,3 +78,10 @@ def test_every_package_that_is_imported_is_declared():
                 if not packages & declared:
                     missing.add(module)
     assert not missing
+
+
+def test_functions_for_videos_are_in_their_package():
+    pytest.importorskip("av")
+    assert all(callable(getattr(adain.video, name)) for name in ("frames", "stylize_frames", "stylize_video"))
+    with pytest.raises(AttributeError, match="no attribute 'paint'"):
+        adain.video.paint  # noqa: B018
