@@ -5,19 +5,13 @@ import os
 import platform
 import re
 import stat
-import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
-
-_UMASK = os.umask(0)
-os.umask(_UMASK)
-
-NEW_FILE_MODE = 0o666 & ~_UMASK
-"""Permissions of new files. Those of `tempfile` are readable by their owner only."""
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -44,19 +38,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         OSError: `path` cannot be written. The message names it.
     """
     target = Path(os.path.realpath(path))
+    # The same folder makes the rename atomic. Writers infer the format from the suffix. `tempfile` would create the file
+    # readable by its owner only, and the permissions for new files cannot be read without changing them for all threads.
+    name = f".adain-{_host()}-{os.getpid()}-{threading.get_ident()}{Path(path).suffix}"
+    temporary = target.with_name(name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # The same folder makes the rename atomic. Writers infer the format from the suffix.
-        prefix = f".adain-{_host()}-{os.getpid()}-"
-        descriptor, name = tempfile.mkstemp(Path(path).suffix, prefix, target.parent)
+        temporary.touch()
     except OSError as error:
         raise type(error)(f"cannot write {path} ({error.strerror}); choose another output") from error
-    os.close(descriptor)
-    temporary = Path(name)
     try:
         yield temporary
-        mode = target.stat().st_mode if target.exists() else NEW_FILE_MODE
-        temporary.chmod(stat.S_IMODE(mode))
+        if target.exists():
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -64,7 +58,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 def remove_stale(folder: Path) -> None:
     """Delete the temporary files in `folder` that `atomic_path` left behind in dead processes of this host."""
-    pattern = re.compile(rf"\.adain-{_host()}-(\d+)-\w+(\.\w+)?")
+    pattern = re.compile(rf"\.adain-{_host()}-(\d+)-\d+(\.\w+)?")
     for path in folder.glob(".adain-*"):
         match = pattern.fullmatch(path.name)
         if match and not psutil.pid_exists(int(match[1])):
