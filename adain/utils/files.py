@@ -38,8 +38,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         OSError: `path` cannot be written. The message names it.
     """
     target = Path(os.path.realpath(path))
-    # The same folder makes the rename atomic. Writers infer the format from the suffix. `tempfile` would create the file
-    # readable by its owner only, and the permissions for new files cannot be read without changing them for all threads.
+    # The same folder makes the rename atomic. Writers infer the format from the suffix. `tempfile` would create a file
+    # that only its owner can read, and the default permissions cannot be read without changing them for all threads.
     name = f".adain-{_host()}-{os.getpid()}-{threading.get_ident()}{Path(path).suffix}"
     temporary = target.with_name(name)
     try:
