@@ -43,6 +43,9 @@ CODES_CACHED = 512
 LARGE_CODES_CACHED = 16
 """The same for methods whose codes take tens of megabytes."""
 
+SINGLE_IMAGE_OPTIONS = ("style_weight", "mask", "feather")
+"""Style options that do not apply to folders. gatys has a setting that is called style_weight, too."""
+
 FAILURES = (*CONTENT_ERRORS, ValueError)
 
 ReadImage = Callable[[Path], Photo | str]
@@ -95,7 +98,7 @@ def stylize_folder(
             wrong.
         OSError: No such folder, or a result cannot be written.
     """
-    options, changes = override(options, changes)
+    options, changes = override(options, changes, exclude=SINGLE_IMAGE_OPTIONS)
     read_options, changes = override(read_options, changes)
     run_options, settings = override(run_options, changes)
     _check_options(options, run_options, size)

@@ -11,6 +11,9 @@ from adain.inference.options import override
 VARIANT_FIELDS = ("method", "size", "precision")
 """Fields of `Variant` that can vary, besides those of its options and the settings of its method."""
 
+FIXED_OPTIONS = ("style_weight", "mask", "feather", "tile", "max_memory")
+"""Style options that cannot vary. gatys has a setting that is called style_weight, too."""
+
 
 def variations(
     base: Variant,
@@ -22,7 +25,8 @@ def variations(
 
     Args:
         base: What all variants have in common.
-        vary: Values by name: a field of `VARIANT_FIELDS` or `StyleOptions`, or a setting of the method.
+        vary: Values by name: a field of `VARIANT_FIELDS` or `StyleOptions` (except `FIXED_OPTIONS`), or a setting of the
+            method.
         cases: Values by name, by label.
         settings: Other settings, by method.
 
@@ -48,7 +52,7 @@ def _variation(
     changes = {name.replace("-", "_"): value for name, value in changes.items()}
     fields = {name: changes.pop(name) for name in VARIANT_FIELDS if name in changes}
     try:
-        options, own_settings = override(base.options, changes)
+        options, own_settings = override(base.options, changes, exclude=FIXED_OPTIONS)
     except ValueError as error:
         raise ValueError(f"{label}: {error}") from error
     variant = replace(base, label=label, options=options, **fields)

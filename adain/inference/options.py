@@ -97,9 +97,14 @@ class StyleOptions:
         return [float(self.alpha)]
 
 
-def override(options: Options, changes: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
-    """Replace fields of a dataclass of options by those of `changes` with the same names; also return the rest."""
-    names = {field.name for field in fields(options)}  # type: ignore[arg-type]
+def override(
+    options: Options, changes: Mapping[str, Any], exclude: Sequence[str] = ()
+) -> tuple[Options, dict[str, Any]]:
+    """Replace fields of a dataclass of options by those of `changes` with the same names; also return the rest.
+
+    Fields in `exclude` are not replaced: their names have another meaning for the caller.
+    """
+    names = {field.name for field in fields(options)} - {*exclude}  # type: ignore[arg-type]
     own = {name: value for name, value in changes.items() if name in names}
     rest = {name: value for name, value in changes.items() if name not in names}
     return replace(options, **own), rest  # type: ignore[type-var]

@@ -389,7 +389,8 @@ def test_an_optimization_gets_the_seed(paint, tree):
     table = write_csv(tree[0].parent / "t.csv", "content,style", "a.png,x.png")
     found = []
     for seed in (0, 1):
-        assert paint(pairs=table, method="gatys", seed=seed, device="cpu", steps=1, init="noise") == []
+        settings = {"method": "gatys", "steps": 1, "init": "noise", "style_weight": 25.0}
+        assert paint(pairs=table, seed=seed, device="cpu", **settings) == []
         found.append(results(tree[2])["a__x.png"])
     assert found[0] != found[1]
 

@@ -201,7 +201,7 @@ def test_through_adain_stylize(make_picture, tmp_path):
         result = adain.stylize(path, [path, path], "gatys", style_weight=[1, 3], steps=4, callback=recorder)
     assert result.shape == (1, 3, 40, 48)
     names = {entry.name for entry in (tmp_path / "log").iterdir()}
-    assert names == {"losses.csv", "losses.png", "picture_00002.png", "picture_00004.png", "events"}
+    assert names == {"losses.csv", "losses.png", "image_00002.png", "image_00004.png", "events"}
     assert len((tmp_path / "log" / "losses.csv").read_text().splitlines()) == 5
 
 

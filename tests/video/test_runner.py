@@ -235,8 +235,8 @@ def test_truncated_files_are_detected_by_their_size(tmp_path, suffix, more):
         ({"--output": "out.png"}, "cannot write out.png: the file name of a video must end in one of .mp4"),
         ({"--output": "-"}, "cannot write -: the file name of a video must end in"),
         ({"--output": "clip.mp4"}, "is an input and would be overwritten"),
-        ({"--steady": "1.5"}, "steady must be between 0 (independent frames) and 1, got 1.5"),
-        ({"--method": "gatys"}, "takes minutes per frame"),
+        ({"--steady": "1.5"}, "steady must be between 0 (each frame alone) and 1, got 1.5"),
+        ({"--method": "gatys"}, "takes minutes for a frame"),
         ({"--pairs": "all"}, "with --pairs"),
         ({"--max-pixels": "100"}, "the limit of 100 pixels"),
         ({"--size": "0"}, "at least 1 pixel"),
@@ -301,7 +301,7 @@ def test_without_the_extra_the_error_says_what_to_install(tmp_path):
 
 
 def test_the_help_says_the_default():
-    assert f"by default {flicker.default_steadiness():g};" in " ".join(inspect.getdoc(commands.stylize).split())
+    assert f"(default: {flicker.default_steadiness():g})." in " ".join(inspect.getdoc(commands.stylize).split())
 
 
 def test_evaluate_prints_flicker_and_writes_the_sheet(tmp_path, capsys):
