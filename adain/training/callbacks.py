@@ -1,6 +1,7 @@
 """Callbacks: the checkpoint of the last step."""
 
 import logging
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from adain.training.batches import Batch
+from adain.utils.files import atomic_path
 from adain.utils.interrupts import catch_interrupt
 
 log = logging.getLogger(__name__)
+
+LAST = "last.ckpt"
+"""The name of the checkpoint in the folder of a run."""
 
 
 class LastCheckpoint(Checkpoint):
@@ -21,8 +26,10 @@ class LastCheckpoint(Checkpoint):
     Weights whose loss on the last batch is not finite are not saved, so that they cannot replace the last good
     checkpoint.
 
-    After Ctrl-C, the current step is finished, so that the run can be resumed exactly. A second Ctrl-C stops at once.
-    Several ranks agree on the last step when they next log.
+    After Ctrl-C or SIGTERM, the current step is finished, so that the run can be resumed exactly. A second signal stops
+    at once. Several ranks agree on the last step when they next log.
+
+    A checkpoint replaces the one before only when it is complete, so that a full disk does not destroy a run.
 
     Args:
         every_n_steps: Number of steps between checkpoints.
@@ -34,13 +41,13 @@ class LastCheckpoint(Checkpoint):
         self.rejected_step = 0  # the last step whose weights were not saved because their loss is not finite
         self.batch: Batch = {}  # the last one trained on
         self.stopping = False
-        self.release_interrupt: Callable[[], object] | None = None  # set while Ctrl-C is caught
+        self.release_interrupt: Callable[[], object] | None = None  # set while signals are caught
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
-        self.release_interrupt = catch_interrupt(self._stop)
+        self.release_interrupt = catch_interrupt(self._stop, (signal.SIGINT, signal.SIGTERM))
 
     def _stop(self) -> None:
-        log.warning("Stopping after this step; press Ctrl-C again to stop at once")
+        log.warning("Stopping after this step; press Ctrl-C or send the signal again to stop at once")
         self.stopping = True
 
     def teardown(self, *_: Any, **__: Any) -> None:  # noqa: D102
@@ -77,7 +84,12 @@ class LastCheckpoint(Checkpoint):
             self.rejected_step = step
             log.warning("No checkpoint is saved at step %d: the loss with these weights is not finite", step)
             return
-        trainer.save_checkpoint(Path(trainer.log_dir or trainer.default_root_dir) / "last.ckpt")
+        path = Path(trainer.log_dir or trainer.default_root_dir) / LAST
+        if trainer.global_rank == 0:
+            with atomic_path(path) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:
+            trainer.save_checkpoint(path)  # takes part, but writes no file
         self.saved_step = step
 
     @torch.no_grad()

@@ -1,5 +1,6 @@
 """The command line of training, and the default settings of the trainer."""
 
+import logging
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -14,11 +15,13 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from adain.models.checkpoint_io import read_file
-from adain.training.callbacks import LastCheckpoint
+from adain.training.callbacks import LAST, LastCheckpoint
 from adain.training.datamodule import Pictures
 from adain.training.module import StyleTransfer
 from adain.training.recipe import portable
 from adain.utils.precision import Half, fast_half, warn_if_emulated
+
+log = logging.getLogger(__name__)
 
 TRAINER_DEFAULTS = {
     "default_root_dir": "runs",
@@ -107,11 +110,15 @@ class TrainingCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Make sure that a checkpoint is read without running code from it, and can be resumed.
 
+        `last` as the checkpoint is the newest one below the root folder of the runs, or none if there is none.
+
         Raises:
             ValueError: The checkpoint was not written by a training run, or cannot be read.
         """
         settings = self.config[self.subcommand]
         settings.weights_only = True
+        if settings.ckpt_path == "last":
+            settings.ckpt_path = newest_checkpoint(Path(settings.trainer.default_root_dir))
         if settings.ckpt_path and "pytorch-lightning_version" not in read_file(settings.ckpt_path)[0]:
             raise ValueError(
                 f"Expected the checkpoint of a training run, got {settings.ckpt_path}; "
@@ -142,6 +149,16 @@ class TrainingCLI(LightningCLI):
         for parent in parents:
             with suppress(OSError):  # it has other contents
                 parent.rmdir()
+
+
+def newest_checkpoint(folder: Path) -> str | None:
+    """Return the checkpoint that was written last in a folder and its subfolders; None if there is none."""
+    found = sorted(folder.rglob(LAST), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        log.warning("There is no %s below %s: training starts from the beginning", LAST, folder)
+        return None
+    log.warning("Resuming from %s", found[-1])
+    return str(found[-1])
 
 
 def main(args: list[str] | None = None) -> None:

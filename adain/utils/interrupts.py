@@ -1,28 +1,37 @@
-"""Handling of Ctrl-C that lets the current step finish."""
+"""Handling of Ctrl-C and other signals that lets the current step finish."""
 
 import signal
 import threading
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
-def catch_interrupt(stop: Callable[[], None]) -> Callable[[], object]:
-    """Make the first Ctrl-C call `stop` instead of raising KeyboardInterrupt. The second one raises.
+def catch_interrupt(
+    stop: Callable[[], None], signals: Sequence[signal.Signals] = (signal.SIGINT,)
+) -> Callable[[], object]:
+    """Make the first of the signals, such as Ctrl-C, call `stop`. The next one has its previous effect.
 
     Does nothing outside the main thread, which is the only one to receive signals.
 
+    Args:
+        stop: what to call.
+        signals: the signals to catch.
+
     Returns:
-        A function that restores the previous handler.
+        A function that restores the previous handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
-    previous = signal.getsignal(signal.SIGINT)
-    restore = partial(signal.signal, signal.SIGINT, previous)
+    previous = {number: signal.getsignal(number) for number in signals}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
     def on_first_interrupt(*_: Any) -> None:
         restore()
         stop()
 
-    signal.signal(signal.SIGINT, on_first_interrupt)
+    for number in signals:
+        signal.signal(number, on_first_interrupt)
     return restore

@@ -106,12 +106,13 @@ def test_a_run_killed_and_resumed_ends_with_the_same_weights(finished, tmp_path)
         assert torch.equal(a["exp_avg_sq"], b["exp_avg_sq"])
 
 
-def test_an_interrupted_run_saves_its_last_step_and_resumes_exactly(finished, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_saves_its_last_step_and_resumes_exactly(finished, number, tmp_path):
     seldom = "--last.every_n_steps", "100000", "--trainer.val_check_interval", "100000"
     process = start(finished[0], tmp_path / "a", "--trainer.max_steps", "100000", *seldom)
     wait_for(lambda: any(path.stat().st_size > 5000 for path in tmp_path.rglob("events.*")), process)
     assert not list(tmp_path.rglob("last.ckpt")), "the interruption writes it"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, output + errors
     stopped = next(tmp_path.rglob("last.ckpt"))
@@ -120,6 +121,44 @@ def test_an_interrupted_run_saves_its_last_step_and_resumes_exactly(finished, tm
     uninterrupted = train(finished[0], tmp_path / "c", "--trainer.max_steps", steps, *seldom)
     for name, tensor in state(uninterrupted)["state_dict"].items():
         assert torch.equal(state(resumed)["state_dict"][name], tensor), name
+
+
+def test_the_newest_checkpoint_is_found_or_a_run_starts(finished, tmp_path):
+    flags = "--ckpt_path", "last", "--trainer.max_steps"
+    process = start(finished[0], tmp_path, *flags, "2")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert f"There is no last.ckpt below {tmp_path}" in errors
+    process = start(finished[0], tmp_path, *flags, "4")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "Resuming from" in errors
+    *_, newest = sorted(tmp_path.rglob("last.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+    for name, tensor in state(finished[1])["state_dict"].items():
+        assert torch.equal(state(newest)["state_dict"][name], tensor), name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits on file sizes")
+def test_a_checkpoint_that_cannot_be_written_does_not_replace_a_good_one(finished, tmp_path):
+    checkpoint = train(finished[0], tmp_path, "--trainer.max_steps", "2")
+    good = checkpoint.read_bytes()
+    script = tmp_path / "limited.py"
+    script.write_text(
+        "import resource, runpy, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(good) // 2}, {len(good) // 2}))\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    folder = str(checkpoint.parent)
+    logger = "--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", folder, "--trainer.logger.name", ""
+    flags = "--ckpt_path", str(checkpoint), "--trainer.max_steps", "4", *logger, "--trainer.logger.version", ""
+    process = start(finished[0], tmp_path, *flags, launcher=(str(script),))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, errors
+    assert "adain: error: " in errors
+    assert "Traceback" not in errors
+    assert checkpoint.read_bytes() == good
+    assert not list(checkpoint.parent.glob(".adain-*"))
 
 
 def test_two_processes_stop_together(finished, tmp_path):
@@ -358,7 +397,7 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused(finished, batch_size, st
             ["--ckpt_path", "checkpoints/vgg19.safetensors"],
             "Expected the checkpoint of a training run, got",
         ),
-        (["--ckpt_path", "last"], "no weights at last"),
+        (["--ckpt_path", "missing.ckpt"], "no weights at missing.ckpt"),
         (["--model.start", "checkpoints/vgg19.safetensors"], "does not say which method it holds"),
     ],
 )
