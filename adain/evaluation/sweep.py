@@ -25,7 +25,7 @@ def variations(
 
     Args:
         base: What all variants have in common.
-        vary: Values by name: a field of `VARIANT_FIELDS` or `StyleOptions` (except `FIXED_OPTIONS`), or a setting of the
+        vary: Values by name: a field of `VARIANT_FIELDS` or `StyleOptions` without `FIXED_OPTIONS`, or a setting of the
             method.
         cases: Values by name, by label.
         settings: Other settings, by method.
