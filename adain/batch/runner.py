@@ -110,31 +110,25 @@ def stylize_folder(
         ready = preparation.prepare(method, process.device, precision, **settings)
     options = replace(options, work_size=full_size.resolve_work_size(ready, options.work_size))
     _check_styles(ready, style, options)
+    # The precision as it was asked for: `auto` gives results that look the same on all machines, and a run may be
+    # resumed on another one.
+    recorded = _recorded_settings(ready, options, size, str(ready.dtype) if ready is method else precision)
 
     folder = Path(output).resolve()
     inputs = [ImageFolder(Path(path), folder) for path in (content, style) if path is not None]
-    seed = run_options.seed
-    jobs = plan_jobs(inputs, folder, pairs, ready, options.alphas[0], seed, run_options.suffix)
+    jobs = plan_jobs(inputs, folder, pairs, ready, options.alphas[0], run_options.seed, run_options.suffix)
     jobs = jobs[process.rank :: process.world_size]
-    # The precision as it was asked for: `auto` gives results that look the same on all machines, and a run may be
-    # resumed on another one.
-    precision_name = str(ready.dtype) if ready is method else precision
-    recorded = _recorded_settings(ready, options, size, precision_name)
-    manifest = Manifest(folder / process.manifest_name, recorded, seed, run_options.verify)
+    manifest = Manifest(folder / process.manifest_name, recorded, run_options.seed, run_options.verify)
     missing = manifest.missing(jobs)
     if process.world_size == 1:  # other processes may be writing theirs
         for subfolder in {folder / job.output.parent for job in jobs}:
             files.remove_stale(subfolder)
 
     run = FolderRun(ready, options, size, read_options, run_options)
-    progress = tqdm(
-        run.results(missing),
-        total=len(jobs),
-        initial=len(jobs) - len(missing),
-        unit=" images",
-        disable=run_options.quiet or process.rank > 0,
-    )
-    _write(progress, manifest, max(1, run_options.workers))
+    quiet = run_options.quiet or process.rank > 0
+    done = len(jobs) - len(missing)
+    results = tqdm(run.results(missing), total=len(jobs), initial=done, unit=" images", disable=quiet)
+    _write(results, manifest, max(1, run_options.workers))
     return [(path, reason.removeprefix(str(path)).lstrip(": ")) for path, reason in run.failures.items()]
 
 

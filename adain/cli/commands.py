@@ -142,28 +142,39 @@ def evaluate(
     from adain.evaluation.metrics import EVAL_SIZE
     from adain.evaluation.report import markdown
 
-    names, own = method or ["adain"], settings or {}
+    names = method or ["adain"]
+    own = settings or {}
     options = StyleOptions(alpha=alpha, alpha_blend=alpha_blend, style_size=EVAL_SIZE)
     variants = [Variant(name, name, own.get(name, {}), options, EVAL_SIZE) for name in names]
-    flags = {"contents": contents, "styles": styles, "size": size}
-    changes = {name: value for name, value in flags.items() if value is not None}
+    of_protocol = _given(contents=contents, styles=styles, size=size)
+    _check_evaluation(protocol, {**of_protocol, **_given(inception=inception)}, perceptual, tensorboard, flicker)
     if protocol:
-        if perceptual or tensorboard or flicker:
-            raise ValueError("Expected --protocol without --perceptual, --tensorboard, and --flicker; leave these out")
-        return _evaluate_styleid(variants, content, style, output, changes, inception, device)
-    if changes or inception:
-        given = ", ".join(f"--{name}" for name in (*changes, *(["inception"] if inception else [])))
-        raise ValueError(f"Expected --protocol styleid with {given}, got none; add it, or leave them out")
+        return _evaluate_styleid(variants, content, style, output, of_protocol, inception, device)
     if flicker:
-        if perceptual or tensorboard:
-            raise ValueError("Expected --flicker without --perceptual and --tensorboard; leave these out")
         from adain.evaluation.flicker import evaluate_videos
 
         table = evaluate_videos(names, content, style, output, alpha, alpha_blend, device, settings=own)
-        print(markdown(table), end="")
-        return 0
-    print(markdown(evaluate(variants, content, style, output, device, perceptual, tensorboard)), end="")
+    else:
+        table = evaluate(variants, content, style, output, device, perceptual, tensorboard)
+    print(markdown(table), end="")
     return 0
+
+
+def _given(**flags: Any) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _check_evaluation(
+    protocol: str | None, of_protocol: dict[str, Any], perceptual: bool, tensorboard: bool, flicker: bool
+) -> None:
+    """Raise ValueError for flags of `evaluate` that do not go together; `of_protocol` are those of a protocol only."""
+    if protocol and (perceptual or tensorboard or flicker):
+        raise ValueError("Expected --protocol without --perceptual, --tensorboard, and --flicker; leave these out")
+    if of_protocol and not protocol:
+        names = ", ".join(f"--{name}" for name in of_protocol)
+        raise ValueError(f"Expected --protocol styleid with {names}, got none; add it, or leave them out")
+    if flicker and (perceptual or tensorboard):
+        raise ValueError("Expected --flicker without --perceptual and --tensorboard; leave these out")
 
 
 def _evaluate_styleid(

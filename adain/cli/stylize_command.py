@@ -17,6 +17,7 @@ from adain.video import detection, formats
 if TYPE_CHECKING:
     from adain.inference.recorder import OptimizationRecorder
     from adain.methods import Method
+    from adain.utils.precision import Precision
 
 # torch is imported by the functions that need it, so that help and errors about usage appear at once.
 
@@ -98,36 +99,76 @@ def stylize(
         quiet: Print only errors.
         settings: Settings of methods without weights.
     """
-    weights = weights_of(method, checkpoint)
-    own = dict((settings or {}).get(method, {}))
+    request = Request(
+        content=content,
+        style=style,
+        output=output,
+        method=method,
+        weights=weights_of(method, checkpoint),
+        settings=dict((settings or {}).get(method, {})),
+        size=size,
+        style_options=style_options,
+        read_options=read_options,
+        device=device,
+        precision=precision,
+        seed=seed,
+        quiet=quiet,
+    )
     if len(content) == 1 and Path(content[0]).is_dir():
-        others = {"log": log, "snapshot_every": snapshot_every or None, "steady": steady}
-        folder = _check_folders(style, style_options, output, others)
-        from adain.batch.options import RunOptions
-        from adain.batch.runner import stylize_folder
-
-        failed = stylize_folder(
-            content[0],
-            style[0] if style else None,
-            folder,
-            pairs or "all",
-            weights,
-            size=size,
-            options=style_options,
-            read_options=read_options,
-            run_options=RunOptions(seed=seed, workers=workers, verify=verify, quiet=quiet),
-            device=device,
-            precision=precision,
-            **own,
-        )
-        return _report([f"{path}: {reason}" for path, reason in failed])
+        _refuse_for_folders(style_options, log=log, snapshot_every=snapshot_every or None, steady=steady)
+        return _stylize_folder(request, pairs or "all", workers, verify)
     if pairs:
         raise ValueError("Expected a folder as --content and another as --style with --pairs")
-    videos = detection.videos(content, output)
+    return _stylize_files(request, steady, log, snapshot_every)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to stylize and how, as the command takes it; `settings` are those of the method."""
+
+    content: list[str]
+    style: list[str] | None
+    output: str | None
+    method: str
+    weights: str
+    settings: dict[str, Any]
+    size: int | None
+    style_options: StyleOptions
+    read_options: ReadOptions
+    device: str
+    precision: "Precision"
+    seed: int
+    quiet: bool
+
+
+def _stylize_folder(request: Request, pairs: str, workers: int, verify: bool) -> int:
+    from adain.batch.options import RunOptions
+    from adain.batch.runner import stylize_folder
+
+    failed = stylize_folder(
+        request.content[0],
+        _folder_of_styles(request),
+        _output_folder(request.output),
+        pairs,
+        request.weights,
+        size=request.size,
+        options=request.style_options,
+        read_options=request.read_options,
+        run_options=RunOptions(seed=request.seed, workers=workers, verify=verify, quiet=request.quiet),
+        device=request.device,
+        precision=request.precision,
+        **request.settings,
+    )
+    return _report([f"{path}: {reason}" for path, reason in failed])
+
+
+def _stylize_files(request: Request, steady: float | None, log: str | None, snapshot_every: int) -> int:
+    videos = detection.videos(request.content, request.output)
     if steady is not None and not videos:
         raise ValueError("Expected a video as --content with --steady, got none; leave out --steady")
-    masks = style_options.mask or []
-    outputs = plan_outputs(content, style or [], output, Path(weights).stem, masks, videos)  # type: ignore[arg-type]
+    masks: Any = request.style_options.mask or []
+    method_name = Path(request.weights).stem
+    outputs = plan_outputs(request.content, request.style or [], request.output, method_name, masks, videos)
     import torch
 
     from adain.inference.preparation import prepare
@@ -135,40 +176,45 @@ def stylize(
     from adain.inference.style_encoding import encode_once
     from adain.methods import ITERATIVE
 
-    iterative = method in ITERATIVE
+    iterative = request.method in ITERATIVE
     if (log or snapshot_every) and not iterative:
-        raise ValueError(f"--log and --snapshot-every are for {', '.join(ITERATIVE)}; leave them out with {method}")
-    torch.manual_seed(seed)
-    recorder = OptimizationRecorder(log, snapshot_every, quiet)
+        names = ", ".join(ITERATIVE)
+        raise ValueError(f"--log and --snapshot-every are for {names}; leave them out with {request.method}")
+    torch.manual_seed(request.seed)
+    recorder = OptimizationRecorder(log, snapshot_every, request.quiet)
     with recorder if iterative else nullcontext():
+        settings = dict(request.settings)
         if iterative:
-            own |= {"seed": seed, "callback": recorder}
-        ready = prepare(weights, device, precision, **own)
-        given, style_options = encode_once(ready, style, style_options, read_options)
-        run = Run(ready, given, size, style_options, read_options, steady, recorder)
+            settings |= {"seed": request.seed, "callback": recorder}
+        method = prepare(request.weights, request.device, request.precision, **settings)
+        style, style_options = encode_once(method, request.style, request.style_options, request.read_options)
+        run = Run(method, style, request.size, style_options, request.read_options, steady, recorder)
         failures = run.stylize_each(outputs, videos)
     all_wrong = len(failures) == len(outputs) and all(failure.wrong_input for failure in failures)
     return _report([failure.message for failure in failures], all_wrong)
 
 
-def _check_folders(
-    style: list[str] | None, options: StyleOptions, output: str | None, others: Mapping[str, Any]
-) -> str:
-    """The folder to write to.
-
-    Raises:
-        ValueError: No output folder, more than one style, or flags for single images.
-    """
-    parts = {"style_weight": options.style_weight, "mask": options.mask, "feather": options.feather or None}
-    wrong = [name for name, value in {**parts, **others}.items() if value is not None]
+def _refuse_for_folders(options: StyleOptions, **others: Any) -> None:
+    """Raise ValueError for flags that apply to single images only; those of `others` that are None were not given."""
+    flags = {"style_weight": options.style_weight, "mask": options.mask, "feather": options.feather or None, **others}
+    wrong = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value is not None]
     if wrong:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
-        raise ValueError(f"{names} cannot be used with a folder of contents; leave out, or name single images")
-    if len(style or [""]) > 1 or len(options.alphas) > 1:
+        raise ValueError(
+            f"{', '.join(wrong)} cannot be used with a folder of contents; leave out, or name single images"
+        )
+
+
+def _folder_of_styles(request: Request) -> str | None:
+    styles = request.style or []
+    if len(styles) > 1 or len(request.style_options.alphas) > 1:
         raise ValueError(
             "Expected one style or folder of styles, and one alpha, for a folder of contents; "
             "for others, use --pairs FILE.csv"
         )
+    return styles[0] if styles else None
+
+
+def _output_folder(output: str | None) -> str:
     if output is None or output == STANDARD or (Path(output).suffix and not Path(output).is_dir()):
         raise ValueError(f"Expected a folder as --output for a folder of contents, got {output or 'none'}")
     return output

@@ -66,9 +66,7 @@ def evaluate(
         raise ValueError("Expected 2 pairs or more for FID, got 1; add images, or leave out --perceptual")
     any_iterative = any(variant.method in ITERATIVE for variant in variants)
     meter = _Meter(contents, styles, perceptual, any_iterative)
-    rows = []
-    for content_path, style_path in itertools.product(contents, styles):
-        rows.append(meter.measure(Result(UNCHANGED, content_path, style_path, meter.images[content_path])))
+    rows = meter.measure_unchanged(contents, styles)
     thumbnails = dict[tuple[str, Path, Path], Tile]()
     losses = defaultdict[str, list[Sequence[Mapping[str, float]]]](list)
     for result in stylize_variants(variants, contents, styles, device):
@@ -147,6 +145,13 @@ class _Meter:
             row["loss"] = min((step["total"] for step in result.losses), default=None)
         row["seconds"] = result.seconds
         return row
+
+    def measure_unchanged(self, contents: Sequence[Path], styles: Sequence[Path]) -> list[dict[str, Any]]:
+        """The metrics of the contents themselves, as results of `UNCHANGED`."""
+        rows = []
+        for content, style in itertools.product(contents, styles):
+            rows.append(self.measure(Result(UNCHANGED, content, style, self.images[content])))
+        return rows
 
     def means(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """The means of a variant, from the rows of all its pairs."""
