@@ -1,4 +1,4 @@
-# Every target sets up what it needs, once. `make help` lists them.
+# Each target installs what it needs, once. `make help` lists the targets.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
@@ -22,40 +22,40 @@ $(DEV): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(RUN)
 
-setup: $(DEV) ## create the virtual environment with everything in it
+setup: $(DEV) ## create the virtual environment with all dependencies
 
-demo: $(RUN) ## paint the example photos in the example styles
+demo: $(RUN) ## stylize the example photos in the example styles
 	$(BIN)/adain grid --content examples/content --style examples/style --output out/demo
 
 test: $(DEV) ## run the tests
 	$(BIN)/python -m pytest -n 2
 
-test-slow: $(DEV) ## run the slow tests, and those that need a GPU where there is one
+test-slow: $(DEV) ## run the slow tests, and the GPU tests if there is a GPU
 	$(BIN)/python -m pytest -n 2 -m '(slow or gpu) and not browser'
 
 $(VENV)/npm: docs/page/index.html | $(BIN)/python
 	npm install --prefix $@ --no-audit --no-fund $$(grep -o 'onnxruntime-web@[0-9.]*' $<)
 	@touch $@
 
-test-browser: $(DEV) $(VENV)/npm ## run the tests that drive a real Chromium, such as Debian's; needs npm too
+test-browser: $(DEV) $(VENV)/npm ## run the browser tests; needs Chromium and npm
 	$(BIN)/python -m pytest -m browser
 
-lint: $(DEV) ## check style, types, and the direction of imports
+lint: $(DEV) ## check style, types, and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(DEV) ## put the code into the house style
+format: $(DEV) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-train: $(RUN) ## train AdaIN on COCO and WikiArt; ARGS='--data.content DIR --data.style DIR' for your own pictures
+train: $(RUN) ## train AdaIN on COCO and WikiArt; ARGS='--data.content DIR --data.style DIR' for your own images
 	$(BIN)/python train.py fit --config configs/adain.yaml $(ARGS)
 
-bench: $(RUN) ## measure training and stylizing beside a textbook implementation
+bench: $(RUN) ## benchmark training and stylizing against a textbook implementation
 	$(BIN)/python -m benchmarks.speed
 
-clean: ## remove the virtual environment, caches and demo pictures
+clean: ## remove the virtual environment, caches, and output folders
 	rm -rf $(VENV) out dist .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
