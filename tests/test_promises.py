@@ -1,0 +1,117 @@
+"""What the documentation promises of whole commands, checked on files."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adain.imaging import reader, writer
+from adain.imaging.photo import Photo
+from tests.conftest import ROOT, exit_code
+
+QUICK = ("--method", "adain-lite", "--device", "cpu", "--precision", "fp32", "--quiet", "--style-size", "32")
+
+
+@pytest.fixture
+def style(make_picture):
+    return make_picture("styles/style.png", (40, 40), seed=9)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A 16-bit PNG with transparency, and a JPEG with EXIF."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 65536, (1, 3, 40, 48), generator=generator).to(torch.uint16)
+    alpha = torch.full((1, 1, 40, 48), 40000).to(torch.uint16)
+    writer.save(pixels, folder / "deep.png", like=Photo(pixels, alpha))
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(
+        folder / "camera.jpg", exif=exif
+    )
+    return folder
+
+
+@pytest.mark.parametrize("source", ["files", "folder"])
+def test_depth_transparency_and_exif_are_kept_for_files_and_folders(photos, style, source, tmp_path):
+    out = tmp_path / "out"
+    contents = [photos] if source == "folder" else sorted(photos.iterdir())
+    assert exit_code("stylize", "--content", *contents, "--style", style, "--output", out, *QUICK) == 0
+    deep = reader.load(out / "deep__style.png")
+    assert deep.pixels.dtype == deep.alpha.dtype == torch.uint16
+    assert (deep.alpha == 40000).all()
+    assert not (deep.pixels % 257 == 0).all(), "more than 8 bits"
+    with Image.open(out / "camera__style.png") as image:
+        assert image.getexif()[0x010F] == "Maker"
+
+
+OFFLINE = """
+import runpy, socket, sys
+
+def refuse(self, address, *_):
+    if self.family != socket.AF_UNIX:
+        raise AssertionError(f"connects to {address}")
+
+socket.socket.connect = socket.socket.connect_ex = refuse
+socket.getaddrinfo = lambda host, *_, **__: refuse(socket.socket(), host)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("method", ["adain", "johnson", "wct"])
+def test_stylizing_never_reaches_the_network(make_picture, style, method, tmp_path):
+    words = ["--content", make_picture(), "--output", tmp_path / "out.png", "--device", "cpu", "--size", "32"]
+    words += [] if method == "johnson" else ["--style", style]
+    command = [sys.executable, "-c", OFFLINE, ROOT / "infer.py", *words, "--method", method]
+    process = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert process.returncode == 0, process.stderr
+    assert (tmp_path / "out.png").exists()
+
+
+def test_the_guard_against_the_network_works():
+    code = f"{OFFLINE.split('sys.argv =')[0]}\nimport urllib.request; urllib.request.urlopen('http://example.com')"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "connects to example.com" in process.stderr
+
+
+PEAK = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    status = open("/proc/self/status").read().split()
+    print(int(status[status.index("VmHWM:") + 1]) * 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("gib", [1.0, 1.5])
+def test_max_memory_bounds_the_peak_of_the_process(style, gib, tmp_path):
+    Image.effect_noise((2600, 2200), 60).convert("RGB").save(tmp_path / "large.jpg")
+    words = ["--content", tmp_path / "large.jpg", "--style", style, "--output", tmp_path / "out.png", "--work-size"]
+    words += ["content", "--max-memory", gib, "--device", "cpu", "--precision", "fp32", "--quiet"]
+    command = [sys.executable, "-c", PEAK, ROOT / "infer.py", *words]
+    process = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (tmp_path / "out.png").exists(), process.stderr
+    assert int(process.stdout.split()[-1]) < gib * 2**30
+
+
+def test_the_manifest_says_what_results_depend_on(photos, style, tmp_path):
+    words = "--content", photos, "--style", style.parent, "--output", tmp_path / "out", *QUICK
+    assert exit_code("stylize", *words) == 0
+    rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    expected = {"content", "style", "output", "method", "weights", "size", "style_size", "color", "alpha", "work_size"}
+    expected |= {"detail", "precision", "seed", "seconds", "bytes", "sha256", "modified_ns"}
+    assert all(expected <= row.keys() for row in rows)
+    for row in rows:
+        path = tmp_path / "out" / row["output"]
+        assert (path.stat().st_size, path.stat().st_mtime_ns) == (row["bytes"], row["modified_ns"])
