@@ -137,7 +137,7 @@ def cases() -> list[tuple[str, Any, dict[str, Any]]]:
     return [(name, made(data) if isinstance(data, Image.Image) else data, flags) for name, data, flags in found]
 
 
-def told(data: bytes) -> tuple[str, Image.Image]:
+def report(data: bytes) -> tuple[str, Image.Image]:
     """What there is to say of a result, and its colors."""
     image: Any = pyvips.Image.new_from_buffer(data, "")
     found, depth = Image.open(BytesIO(data)), 16 if image.format == "ushort" else 8
@@ -174,7 +174,7 @@ def row(name: str, data: Any, given: dict[str, Any], plain: list[Image.Image]) -
     clean = isinstance(code, int) and len(new) == (code == 0) and before.items() <= after.items()
     said = [str(code)]
     if new:
-        text, image = told(new[0])
+        text, image = report(new[0])
         plain += [image] if len(plain) < 4 else []
         likes = [] if "--style" in given else [PHOTO] if "--mask" in given else plain
         gaps = [np.abs(np.float32(image) - np.float32(like)).mean() for like in likes if image.size == like.size]  # type: ignore

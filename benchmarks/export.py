@@ -37,10 +37,10 @@ Paint = Callable[..., Tensor]
 
 
 def under_torch(ready: Method) -> Paint:
-    def paint(content: Tensor, style: Tensor, alpha: float = 1.0) -> Tensor:
+    def stylize_image(content: Tensor, style: Tensor, alpha: float = 1.0) -> Tensor:
         return adain.stylize(content, method=ready, **({"style": style, "alpha": alpha} if ready.takes_style else {}))
 
-    return paint
+    return stylize_image
 
 
 def under_onnxruntime(path: Path) -> Paint:
@@ -50,11 +50,11 @@ def under_onnxruntime(path: Path) -> Paint:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [part.name for part in session.get_inputs()]
 
-    def paint(content: Tensor, style: Tensor, alpha: float = 1.0) -> Tensor:
+    def stylize_image(content: Tensor, style: Tensor, alpha: float = 1.0) -> Tensor:
         feed = {"content": content.numpy(), "style": style.numpy(), "alpha": np.float32([alpha])}
         return torch.from_numpy(session.run(None, {name: feed[name] for name in names})[0])
 
-    return paint
+    return stylize_image
 
 
 def parity(ours: Paint, theirs: Paint) -> dict[str, str]:
@@ -77,12 +77,12 @@ def pictures() -> tuple[Backbone, list]:
         return network, [[(picture, network(picture)) for picture in side] for side in sides]
 
 
-def quality(paint: Paint) -> dict[str, float]:
+def quality(stylize_image: Paint) -> dict[str, float]:
     """Geometric means of S, C and G over the example pairs."""
     network, sides = pictures()
     with torch.inference_mode():
         found = [
-            metrics.scores(network(paint(content, style)), of_content, of_style)
+            metrics.scores(network(stylize_image(content, style)), of_content, of_style)
             for (content, of_content), (style, of_style) in product(*sides)
         ]
     return {name: geometric_mean(row[name] for row in found) for name in found[0]}
@@ -105,8 +105,8 @@ def main(rounds: int) -> None:
             path = Path(folder) / "model.onnx"
             export(path, name, precision=precision, calibration=FOLDERS if precision == "int8" else None)
             size, pair = path.stat().st_size / 1e6, (under_onnxruntime(path), under_torch(ready))
-        judged = quality(pair[0]) if ready.takes_style else dict.fromkeys("SCG")
-        table.append({"model": label, "MB": f"{size:.1f}", **judged, **seconds(*pair, rounds)})
+        evaluated = quality(pair[0]) if ready.takes_style else dict.fromkeys("SCG")
+        table.append({"model": label, "MB": f"{size:.1f}", **evaluated, **seconds(*pair, rounds)})
         differences.append({"model": label, **parity(*pair)})
         print(table[-1], differences[-1], flush=True)
     print("", markdown(table), markdown(differences), sep="\n")

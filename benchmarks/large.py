@@ -1,6 +1,6 @@
 """Memory and time over sizes: `python -m benchmarks.large [--sizes 1024 2048 4096] [--methods adain] [--max-memory 2]`.
 
-Each picture is painted by `infer.py` in a process of its own, reading, writing and start included.
+`infer.py` stylizes each image in its own process. Times include the start, reading, and writing.
 """
 
 import argparse

@@ -57,20 +57,20 @@ class Textbook(nn.Module):
         found = [self.gram(f) for f in (*style, relu5_1)]
         return F.mse_loss(relu4_2, content) + 5 * sum((a - b).square().sum() for a, b in zip(found, grams, strict=True))
 
-    def judge(self, content: Tensor, style: Tensor) -> Callable[[Tensor], Tensor]:
+    def evaluate_loss(self, content: Tensor, style: Tensor) -> Callable[[Tensor], Tensor]:
         target = self.features(content)[4]
         grams = [self.gram(f) for i, f in enumerate(self.features(style)) if i != 4]
         return lambda x: self.loss(x, target, grams)
 
     def run(self, content: Tensor, style: Tensor, steps: int) -> tuple[float, float]:
         """The lowest loss, and the seconds after which it was reached."""
-        judge, start = self.judge(content, style), time.perf_counter()
+        evaluate_loss, start = self.evaluate_loss(content, style), time.perf_counter()
         x, losses = content.clone().requires_grad_(), []
         optimizer = torch.optim.LBFGS([x], max_iter=steps, max_eval=steps, tolerance_grad=0, tolerance_change=0)
 
         def closure() -> Tensor:
             optimizer.zero_grad()
-            loss = judge(x)
+            loss = evaluate_loss(x)
             loss.backward()
             losses.append((loss.item(), time.perf_counter() - start))
             return loss
@@ -80,7 +80,7 @@ class Textbook(nn.Module):
 
 
 def ours(
-    judge: Callable[[Tensor], float], content: Tensor, style: Tensor, target: float, steps: int, init: str
+    evaluate_loss: Callable[[Tensor], float], content: Tensor, style: Tensor, target: float, steps: int, init: str
 ) -> float:
     """The lowest loss by the textbook's own float32; it stops where that is the target."""
     best = math.inf
@@ -88,12 +88,12 @@ def ours(
     def callback(progress: Progress) -> None:
         nonlocal best
         if progress.size == min(content.shape[2:]) and progress.total <= target:  # in our precision, so ask the judge
-            best = min(best, judge(progress.picture))
+            best = min(best, evaluate_loss(progress.picture))
             if best <= target:
                 raise Stop(progress.picture)
 
-    painted = adain.stylize(content, style, adain.prepare(Gatys(steps=steps, init=init, callback=callback)))
-    return min(best, judge(painted))
+    stylized = adain.stylize(content, style, adain.prepare(Gatys(steps=steps, init=init, callback=callback)))
+    return min(best, evaluate_loss(stylized))
 
 
 def main() -> None:
@@ -118,10 +118,17 @@ def main() -> None:
         content = load_image(content_path, options.size)[..., : options.size, : options.size].contiguous()
         style = load_image(style_path, options.size)
         target, theirs = book.run(content, style, options.steps)
-        judge = book.judge(content, style)
+        evaluate_loss = book.evaluate_loss(content, style)
         for init, found in ratios.items():
             start = time.perf_counter()
-            reached = ours(lambda x, judge=judge: judge(x).item(), content, style, target, options.steps, init)
+            reached = ours(
+                lambda x, evaluate_loss=evaluate_loss: evaluate_loss(x).item(),
+                content,
+                style,
+                target,
+                options.steps,
+                init,
+            )
             seconds = time.perf_counter() - start
             found.append(theirs / seconds if reached <= target else 0.0)
             name = f"{content_path.stem}, {style_path.stem} | {init} | {target:.3f} | {reached:.3f}"

@@ -1,6 +1,6 @@
-"""Videos painted steadily beside frame by frame, in turns: `python -m benchmarks.video [CONTENT STYLE]`, both folders.
+"""Videos stylized with temporal stability and frame by frame, in turns: `python -m benchmarks.video [CONTENT STYLE]`, both folders.
 
-Reading, painting and writing are all in it. The clips are generated from the photos of CONTENT, a folder, and
+Reading, stylizing, and writing are included. The clips are generated from the photos of CONTENT, a folder, and
 written as H.264 first; figures are medians over `ROUNDS`. Then flicker, as `adain evaluate --flicker` tells it.
 """
 
@@ -63,7 +63,7 @@ def main(content: str = "examples/content", style: str = "examples/style") -> No
                 print(labels, flush=True)
         print(markdown(rows))
         names = ("adain", "adain-lite", "adaconv")
-        print(markdown(flicker.evaluate_videos(names, content, painting, Path(folder) / "judged")))
+        print(markdown(flicker.evaluate_videos(names, content, painting, Path(folder) / "evaluation")))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def lite():
 
 
 @pytest.fixture
-def paint(tree, lite):
+def run_folder(tree, lite):
     """`paint_folder` on the tree, in this process unless told otherwise."""
 
     def call(*, content=tree[0], style=tree[1], output=tree[2], method=lite, workers=0, **options):
@@ -70,8 +70,8 @@ def assert_alike(output, whole):
         assert abs(pixels(output / name) - pixels(BytesIO(data))).max() <= 1
 
 
-def test_all_pairs_in_a_mirrored_tree(paint, tree):
-    assert paint() == []
+def test_all_pairs_in_a_mirrored_tree(run_folder, tree):
+    assert run_folder() == []
     expected = {f"{name}__{style}.png" for name in SIZES for style in "xyz"}
     assert results(tree[2]).keys() == expected
     found = lines(tree[2])
@@ -82,12 +82,12 @@ def test_all_pairs_in_a_mirrored_tree(paint, tree):
     assert one["seconds"] > 0
 
 
-def test_results_are_those_of_stylize_whatever_the_batch(paint, tree, lite, calls):
-    assert paint(batch_size=4) == []
+def test_results_are_those_of_stylize_whatever_the_batch(run_folder, tree, lite, calls):
+    assert run_folder(batch_size=4) == []
     assert max(calls) == 4, "batches, also of different styles"
     batched = {name: pixels(tree[2] / name) for name in results(tree[2])}
     calls.clear()
-    assert paint(batch_size=1, output=tree[2].with_name("single")) == []
+    assert run_folder(batch_size=1, output=tree[2].with_name("single")) == []
     assert {*calls} == {1}
     assert_alike(tree[2].with_name("single"), results(tree[2]))
     for name, values in batched.items():
@@ -111,27 +111,30 @@ def test_results_are_those_of_stylize_whatever_the_batch(paint, tree, lite, call
     ],
     ids=str,
 )
-def test_settings_are_passed_on(paint, tree, lite, options):
+def test_settings_are_passed_on(run_folder, tree, lite, options):
     table = write_csv(tree[0].parent / "pairs.csv", "content,style", "a.png,x.png", "dogs/b.png,y.png")
-    assert paint(pairs=table, **options) == []
+    assert run_folder(pairs=table, **options) == []
     for name in ("a__x", "dogs/b__y"):
         content, style = name.split("__")
         alone = pipeline.stylize(tree[0] / f"{content}.png", tree[1] / f"{style}.png", lite, **options)
         assert abs(pixels(tree[2] / f"{name}.png") - np.asarray(photo.to_image(alone)).astype(int)).max() <= 1
 
 
-def test_styles_come_to_no_larger_side_than_a_single_picture_s(paint, tree, lite, monkeypatch):
+def test_styles_come_to_no_larger_side_than_a_single_picture_s(run_folder, tree, lite, monkeypatch):
     monkeypatch.setattr(style_encoding, "LARGEST_STYLE", 20)
-    assert paint(pairs=write_csv(tree[0].parent / "t.csv", "content,style", "a.png,x.png"), style_size="content") == []
+    assert (
+        run_folder(pairs=write_csv(tree[0].parent / "t.csv", "content,style", "a.png,x.png"), style_size="content")
+        == []
+    )
     alone = pipeline.stylize(tree[0] / "a.png", tree[1] / "x.png", lite, style_size="content")
     assert abs(pixels(tree[2] / "a__x.png") - np.asarray(photo.to_image(alone)).astype(int)).max() <= 1
 
 
-def test_each_row_of_a_table_has_its_own_alpha_in_a_batch(paint, tree, lite, calls):
+def test_each_row_of_a_table_has_its_own_alpha_in_a_batch(run_folder, tree, lite, calls):
     rows = {"a": 0.1, "cats/c": 0.9, "dogs/b": 0.5}  # all of one size, so that they could share a batch
     table = [f"{name}.png,x.png,{alpha}" for name, alpha in rows.items()]
     table += [f"{name}.png,y.png,0.3" for name in rows]
-    assert paint(pairs=write_csv(tree[0].parent / "t.csv", "content,style,alpha", *table)) == []
+    assert run_folder(pairs=write_csv(tree[0].parent / "t.csv", "content,style,alpha", *table)) == []
     assert max(calls) == 3, "the rows of one alpha are a batch"
     for name, alpha in rows.items():
         alone = pipeline.stylize(tree[0] / f"{name}.png", tree[1] / "x.png", lite, alpha=alpha)
@@ -139,16 +142,16 @@ def test_each_row_of_a_table_has_its_own_alpha_in_a_batch(paint, tree, lite, cal
         assert abs(found - np.asarray(photo.to_image(alone)).astype(int)).max() <= 1, name
 
 
-def test_random_pairs_are_the_same_for_any_workers_and_ranks(paint, tree, monkeypatch):
+def test_random_pairs_are_the_same_for_any_workers_and_ranks(run_folder, tree, monkeypatch):
     for i in range(8):
         picture(tree[0] / f"more/{i}.png", (24, 24), i)
-    assert paint(pairs="random") == []
+    assert run_folder(pairs="random") == []
     alone = results(tree[2])
     assert len(alone) == 12
     assert len({name.split("__")[1] for name in alone}) == 3, "not one style for all"
-    assert paint(pairs="random", workers=2, batch_size=1, output=tree[2].with_name("workers")) == []
+    assert run_folder(pairs="random", workers=2, batch_size=1, output=tree[2].with_name("workers")) == []
     assert results(tree[2].with_name("workers")).keys() == alone.keys()
-    assert paint(pairs="random", seed=1, output=tree[2].with_name("seed")) == []
+    assert run_folder(pairs="random", seed=1, output=tree[2].with_name("seed")) == []
     assert results(tree[2].with_name("seed")).keys() != alone.keys()
 
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -157,17 +160,17 @@ def test_random_pairs_are_the_same_for_any_workers_and_ranks(paint, tree, monkey
         monkeypatch.setenv("RANK", rank)
         monkeypatch.setenv("LOCAL_RANK", rank)
         before = results(ranks)
-        assert paint(pairs="random", output=ranks) == []
+        assert run_folder(pairs="random", output=ranks) == []
         assert len(results(ranks)) == len(before) + 6
         assert before.items() <= results(ranks).items(), "no file twice"
     assert_alike(ranks, alone)
     monkeypatch.setenv("WORLD_SIZE", "1")
     (ranks / "manifest-0.jsonl").rename(ranks / "manifest-7.jsonl")
-    assert paint(pairs="random", output=ranks) == []
+    assert run_folder(pairs="random", output=ranks) == []
     assert not (ranks / "manifest.jsonl").exists(), "what any rank did is done"
 
 
-def test_each_rank_has_a_gpu(paint, monkeypatch):
+def test_each_rank_has_a_gpu(run_folder, monkeypatch):
     def prepare(method, device, *_):
         raise ValueError(f"on {device}")
 
@@ -178,7 +181,7 @@ def test_each_rank_has_a_gpu(paint, monkeypatch):
         monkeypatch.setenv(name, value)
     for device, used in {"auto": "cuda:1", "cpu": "cpu"}.items():
         with pytest.raises(ValueError, match=f"on {used}"):
-            paint(method="adain-lite", device=device)
+            run_folder(method="adain-lite", device=device)
 
 
 @pytest.mark.parametrize(
@@ -198,37 +201,37 @@ def test_each_rank_has_a_gpu(paint, monkeypatch):
     ],
     ids=str,
 )
-def test_wrong_settings_are_refused_before_any_work(paint, tree, options, message):
+def test_wrong_settings_are_refused_before_any_work(run_folder, tree, options, message):
     with pytest.raises((ValueError, OSError), match=message):
-        paint(**options)
+        run_folder(**options)
     assert not tree[2].exists()
 
 
-def test_bad_pictures_are_passed_over_and_named(paint, tree):
+def test_bad_pictures_are_passed_over_and_named(run_folder, tree):
     content, style, output = tree
     (content / "cats/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     (content / "empty.png").write_bytes(b"")
     (style / "torn.png").write_bytes((style / "x.png").read_bytes()[:200])
     for workers in (0, 2):
-        failures = dict(paint(workers=workers))
+        failures = dict(run_folder(workers=workers))
         assert failures.keys() == {content / "cats/broken.jpg", content / "empty.png", style / "torn.png"}
         assert all(reason.startswith("is not a readable image") for reason in failures.values())
         assert results(output).keys() == {f"{name}__{style}.png" for name in SIZES for style in "xyz"}
-    assert dict(paint(color="coral")).keys() == failures.keys()
+    assert dict(run_folder(color="coral")).keys() == failures.keys()
 
 
 @pytest.mark.timeout(120)  # seconds: forked workers would hang
-def test_workers_read_16_bit_files_after_libvips_was_used_in_this_process(paint, tree):
+def test_workers_read_16_bit_files_after_libvips_was_used_in_this_process(run_folder, tree):
     content, *_, output = tree
     for path in content.rglob("*.png"):
         values = reader.load(path).pixels.to(torch.uint16) * 257
         writer.save(values, path)
         assert reader.load(path).pixels.dtype == torch.uint16
-    assert paint(workers=2) == []
+    assert run_folder(workers=2) == []
     assert len(results(output)) == 3 * len(SIZES)
 
 
-def test_what_cannot_be_painted_in_a_batch_is_painted_alone(paint, tree, monkeypatch):
+def test_what_cannot_be_painted_in_a_batch_is_painted_alone(run_folder, tree, monkeypatch):
     stylize = pipeline.stylize
 
     def fails(content, *args, **kwargs):
@@ -237,17 +240,17 @@ def test_what_cannot_be_painted_in_a_batch_is_painted_alone(paint, tree, monkeyp
         return stylize(content, *args, **kwargs)
 
     monkeypatch.setattr(pipeline, "stylize", fails)
-    assert paint() == [(tree[0] / "cats/b.png", "too much")]
+    assert run_folder() == [(tree[0] / "cats/b.png", "too much")]
     assert len(results(tree[2])) == 9
 
 
-def test_a_second_run_paints_nothing(paint, tree, calls):
-    paint(batch_size=2)
+def test_a_second_run_paints_nothing(run_folder, tree, calls):
+    run_folder(batch_size=2)
     files = [path for path in tree[2].rglob("*") if path.is_file()]
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
     assert len(before) == 13
     calls.clear()
-    assert paint(workers=2, batch_size=8) == []
+    assert run_folder(workers=2, batch_size=8) == []
     assert calls == []
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
 
@@ -257,75 +260,75 @@ def test_a_second_run_paints_nothing(paint, tree, calls):
     [{"alpha": 0.5}, {"size": 20}, {"style_size": 9}, {"color": "keep-luminance"}, {"photorealistic": True}],
     ids=str,
 )
-def test_other_settings_paint_again(paint, tree, calls, options):
+def test_other_settings_paint_again(run_folder, tree, calls, options):
     table = write_csv(tree[0].parent / "t.csv", "content,style", "a.png,x.png")
-    paint(pairs=table)
+    run_folder(pairs=table)
     first = results(tree[2])
-    paint(pairs=table, **options)
+    run_folder(pairs=table, **options)
     assert results(tree[2]).keys() == first.keys()
     assert results(tree[2]) != first
-    paint(pairs=table)
+    run_folder(pairs=table)
     assert results(tree[2]) == first, "an older line does not hold for a newer file"
     assert len(calls) == 3
 
 
-def test_another_alpha_blend_paints_again_but_not_at_full_strength(paint, tree, calls):
+def test_another_alpha_blend_paints_again_but_not_at_full_strength(run_folder, tree, calls):
     table = write_csv(tree[0].parent / "t.csv", "content,style,alpha", "a.png,x.png,0", "a.png,y.png,1")
-    paint(pairs=table)
+    run_folder(pairs=table)
     assert (pixels(tree[2] / "a__x.png") == pixels(tree[0] / "a.png")).all()
     assert ["alpha_blend" in line for line in lines(tree[2])] == [True, False]
     calls.clear()
-    paint(pairs=table, alpha_blend="features")
+    run_folder(pairs=table, alpha_blend="features")
     assert calls == [1]
     assert lines(tree[2])[-1]["alpha_blend"] == "features"
     assert (pixels(tree[2] / "a__x.png") != pixels(tree[0] / "a.png")).any()
     with pytest.raises(ValueError, match="unknown alpha_blend none"):
-        paint(pairs=table, alpha_blend="none")
+        run_folder(pairs=table, alpha_blend="none")
 
 
-def test_other_weights_paint_again(paint, tree, calls, lite):
-    paint()
+def test_other_weights_paint_again(run_folder, tree, calls, lite):
+    run_folder()
     calls.clear()
     other = preparation.prepare("adain-lite", "cpu", "fp32")
     other.out.bias.data += 0.5
-    paint(method=other)
+    run_folder(method=other)
     assert sum(calls) == 12
 
 
-def test_only_what_is_missing_damaged_or_changed_is_painted_again(paint, tree, calls):
-    paint()
+def test_only_what_is_missing_damaged_or_changed_is_painted_again(run_folder, tree, calls):
+    run_folder()
     before = results(tree[2])
     (tree[2] / "a__x.png").unlink()
     (tree[2] / "a__y.png").write_bytes(before["a__y.png"][:100])
     (tree[2] / "a__z.png").write_bytes(bytes(len(before["a__z.png"])))
     calls.clear()
-    paint()
+    run_folder()
     assert sum(calls) == 3
     assert_alike(tree[2], before)
     before = results(tree[2])
     picture(tree[0] / "cats/b.png", (32, 48), 55)
     os.utime(tree[0] / "cats/b.png", (1, 1))
     calls.clear()
-    paint()
+    run_folder()
     assert sum(calls) == 3
     changed = {name for name, data in results(tree[2]).items() if data != before[name]}
     assert changed == {f"cats/b__{style}.png" for style in "xyz"}
 
 
-def test_results_are_checked_by_size_and_time_or_by_their_hash(paint, tree, calls):
-    assert paint() == []
+def test_results_are_checked_by_size_and_time_or_by_their_hash(run_folder, tree, calls):
+    assert run_folder() == []
     path = tree[2] / "a__x.png"
     original, stat = path.read_bytes(), path.stat()
     path.write_bytes(original)
     os.utime(path, (0, 0))
     calls.clear()
-    assert paint() == []
+    assert run_folder() == []
     assert not calls, "a copy of another time has the same hash"
     path.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert paint() == []
+    assert run_folder() == []
     assert not calls, "size and time are as recorded"
-    assert paint(verify=True) == []
+    assert run_folder(verify=True) == []
     assert sum(calls) == 1
     assert path.read_bytes() == original
 
@@ -372,36 +375,36 @@ def test_a_run_that_was_killed_is_resumed(tree, tmp_path, calls):
     assert calls == []
 
 
-def test_results_are_no_contents(paint, tree, calls):
+def test_results_are_no_contents(run_folder, tree, calls):
     inside = tree[0] / "results"
     for _ in range(2):
-        assert paint(output=inside) == []
+        assert run_folder(output=inside) == []
         assert sum(calls) == 12
 
 
-def test_a_method_with_a_style_of_its_own(paint, tree):
-    assert paint(method=preparation.prepare(Johnson(4, 1), "cpu"), style=None, pairs="random") == []
+def test_a_method_with_a_style_of_its_own(run_folder, tree):
+    assert run_folder(method=preparation.prepare(Johnson(4, 1), "cpu"), style=None, pairs="random") == []
     assert results(tree[2]).keys() == {f"{name}__johnson.png" for name in SIZES}
     assert "style" not in lines(tree[2])[0]
 
 
-def test_an_optimization_gets_the_seed(paint, tree):
+def test_an_optimization_gets_the_seed(run_folder, tree):
     table = write_csv(tree[0].parent / "t.csv", "content,style", "a.png,x.png")
     found = []
     for seed in (0, 1):
         settings = {"method": "gatys", "steps": 1, "init": "noise", "style_weight": 25.0}
-        assert paint(pairs=table, seed=seed, device="cpu", **settings) == []
+        assert run_folder(pairs=table, seed=seed, device="cpu", **settings) == []
         found.append(results(tree[2])["a__x.png"])
     assert found[0] != found[1]
 
 
-def test_large_pictures_go_alone(paint, tree, calls, monkeypatch):
-    paint()
+def test_large_pictures_go_alone(run_folder, tree, calls, monkeypatch):
+    run_folder()
     batched = results(tree[2])
     calls.clear()
     monkeypatch.setattr(runner, "BATCH_PIXELS", 1000)
     monkeypatch.setattr(runner, "LARGE", 1300)
-    assert paint(output=tree[2].with_name("alone"), workers=2) == []
+    assert run_folder(output=tree[2].with_name("alone"), workers=2) == []
     assert {*calls} == {1}
     assert_alike(tree[2].with_name("alone"), batched)
     assert runner._Contents([tree[0] / "cats/b.png"], reader.load)[0] is None, "not sent from process to process"
@@ -416,34 +419,34 @@ def test_few_wait_for_others_of_their_size(monkeypatch):
             read.append(i)
             yield runner.Unit(runner.Job(Path(str(i)), None, 1.0), Photo(torch.zeros(1, 3, 8, 8 + i % 20)), None)
 
-    painted = 0
+    stylized = 0
     for batch in runner.batches(units(), 4):
-        assert len(read) - painted <= 8
-        painted += len(batch)
-    assert painted == 40
+        assert len(read) - stylized <= 8
+        stylized += len(batch)
+    assert stylized == 40
 
 
-def test_transparency_is_kept_in_batches(paint, tree):
+def test_transparency_is_kept_in_batches(run_folder, tree):
     image = Image.open(tree[0] / "a.png").convert("RGBA")
     image.putalpha(77)
     image.save(tree[0] / "a.png")
-    assert paint() == []
+    assert run_folder() == []
     assert pixels(tree[2] / "a__x.png")[..., 3].max() == 77
     assert pixels(tree[2] / "dogs/b__x.png").shape == (32, 40, 3)
 
 
-def test_progress_is_on_standard_error(paint, capfd):
-    paint(quiet=False)
-    paint(quiet=False)
+def test_progress_is_on_standard_error(run_folder, capfd):
+    run_folder(quiet=False)
+    run_folder(quiet=False)
     shown = capfd.readouterr()
     assert shown.out == ""
     assert "12/12" in shown.err
     assert "images/s" in shown.err
-    paint()
+    run_folder()
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_result_that_cannot_be_written_ends_the_run(paint, tree):
+def test_a_result_that_cannot_be_written_ends_the_run(run_folder, tree):
     tree[2].write_text("a file where the folder would be")
     with pytest.raises(OSError, match="out"):
-        paint()
+        run_folder()

@@ -229,8 +229,8 @@ def test_a_folder(make_picture, tmp_path, capsys):
     folders = "--content", tmp_path / "c", "--style", tmp_path / "s", "--output", tmp_path / "out"
     assert stylize(*folders, *LITE, "--workers", "0") == 1
     assert "bad.png" in capsys.readouterr().err
-    painted = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png")}
-    assert painted == {"b__1.png", "b__2.png", "x/a__1.png", "x/a__2.png"}
+    stylized = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png")}
+    assert stylized == {"b__1.png", "b__2.png", "x/a__1.png", "x/a__2.png"}
     assert stylize(*folders, *LITE, "--mask", tmp_path / "s" / "1.png") == 2
     assert "--mask cannot be used with a folder of contents" in capsys.readouterr().err
     assert stylize("--content", tmp_path / "c", "--style", tmp_path / "s", *LITE) == 2

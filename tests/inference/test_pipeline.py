@@ -19,7 +19,7 @@ def ready(request):
     return adain.prepare(request.param, device="cpu", **QUICK.get(request.param, {}))
 
 
-def paint(content, style, ready, **settings):
+def stylize_image(content, style, ready, **settings):
     """As `adain.stylize`, but no style for a method that takes none."""
     return adain.stylize(content, style if ready.takes_style else None, ready, **settings)
 
@@ -27,7 +27,7 @@ def paint(content, style, ready, **settings):
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 9), (33, 47)])
 def test_the_result_has_exactly_the_contents_size(ready, size):
     content = torch.rand(1, 3, *size)
-    result = paint(content, torch.rand(3, 20, 30), ready)
+    result = stylize_image(content, torch.rand(3, 20, 30), ready)
     assert result.shape == content.shape
     assert result.min() >= 0
     assert result.max() <= 1
@@ -44,14 +44,14 @@ def test_sides_are_padded_by_reflection_to_the_stride_and_cut_again(ready):
     content, style = torch.rand(1, 3, 37, 42), torch.rand(3, 32, 32)
     down, right = (-side % ready.stride for side in content.shape[2:])
     padded = torch.nn.functional.pad(content, (0, right, 0, down), mode="reflect")
-    expected = paint(padded, style, ready)[..., :37, :42]
-    torch.testing.assert_close(paint(content, style, ready), expected, atol=1e-5, rtol=0)
+    expected = stylize_image(padded, style, ready)[..., :37, :42]
+    torch.testing.assert_close(stylize_image(content, style, ready), expected, atol=1e-5, rtol=0)
 
 
 def test_size_sets_the_shorter_side(ready, make_picture):
     path = make_picture(size=(60, 40))
-    assert paint(path, path, ready, size=32).shape == (1, 3, 32, 48)
-    assert paint(reader.load_image(path), path, ready, size=32).shape == (1, 3, 32, 48)
+    assert stylize_image(path, path, ready, size=32).shape == (1, 3, 32, 48)
+    assert stylize_image(reader.load_image(path), path, ready, size=32).shape == (1, 3, 32, 48)
 
 
 @pytest.mark.parametrize("ready", STYLED, indirect=True)
@@ -90,16 +90,16 @@ def test_the_style_distance_falls_as_alpha_rises(ready, examples):
     loss = PerceptualLoss()
     backbone = Backbone("vgg19", loss.layers)
     code = adain.encode_style(ready, style)
-    painted = [adain.stylize(content, code, ready, alpha=alpha) for alpha in (0, 0.25, 0.5, 0.75, 1)]
+    stylized = [adain.stylize(content, code, ready, alpha=alpha) for alpha in (0, 0.25, 0.5, 0.75, 1)]
     features, target = backbone(content), backbone(style)
-    distances = [loss(backbone(picture), features, target)["style"].item() for picture in painted]
+    distances = [loss(backbone(picture), features, target)["style"].item() for picture in stylized]
     assert distances == sorted(distances, reverse=True)
     assert distances[-1] < 0.6 * distances[0]
 
 
 def test_files_images_and_tensors_give_the_same(ready, make_picture):
     path = make_picture()
-    results = [paint(one, path, ready) for one in (path, str(path), Image.open(path), reader.load_image(path))]
+    results = [stylize_image(one, path, ready) for one in (path, str(path), Image.open(path), reader.load_image(path))]
     assert all(torch.equal(results[0], other) for other in results)
 
 
@@ -113,15 +113,15 @@ def test_a_mixture_of_one_style_with_itself_is_that_style(ready, make_picture):
 
 def test_half_precision_stays_close(make_picture, ready):
     path = make_picture(size=(64, 64))
-    expected = paint(path, path, ready)
+    expected = stylize_image(path, path, ready)
     name = next(name for name, kind in METHODS.items() if type(ready) is kind)
-    rounded = paint(path, path, adain.prepare(name, "cpu", "bf16", **QUICK.get(name, {})))
+    rounded = stylize_image(path, path, adain.prepare(name, "cpu", "bf16", **QUICK.get(name, {})))
     assert rounded.dtype == torch.float32
     assert 0 < (rounded - expected).abs().mean() < 1.5 / 255
 
 
 def test_the_result_can_be_worked_on(ready):
-    result = paint(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready)
+    result = stylize_image(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready)
     result.mul_(0.5)
     assert not result.is_inference()
 
@@ -180,10 +180,10 @@ def test_regions_with_a_style_and_a_strength_each(make_picture):
     paths = [make_picture(f"{seed}.png", seed=seed) for seed in (1, 2)]
     left = torch.zeros(1, 16, 24)
     left[..., :12] = 1
-    painted = adain.stylize(content, paths, ready, alpha=[1, 0.5], mask=[left, 1 - left])
+    stylized = adain.stylize(content, paths, ready, alpha=[1, 0.5], mask=[left, 1 - left])
     whole = [adain.stylize(content, path, ready, alpha=alpha) for path, alpha in zip(paths, (1, 0.5), strict=True)]
-    torch.testing.assert_close(painted[..., :23], whole[0][..., :23])
-    torch.testing.assert_close(painted[..., 25:], whole[1][..., 25:])
+    torch.testing.assert_close(stylized[..., :23], whole[0][..., :23])
+    torch.testing.assert_close(stylized[..., 25:], whole[1][..., 25:])
     for masks, message in (
         ([left], "Expected 2 masks .* and no style weights, got 1"),
         ([left, left * 0], "black everywhere"),
@@ -199,8 +199,8 @@ def test_gatys_compares_each_region_with_its_own_style(make_picture):
     left = torch.zeros(1, 64, 64)
     left[..., :32] = 1
     ready = adain.prepare("gatys", "cpu", "fp32", steps=12, style_layers=["relu1_1", "relu2_1"])
-    painted = adain.stylize(gray, styles, ready, mask=[left, 1 - left])
-    red, blue = painted.mean(2)[0, [0, 2]]
+    stylized = adain.stylize(gray, styles, ready, mask=[left, 1 - left])
+    red, blue = stylized.mean(2)[0, [0, 2]]
     warmth = red - blue
     assert warmth[:28].mean() > 0.01 > -0.01 > warmth[36:].mean()
     half = adain.stylize(gray, styles[:1], ready, mask=[left])
@@ -214,8 +214,8 @@ def test_gatys_gives_each_region_its_own_strength(make_picture):
     ready = adain.prepare("gatys", "cpu", "fp32", steps=3, style_layers=["relu1_1"], precondition=0.0)
     changes = {}
     for alpha in ((0, 0), (0, 1), (1, 0)):
-        painted = adain.stylize(content, [style, style], ready, mask=[left, 1 - left], alpha=alpha)
-        changes[alpha] = [part.abs().mean().item() for part in (painted - content).split(32, dim=3)]
+        stylized = adain.stylize(content, [style, style], ready, mask=[left, 1 - left], alpha=alpha)
+        changes[alpha] = [part.abs().mean().item() for part in (stylized - content).split(32, dim=3)]
     assert max(changes[0, 0]) < 1e-4, "both targets are the content's own statistics"
     assert changes[0, 1][1] > 5 * changes[0, 1][0]
     assert changes[1, 0][0] > 5 * changes[1, 0][1]
@@ -298,10 +298,10 @@ def test_a_style_kept_as_a_file(make_picture, tmp_path):
 def test_a_photo_comes_back_as_one(make_picture):
     photo = reader.load(make_picture())
     ready = adain.prepare("adain-lite", "cpu", "fp32")
-    painted = adain.stylize(photo, make_picture("s.png", seed=2), ready)
-    assert painted.pixels.dtype == torch.uint8
-    assert painted.pixels.shape == photo.pixels.shape
-    assert painted.exif is photo.exif
+    stylized = adain.stylize(photo, make_picture("s.png", seed=2), ready)
+    assert stylized.pixels.dtype == torch.uint8
+    assert stylized.pixels.shape == photo.pixels.shape
+    assert stylized.exif is photo.exif
     with pytest.raises(ValueError, match="Expected no size with a Photo"):
         adain.stylize(photo, make_picture(), ready, size=20)
 

@@ -93,10 +93,10 @@ def test_bytes_in_bytes_out(lite, dtype, white):
     numbers = picture(40, 56)
     pixels = (numbers * white).round().to(dtype)
     code = adain.encode_style(lite, picture(32, 32, 1))
-    painted = tiling.stylize_tiled(lite, pixels, [Region(code)])
-    assert painted.dtype == dtype
+    stylized = tiling.stylize_tiled(lite, pixels, [Region(code)])
+    assert stylized.dtype == dtype
     expected = adain.stylize(pixels.float() / white, code, lite)
-    torch.testing.assert_close(painted.float() / white, expected, atol=0.51 / white, rtol=0)
+    torch.testing.assert_close(stylized.float() / white, expected, atol=0.51 / white, rtol=0)
 
 
 def half(height, width, value=255):

@@ -260,15 +260,15 @@ def test_folders_paint_as_single_pictures_and_resume(lite, make_picture, tmp_pat
     folders = tmp_path / "in", tmp_path / "styles", tmp_path / "out"
     result = tmp_path / "out" / "a__s.png"
 
-    def paint(**options):
+    def stylize_image(**options):
         assert not stylize_folder(*folders, **call, **options)
         return reader.load_image(result), result.stat().st_mtime_ns
 
-    found, written = paint(work_size=64)
+    found, written = stylize_image(work_size=64)
     expected = adain.stylize(reader.load(photo), style, "adain-lite", device="cpu", style_size="content", work_size=64)
     assert torch.equal(found, expected.pixels / 255)
-    assert paint(work_size=64)[1] == written
-    assert not torch.equal(paint(work_size="content")[0], found)
+    assert stylize_image(work_size=64)[1] == written
+    assert not torch.equal(stylize_image(work_size="content")[0], found)
     with pytest.raises(ValueError, match="work_size must be content or at least 64"):
         stylize_folder(*folders, **call, work_size=8)
 

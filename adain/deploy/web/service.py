@@ -17,6 +17,7 @@ from PIL import Image
 from adain.imaging import reader, writer
 from adain.imaging.options import ReadOptions
 from adain.inference import pipeline, preparation, style_encoding
+from adain.inference.naming import result_stem
 from adain.inference.options import Color
 from adain.methods import METHODS, Method, StyleCode
 from adain.methods.progress import Progress, Stop
@@ -67,7 +68,7 @@ class StylizeRequest:
         """The file name of the result, the same as the command line chooses."""
         content = Path(self.content.name).stem[:MAX_STEM_LENGTH]
         styles = [Path(style.name).stem[:MAX_STEM_LENGTH] for style in self.styles]
-        return f"{content}__{'+'.join(styles) or self.method}.png"
+        return result_stem(content, styles or [self.method]) + ".png"
 
     def command_line(self) -> str:
         """The command line that writes the same result when run in the folder that contains the images."""
