@@ -1,7 +1,7 @@
-"""Videos stylized with temporal stability and frame by frame, in turns: `python -m benchmarks.video [CONTENT STYLE]`, both folders.
+"""Videos stylized with temporal stability and frame by frame: `python -m benchmarks.video [CONTENT STYLE]`, two folders.
 
-Reading, stylizing, and writing are included. The clips are generated from the photos of CONTENT, a folder, and
-written as H.264 first; figures are medians over `ROUNDS`. Then flicker, as `adain evaluate --flicker` tells it.
+Reading, stylizing, and writing are included, and both ways take turns. The clips are generated from the photos of CONTENT
+and encoded as H.264 first. Seconds are medians over `ROUNDS`. The flicker is that of `adain evaluate --flicker`.
 """
 
 import sys
