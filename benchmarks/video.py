@@ -1,7 +1,8 @@
-"""Videos stylized with temporal stability and frame by frame: `python -m benchmarks.video [CONTENT STYLE]`, two folders.
+"""Videos stylized with temporal stability and frame by frame: `python -m benchmarks.video [CONTENT STYLE]`.
 
-Reading, stylizing, and writing are included, and both ways take turns. The clips are generated from the photos of CONTENT
-and encoded as H.264 first. Seconds are medians over `ROUNDS`. The flicker is that of `adain evaluate --flicker`.
+CONTENT and STYLE are folders. Reading, stylizing, and writing are included, and both ways take turns. The clips are
+generated from the photos of CONTENT and encoded as H.264 first. Seconds are medians over `ROUNDS`. Flicker is that of
+`adain evaluate --flicker`.
 """
 
 import sys

@@ -1,17 +1,19 @@
 """The `adain` command: flags from the signatures in `adain.cli.commands`, errors in one line."""
 
 import argparse
+import difflib
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from docstring_parser import parse
 
+from adain import __version__
 from adain.cli.commands import COMMANDS
 from adain.cli.parser import Parser, collect
-from adain.cli.stylize_command import SETTINGS
+from adain.cli.stylize_command import SETTINGS, STANDARD
 from adain.utils import memory
 from adain.utils.errors import one_line
 
@@ -20,6 +22,9 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
     """Run a command and return the exit code: 0 done, 1 some inputs failed, 2 wrong input or usage."""
     args = sys.argv[1:] if args is None else args
     name = args[0] if args else ""
+    if name == "--version":
+        print(f"{prog} {__version__}")
+        return 0
     if name in COMMANDS:
         return run(COMMANDS[name], args[1:], f"{prog} {name}")
     if name == "train":
@@ -31,6 +36,8 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
     usage = [f"usage: {prog} COMMAND ...; {prog} COMMAND --help for its flags", ""]
     usage += [f"  {key:12} {summary}" for key, summary in summaries.items()]
     asked_for_help = name in ("--help", "-h")
+    if name and not asked_for_help:
+        print(f"{prog}: error: {_unknown('command', name, summaries)}", file=sys.stderr)
     print("\n".join(usage), file=sys.stdout if asked_for_help else sys.stderr)
     return 0 if asked_for_help else 2
 
@@ -38,6 +45,8 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
 def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
     """Call `function` with the flags in `args` (default: those of the command line)."""
     words = sys.argv[1:] if args is None else args
+    if function is COMMANDS["stylize"]:
+        words = _positionals_as_flags(words)
 
     def call() -> int:
         methods = _methods_with_settings(function, words)
@@ -54,6 +63,24 @@ def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
             return function(**collect(function, values))
 
     return guarded(call)
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """An error message about an unknown name, with the most similar one that is known."""
+    similar = difflib.get_close_matches(name, known, n=1)
+    advice = f"; did you mean {similar[0]}?" if similar else ""
+    return f"unknown {kind} {name}{advice}"
+
+
+def _positionals_as_flags(words: list[str]) -> list[str]:
+    """PHOTO and PAINTING at the start of a command line as --content and --style; more words are left as they are."""
+    count = 0
+    while count < len(words) and (words[count] == STANDARD or not words[count].startswith("-")):
+        count += 1
+    if count not in (1, 2):
+        return words
+    style = ["--style", words[1]] if count == 2 else []
+    return ["--content", words[0], *style, *words[count:]]
 
 
 def _methods_with_settings(function: Callable[..., int], words: list[str]) -> list[str]:

@@ -1,7 +1,9 @@
 """The parser of the command line, made from the signatures and docstrings of functions and option dataclasses."""
 
 import dataclasses
+import difflib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_type_hints
@@ -42,8 +44,20 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, *_: object) -> None:  # type: ignore[override]
         """Print the message and exit with code 2."""
-        print(f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help", file=sys.stderr)
+        message = " ".join(message.split())
+        similar = self._similar_flag(message)
+        advice = f"did you mean {similar}? See" if similar else "see"
+        print(f"{self.prog}: {message}; {advice} {self.prog} --help", file=sys.stderr)
         sys.exit(2)
+
+    def _similar_flag(self, message: str) -> str | None:
+        """The flag that is most similar to the unknown one of a message, if any."""
+        unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", message, re.IGNORECASE)
+        if not unknown:
+            return None
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        similar = difflib.get_close_matches(unknown[1], flags, n=1)
+        return similar[0] if similar else None
 
     @classmethod
     def of(cls, function: Callable[..., int], prog: str, methods: Iterable[str] = ()) -> "Parser":

@@ -71,7 +71,7 @@ def stylize(
     quiet: bool = False,
     settings: Settings | None = None,
 ) -> int:
-    """Stylize images or videos with the style of another image.
+    """Stylize images or videos with the style of another image: PHOTO PAINTING, or the flags below.
 
     Args:
         content: Images or videos to stylize; - for standard input; or a folder of images, see --pairs.
@@ -314,6 +314,9 @@ def plan_outputs(
         ValueError: An output that would replace an input or another output, or a suffix that cannot be written.
         OSError: An input does not exist.
     """
+    for name in (*content, *style, *mask):
+        if name.startswith(("http://", "https://")):
+            raise ValueError(f"Expected a file, got the URL {name}; download it first")
     contents = [Path(name) for name in content]
     styles = [Path(name) for name in style]
     inputs = [*contents, *styles, *(Path(name) for name in mask)]

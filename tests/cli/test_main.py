@@ -277,8 +277,35 @@ def test_help_and_unknown_commands(capsys):
     assert main.main(["--help"]) == 0
     usage = capsys.readouterr().out
     assert all(name in usage for name in (*main.COMMANDS, "train"))
-    assert main.main(["paint"]) == 2
+    assert main.main(["stylise"]) == 2
+    assert "adain: error: unknown command stylise; did you mean stylize?" in capsys.readouterr().err
     assert main.main([]) == 2
+    assert main.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"adain {adain.__version__}\n"
+
+
+def test_a_mistyped_flag_is_answered_with_a_similar_one(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["stylize", "--content", "a.png", "--styel", "b.png"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "did you mean --style? See adain stylize --help" in error
+    assert error.count("\n") == 1
+
+
+def test_photo_and_painting_need_no_flags(make_picture, tmp_path):
+    photo, painting = make_picture("photo.png"), make_picture("painting.png", seed=1)
+    for words, name in (
+        ([photo, painting], "positional.png"),
+        (["--content", photo, "--style", painting], "flags.png"),
+    ):
+        assert exit_code("stylize", *words, *LITE, "--output", tmp_path / name) == 0
+    assert (tmp_path / "positional.png").read_bytes() == (tmp_path / "flags.png").read_bytes()
+
+
+def test_urls_are_refused(make_picture, capsys):
+    assert exit_code("stylize", make_picture(), "https://example.com/painting.jpg") == 2
+    assert "Expected a file, got the URL https://example.com/painting.jpg; download it first" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)
