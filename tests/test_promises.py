@@ -81,30 +81,6 @@ def test_the_guard_against_the_network_works():
     assert "connects to example.com" in process.stderr
 
 
-PEAK = """
-import runpy, sys
-sys.argv = sys.argv[1:]
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-finally:
-    status = open("/proc/self/status").read().split()
-    print(int(status[status.index("VmHWM:") + 1]) * 1024)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-@pytest.mark.parametrize("gib", [1.0, 1.5])
-def test_max_memory_bounds_the_peak_of_the_process(style, gib, tmp_path):
-    Image.effect_noise((2600, 2200), 60).convert("RGB").save(tmp_path / "large.jpg")
-    words = ["--content", tmp_path / "large.jpg", "--style", style, "--output", tmp_path / "out.png", "--work-size"]
-    words += ["content", "--max-memory", gib, "--device", "cpu", "--precision", "fp32", "--quiet"]
-    command = [sys.executable, "-c", PEAK, ROOT / "infer.py", *words]
-    process = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert (tmp_path / "out.png").exists(), process.stderr
-    assert int(process.stdout.split()[-1]) < gib * 2**30
-
-
 def test_the_manifest_says_what_results_depend_on(photos, style, tmp_path):
     words = "--content", photos, "--style", style.parent, "--output", tmp_path / "out", *QUICK
     assert exit_code("stylize", *words) == 0
