@@ -25,8 +25,7 @@ To see AdaIN from the image to the loss, read five files in this order: `functio
 `inference/pipeline.py` for what happens to one photo.
 """
 
-from importlib import import_module
-from typing import Any
+from adain.utils.lazy import lazy_attributes
 
 __version__ = "0.1.0"
 
@@ -42,9 +41,5 @@ _HOMES = {
 }
 __all__ = sorted(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: `adain --help` answers without waiting for torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'adain' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+# `adain --help` answers without waiting for torch.
+__getattr__ = lazy_attributes(__name__, _HOMES)

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from adain.cli.commands import COMMANDS
-from adain.cli.main import _methods_with_settings, _positionals_as_flags
-from adain.cli.parser import Parser
+from adain.cli.main import parse_flags
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,10 +31,7 @@ def commands(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_have_flags_that_exist(page):
     for name, words in commands(page):
-        if name == "stylize":
-            words = _positionals_as_flags(words)
-        function = COMMANDS[name]
-        Parser.of(function, name, _methods_with_settings(function, words)).parse_args(words)
+        parse_flags(COMMANDS[name], words, name)
 
 
 def test_there_are_commands_to_check():

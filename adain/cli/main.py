@@ -1,18 +1,18 @@
 """The `adain` command: flags from the signatures in `adain.cli.commands`, errors in one line."""
 
 import argparse
-import difflib
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from docstring_parser import parse
 
 from adain import __version__
 from adain.cli.commands import COMMANDS
-from adain.cli.parser import Parser, collect
+from adain.cli.parser import Parser, collect, did_you_mean
 from adain.cli.stylize_command import SETTINGS, STANDARD
 from adain.utils import memory
 from adain.utils.errors import one_line
@@ -37,7 +37,7 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
     usage += [f"  {key:12} {summary}" for key, summary in summaries.items()]
     asked_for_help = name in ("--help", "-h")
     if name and not asked_for_help:
-        print(f"{prog}: error: {_unknown('command', name, summaries)}", file=sys.stderr)
+        print(f"{prog}: error: unknown command {name}{did_you_mean(name, summaries)}", file=sys.stderr)
     print("\n".join(usage), file=sys.stdout if asked_for_help else sys.stderr)
     return 0 if asked_for_help else 2
 
@@ -45,31 +45,30 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
 def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
     """Call `function` with the flags in `args` (default: those of the command line)."""
     words = sys.argv[1:] if args is None else args
-    if function is COMMANDS["stylize"]:
-        words = _positionals_as_flags(words)
 
     def call() -> int:
-        methods = _methods_with_settings(function, words)
-        values = Parser.of(function, prog, methods).parse_args(words).as_dict()
-        del values["config"]
-        settings = {}
-        for method in methods:
-            key = method.replace("-", "_")  # as the parser writes it
-            if key in values:
-                settings[method] = values.pop(key)
-        if settings:
-            values["settings"] = settings
+        values = parse_flags(function, words, prog)
         with _quiet_log(values.get("quiet", False)):
             return function(**collect(function, values))
 
     return guarded(call)
 
 
-def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """An error message about an unknown name, with the most similar one that is known."""
-    similar = difflib.get_close_matches(name, known, n=1)
-    advice = f"; did you mean {similar[0]}?" if similar else ""
-    return f"unknown {kind} {name}{advice}"
+def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> dict[str, Any]:
+    """The values of a function's flags, and the settings of methods by method, if there are any, as `settings`."""
+    if function is COMMANDS["stylize"]:
+        words = _positionals_as_flags(words)
+    methods = _methods_with_settings(function, words)
+    values = Parser.of(function, prog, methods).parse_args(words).as_dict()
+    del values["config"]
+    settings = {}
+    for method in methods:
+        key = method.replace("-", "_")  # as the parser writes it
+        if key in values:
+            settings[method] = values.pop(key)
+    if settings:
+        values["settings"] = settings
+    return values
 
 
 def _positionals_as_flags(words: list[str]) -> list[str]:

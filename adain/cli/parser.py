@@ -39,25 +39,24 @@ class Flag:
     default: Any
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the most similar one that is known; empty if none is similar."""
+    similar = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {similar[0]}?" if similar else ""
+
+
 class Parser(ArgumentParser):
     """A parser made from a function's signature, whose errors take one line."""
 
     def error(self, message: str, *_: object) -> None:  # type: ignore[override]
         """Print the message and exit with code 2."""
         message = " ".join(message.split())
-        similar = self._similar_flag(message)
-        advice = f"did you mean {similar}? See" if similar else "see"
-        print(f"{self.prog}: {message}; {advice} {self.prog} --help", file=sys.stderr)
-        sys.exit(2)
-
-    def _similar_flag(self, message: str) -> str | None:
-        """The flag that is most similar to the unknown one of a message, if any."""
         unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", message, re.IGNORECASE)
-        if not unknown:
-            return None
         flags = [flag for action in self._actions for flag in action.option_strings]
-        similar = difflib.get_close_matches(unknown[1], flags, n=1)
-        return similar[0] if similar else None
+        suggestion = did_you_mean(unknown[1], flags) if unknown else ""
+        see = f"{suggestion} See" if suggestion else "; see"
+        print(f"{self.prog}: {message}{see} {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
 
     @classmethod
     def of(cls, function: Callable[..., int], prog: str, methods: Iterable[str] = ()) -> "Parser":
@@ -109,21 +108,12 @@ def flags_of(function: Callable[..., int]) -> list[Flag]:
 
 def _flags_of_fields(options: Any) -> list[Flag]:
     texts = _help_texts(options)
-    types = get_type_hints(options, localns=_UnknownNames())
+    types = get_type_hints(options, localns={"ImageLike": Any})  # imported for type checkers only
     flags = []
     for field in dataclasses.fields(options):
         type_ = FIELD_TYPES.get(field.name, types[field.name])
         flags.append(Flag(field.name, type_, texts[field.name], field.default))
     return flags
-
-
-class _UnknownNames(dict):
-    """Names in annotations that are imported for type checkers only; their fields are in `FIELD_TYPES`."""
-
-    def __missing__(self, name: str) -> Any:
-        if name == "ImageLike":
-            return Any
-        raise KeyError(name)
 
 
 def _help_texts(documented: Any) -> dict[str, str]:

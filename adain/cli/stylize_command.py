@@ -206,9 +206,9 @@ def _refuse_for_folders(options: StyleOptions, **others: Any) -> None:
 
 def _folder_of_styles(request: Request) -> str | None:
     styles = request.style or []
-    if len(styles) > 1 or len(request.style_options.alphas) > 1:
+    if len(styles) > 1:
         raise ValueError(
-            "Expected one style or folder of styles, and one alpha, for a folder of contents; "
+            f"Expected one style or folder of styles for a folder of contents, got {len(styles)}; "
             "for others, use --pairs FILE.csv"
         )
     return styles[0] if styles else None

@@ -6,13 +6,13 @@ from torch import Tensor
 
 from adain.functional import normalization, statistics
 from adain.functional.statistics import StatisticsFn, compute_statistics
-from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable
+from adain.methods.base import Alpha, EncodedContent, FeatureDecoder, StyleCode, Trainable
 from adain.models.backbones import POOL, Backbone, Padding, Pooling
 from adain.models.decoders import Norm, mirror
 from adain.models.layers import Upsampling
 
 
-class AdaIN(EncoderDecoder, Trainable):
+class AdaIN(FeatureDecoder, Trainable):
     """Frozen encoder f, adaptive instance normalization, and learned decoder g: T(c, s) = g(AdaIN(f(c), f(s))).
 
     Args:
@@ -61,12 +61,6 @@ class AdaIN(EncoderDecoder, Trainable):
         mean, std = statistics.mean_std(self.encoder(style)[self.layer])
         return {"mean": mean, "std": std}
 
-    def encode_content(
-        self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
-    ) -> EncodedContent:
-        """Return f(c)."""
-        return EncodedContent(self.encoder(content)[self.layer])
-
     def decode(
         self,
         content: EncodedContent,
@@ -77,10 +71,6 @@ class AdaIN(EncoderDecoder, Trainable):
         """Return g((1 - alpha) f(c) + alpha AdaIN(f(c), f(s))) (eq. 14)."""
         target = normalization.adain(content.features, code["mean"], code["std"], statistics_fn)
         return self.decoder(normalization.blend(content.features, target, alpha))
-
-    def rebuild(self, content: EncodedContent, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
-        """Return g(f(c))."""
-        return self.decoder(content.features)
 
     def forward(
         self,

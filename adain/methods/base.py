@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from adain.functional import normalization
 from adain.functional.losses import Features
 from adain.functional.statistics import StatisticsFn, compute_statistics
+from adain.models.backbones import Backbone
 
 Alpha = float | Tensor
 """Strength of the style in [0, 1]. Exported graphs use a tensor (B,) with one value per image."""
@@ -213,6 +214,30 @@ class EncoderDecoder(Method):
         """Encode `content`, blend with the style in feature space, and decode. See `Method.stylize`."""
         encoded = self.encode_content(content, statistics_fn, blend=below_one(alpha))
         return self.decode(encoded, code, alpha, statistics_fn)
+
+
+class FeatureDecoder(EncoderDecoder):
+    """A method that changes the encoder's features of one layer, and decodes them.
+
+    Attributes:
+        encoder: network whose features are changed.
+        layer: layer of the encoder.
+        decoder: network that maps the features to an image.
+    """
+
+    encoder: Backbone
+    layer: str
+    decoder: nn.Module
+
+    def encode_content(
+        self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
+    ) -> EncodedContent:
+        """Return the features of the content."""
+        return EncodedContent(self.encoder(content)[self.layer])
+
+    def rebuild(self, content: EncodedContent, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
+        """Decode the features of the content."""
+        return self.decoder(content.features)
 
 
 class Trainable(Method):

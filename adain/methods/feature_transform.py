@@ -7,10 +7,10 @@ from torch import Tensor
 from adain.functional import normalization
 from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.methods.adain import AdaIN
-from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode
+from adain.methods.base import Alpha, EncodedContent, FeatureDecoder, StyleCode
 
 
-class FeatureTransform(EncoderDecoder):
+class FeatureTransform(FeatureDecoder):
     """Encode the content, transform its features, and decode. Nothing is trained for the transform.
 
     Args:
@@ -43,12 +43,6 @@ class FeatureTransform(EncoderDecoder):
         """Return the style code of the features of `style`."""
         return self.code(self.encoder(style)[self.layer])
 
-    def encode_content(
-        self, content: Tensor, statistics_fn: StatisticsFn = compute_statistics, blend: bool = True
-    ) -> EncodedContent:
-        """Return the features of the content."""
-        return EncodedContent(self.encoder(content)[self.layer])
-
     def decode(
         self,
         content: EncodedContent,
@@ -60,7 +54,3 @@ class FeatureTransform(EncoderDecoder):
         features = content.features
         transformed = self.transform(features, code, statistics_fn).to(features.dtype)
         return self.decoder(normalization.blend(features, transformed, alpha))
-
-    def rebuild(self, content: EncodedContent, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
-        """Decode the features of the content."""
-        return self.decoder(content.features)

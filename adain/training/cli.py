@@ -153,12 +153,12 @@ class TrainingCLI(LightningCLI):
 
 def newest_checkpoint(folder: Path) -> str | None:
     """Return the checkpoint that was written last in a folder and its subfolders; None if there is none."""
-    found = sorted(folder.rglob(LAST), key=lambda path: path.stat().st_mtime_ns)
-    if not found:
+    newest = max(folder.rglob(LAST), key=lambda path: path.stat().st_mtime_ns, default=None)
+    if newest is None:
         log.warning("There is no %s below %s: training starts from the beginning", LAST, folder)
         return None
-    log.warning("Resuming from %s", found[-1])
-    return str(found[-1])
+    log.warning("Resuming from %s", newest)
+    return str(newest)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -1,7 +1,6 @@
 """Videos: formats, decoding, temporal smoothing, and encoding."""
 
-from importlib import import_module
-from typing import Any
+from adain.utils.lazy import lazy_attributes
 
 _HOMES = {
     "frames": "adain.video.decoding",
@@ -10,9 +9,5 @@ _HOMES = {
 }
 __all__ = sorted(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: importing another module of this package must not load the video libraries."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'adain.video' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+# Importing another module of this package does not load the video libraries.
+__getattr__ = lazy_attributes(__name__, _HOMES)

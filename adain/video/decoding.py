@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adain.imaging import photo, reader
-from adain.imaging.options import MAX_PIXELS, check_size
+from adain.imaging.options import MAX_PIXELS, ReadOptions, check_size
 from adain.imaging.photo import to_float
 from adain.utils.extras import require_extra
 from adain.video.formats import is_truncated
@@ -70,7 +70,7 @@ def frames(
             corrupt or ends too early.
     """
     check_size(size)
-    with open_video(path, size, max_pixels, truncated) as video:
+    with open_video(path, size, ReadOptions(max_pixels, truncated)) as video:
         for frame in video:
             yield frame.pixels
 
@@ -78,7 +78,7 @@ def frames(
 def is_video(path: str | Path) -> bool:
     """Whether a file can be read as a video; a still image is not one."""
     try:
-        with open_video(path, None, 0, False):
+        with open_video(path, None, ReadOptions(max_pixels=0)):
             return True
     except OSError:
         return False
@@ -98,20 +98,20 @@ class VideoReader:
         path: the file, for messages.
         container: the file, as PyAV opened it.
         size: shorter side of the frames in pixels; None for that of the video.
-        max_pixels: the largest number of pixels of a frame; 0 for any.
-        truncated: stop where the file is corrupt or ends too early, instead of raising OSError.
+        options: which videos are accepted; `max_pixels` is that of a frame, 0 for any, and with `truncated` the video
+            ends where the file is corrupt or ends too early.
 
     Raises:
         OSError: the file is not a video, or its frames are too large.
     """
 
-    def __init__(self, path: Path, container: Any, size: int | None, max_pixels: int, truncated: bool):
+    def __init__(self, path: Path, container: Any, size: int | None, options: ReadOptions):
         self.path = path
         self.container = container
         self.size = size
-        self.truncated = truncated
+        self.truncated = options.truncated
         self.stream: Any = self._video_stream()
-        self._check_frame_size(max_pixels)
+        self._check_frame_size(options.max_pixels)
         self.stream.thread_type = "AUTO"
         self.copied_streams = [stream for stream in container.streams if stream.type in COPIED_STREAMS]
         self.rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
@@ -259,7 +259,7 @@ def _upright(frame: Any, values: np.ndarray) -> tuple[bool, np.ndarray]:
 
 
 @contextmanager
-def open_video(path: str | Path, size: int | None, max_pixels: int, truncated: bool) -> Iterator[VideoReader]:
+def open_video(path: str | Path, size: int | None, options: ReadOptions) -> Iterator[VideoReader]:
     """Open a video for reading, and close it on exit; the arguments are those of `VideoReader`.
 
     Raises:
@@ -272,4 +272,4 @@ def open_video(path: str | Path, size: int | None, max_pixels: int, truncated: b
             raise FileNotFoundError(f"{path}: no such file") from None
         raise OSError(f"{path} is not a readable video ({error.strerror})") from error
     with container:
-        yield VideoReader(Path(path), container, size, max_pixels, truncated)
+        yield VideoReader(Path(path), container, size, options)

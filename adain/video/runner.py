@@ -187,7 +187,7 @@ def stylize_video(
     read_options, arguments = override(read_options, changes)
     path = check_suffix(output)
     check_size(size)
-    with open_video(content, size, read_options.max_pixels, read_options.truncated) as video:
+    with open_video(content, size, read_options) as video:
         pending = deque[Frame]()
         # Both generators are closed before the file is, so that no thread still reads it.
         with closing(prefetch(_read_pixels(video, pending))) as decoded:
