@@ -19,6 +19,7 @@ from adain.training.callbacks import LastCheckpoint
 from adain.training.datamodule import Pictures
 from adain.training.module import StyleTransfer, reconstruction_share
 from tests.conftest import ROOT, picture_folders, wait_for
+from tests.launcher import Run
 
 CONFIG = {
     "model": {"method": {"class_path": "AdaIN", "init_args": {"layer": "relu2_1"}}, "loss": {}},
@@ -43,10 +44,13 @@ CONFIG["model"]["loss"] = {
 def start(folders, root, *flags, launcher=(), config=CONFIG):
     root.mkdir(parents=True, exist_ok=True)
     (root / "test.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, *launcher, str(ROOT / "train.py"), "fit", "--config", str(root / "test.yaml")]
-    command += ["--data.content", str(folders[0]), "--data.style", str(folders[1])]
-    command += ["--trainer.default_root_dir", str(root), "--trainer.enable_progress_bar", "false", *flags]
+    words = ["fit", "--config", str(root / "test.yaml"), "--data.content", str(folders[0])]
+    words += ["--data.style", str(folders[1]), "--trainer.default_root_dir", str(root)]
+    words += ["--trainer.enable_progress_bar", "false", *flags]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # one order of summation on every machine
+    if not launcher and "--trainer.devices" not in flags:
+        return Run(words, environment)
+    command = [sys.executable, *launcher, str(ROOT / "train.py"), *words]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
 
@@ -298,12 +302,10 @@ def test_a_missing_folder_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_names_real_settings(path):
-    process = subprocess.run(
-        [sys.executable, "train.py", "fit", "--config", str(path), "--print_config"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr
-    assert yaml.safe_load(process.stdout)["trainer"]["max_steps"] > 0
+    process = Run(["fit", "--config", str(path), "--print_config"], {})
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert yaml.safe_load(output)["trainer"]["max_steps"] > 0
 
 
 def test_a_method_is_trained_on_the_network_it_encodes_with():
