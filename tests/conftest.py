@@ -76,6 +76,12 @@ def painting():
 
 
 @pytest.fixture
+def no_memory_probe(monkeypatch):
+    """`evaluate` does not start a process for each method to measure its memory."""
+    monkeypatch.setattr("adain.evaluation.evaluate.peak_memory", lambda *_: None)
+
+
+@pytest.fixture
 def make_picture(tmp_path):
     return lambda name="picture.png", size=(48, 40), seed=0: picture(tmp_path / name, size, seed)
 

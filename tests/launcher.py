@@ -19,10 +19,10 @@ CONTEXT.set_forkserver_preload(["tests.launcher", "adain.training.cli", "adain.t
 class Run:
     """A run of `train.py`, with the methods of `subprocess.Popen` that the tests use."""
 
-    def __init__(self, words: list[str], environment: dict[str, str]):
-        self.folder = tempfile.TemporaryDirectory()
-        self.files = [Path(self.folder.name, name) for name in ("output", "errors")]
-        self.process = CONTEXT.Process(target=_main, args=(words, environment, self.files))
+    def __init__(self, words: list[str], environment: dict[str, str], folder: Path = ROOT):
+        self.logs = tempfile.TemporaryDirectory()
+        self.files = [Path(self.logs.name, name) for name in ("output", "errors")]
+        self.process = CONTEXT.Process(target=_main, args=(words, environment, folder, self.files))
         self.process.start()
 
     @property
@@ -44,11 +44,11 @@ class Run:
             self.kill()
             raise subprocess.TimeoutExpired("train.py", timeout)
         output, errors = (file.read_text() if file.exists() else "" for file in self.files)
-        self.folder.cleanup()
+        self.logs.cleanup()
         return output, errors
 
 
-def _main(words: list[str], environment: dict[str, str], files: list[Path]) -> None:
+def _main(words: list[str], environment: dict[str, str], folder: Path, files: list[Path]) -> None:
     """Run `train.py` with some arguments, as the child of the server."""
     import torch
 
@@ -60,7 +60,7 @@ def _main(words: list[str], environment: dict[str, str], files: list[Path]) -> N
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.environ.update(environment)
-    os.chdir(ROOT)
+    os.chdir(folder)
     torch.set_num_threads(1)  # as OMP_NUM_THREADS does, which torch has read already
     sys.argv = [str(ROOT / "train.py"), *words]
     sys.exit(guarded(main))

@@ -7,8 +7,6 @@ The run has two steps, from its `config.yaml`, with averaged weights. Its checkp
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,8 @@ from PIL import ImageChops
 from adain.imaging import reader, writer
 from adain.inference import pipeline, preparation
 from adain.methods import weights
-from tests.conftest import ROOT, exit_code
+from tests.conftest import exit_code
+from tests.launcher import Run
 
 SAVED = Path(__file__).parent / "fixtures" / "saved"
 RESULTS = sorted(path.name for path in (SAVED / "results").glob("*.png"))
@@ -67,8 +66,9 @@ def test_a_folder_run_finds_its_results_done(saved):
 
 def test_a_run_is_resumed_from_its_configuration(saved):
     words = ("--config", "run/config.yaml", "--ckpt_path", "run/last.ckpt", "--trainer.max_steps", "3")
-    run = subprocess.run([sys.executable, str(ROOT / "train.py"), "fit", *words], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    run = Run(["fit", *words], {}, folder=saved)
+    output, errors = run.communicate(timeout=120)
+    assert run.returncode == 0, output + errors
     before, after = (torch.load(path, weights_only=True) for path in (SAVED / "run/last.ckpt", saved / "run/last.ckpt"))
     assert (before["global_step"], after["global_step"]) == (2, 3)
     changed = [not torch.equal(value, after["state_dict"][name]) for name, value in before["state_dict"].items()]

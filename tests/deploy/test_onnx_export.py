@@ -55,6 +55,14 @@ def tiny(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def tiny_graph(tiny, tmp_path_factory):
+    """The file of the small adain-lite that takes a style code and blends features."""
+    path = tmp_path_factory.mktemp("tiny") / "code.onnx"
+    export(path, tiny, "code", alpha_blend="features")
+    return path
+
+
 def run(session, content, style=None, alpha=1.0):
     given = style if isinstance(style, dict) else {"style": style}
     feed = {"content": content, **given, "alpha": torch.tensor(alpha).reshape(-1)}
@@ -98,14 +106,14 @@ def test_nothing_is_decoded_twice_at_full_strength(exported, tmp_path):
     assert 4 not in batches[: len(batches) // 2]
 
 
-def test_the_blend_of_the_paper_is_an_option(tiny, tmp_path):
+def test_the_blend_of_the_paper_is_an_option(tiny, tiny_graph):
     ready, content, style = adain.prepare(tiny, "cpu", "fp32"), smooth_image(1, 50, 70), smooth_image(1, 60, 41)
-    export(tmp_path / "plain.onnx", tiny, alpha_blend="features")
-    session = onnxruntime.InferenceSession(tmp_path / "plain.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(tiny_graph, providers=["CPUExecutionProvider"])
+    code = adain.encode_style(ready, style)
     assert session.get_modelmeta().custom_metadata_map["alpha_blend"] == "features"
     for alpha in (0.0, 0.4):
         wanted = adain.stylize(content, style, ready, alpha=alpha, alpha_blend="features")
-        torch.testing.assert_close(run(session, content, style, alpha), wanted, atol=1e-3, rtol=0)
+        torch.testing.assert_close(run(session, content, code, alpha), wanted, atol=1e-3, rtol=0)
         assert (wanted - adain.stylize(content, style, ready, alpha=alpha)).abs().mean() > 0.01
 
 
@@ -124,14 +132,14 @@ def test_a_style_and_a_strength_for_each_of_a_batch(exported):
     assert (together[0] - run(session, content[:1], styles[:1], 1.0)[0]).abs().max() > 0.01
 
 
-def test_a_saved_style_code_gives_the_result_of_its_image(tiny, tmp_path):
+def test_a_saved_style_code_gives_the_result_of_its_image(tiny, tiny_graph, tmp_path):
     ready, style, content = adain.prepare(tiny, "cpu", "fp32"), smooth_image(1, 60, 41), smooth_image(2, 50, 70)
     style_codes.save_code(adain.encode_style(ready, style), ready, tmp_path / "style.safetensors")
-    export(tmp_path / "code.onnx", tiny, "code")
-    session = onnxruntime.InferenceSession(tmp_path / "code.onnx", providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(tiny_graph, providers=["CPUExecutionProvider"])
     assert [part.name for part in session.get_inputs()] == ["content", "code", "alpha"]
     found = run(session, content, load_file(tmp_path / "style.safetensors"), 0.6)
-    torch.testing.assert_close(found, adain.stylize(content, style, ready, alpha=0.6), atol=1e-3, rtol=0)
+    wanted = adain.stylize(content, style, ready, alpha=0.6, alpha_blend="features")
+    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
 
 
 @pytest.mark.slow
@@ -210,10 +218,11 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "adain: error: exporting needs onnxscript: pip install 'adain[export]'\n"
 
 
-def test_a_graph_with_another_result_is_not_written(tiny, tmp_path, monkeypatch):
+def test_a_graph_with_another_result_is_not_written(tiny, tiny_graph, tmp_path, monkeypatch):
+    monkeypatch.setattr("adain.deploy.onnx_export._trace", lambda *_: onnx.load(tiny_graph))
     monkeypatch.setattr("adain.deploy.onnx_export._compare_with_pytorch", lambda *_: (np.nan, np.nan))
     with pytest.raises(ValueError, match="nothing is written"):
-        export(tmp_path / "a.onnx", tiny)
+        export(tmp_path / "a.onnx", tiny, "code", alpha_blend="features")
     assert not list(tmp_path.iterdir())
 
 

@@ -128,6 +128,7 @@ def random_networks(monkeypatch):
     monkeypatch.setattr(fidelity.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
 
 
+@pytest.mark.usefixtures("no_memory_probe")
 @pytest.mark.filterwarnings("ignore::UserWarning:torchmetrics")
 def test_perceptual_figures_of_perfect_results_are_zero(make_picture, tmp_path, monkeypatch, random_networks):
     monkeypatch.setattr(metrics, "EVAL_SIZE", 64)

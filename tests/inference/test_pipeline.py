@@ -85,8 +85,8 @@ def test_a_style_brought_to_the_size_of_the_content(ready, make_picture):
 
 @pytest.mark.parametrize("ready", [name for name in TRAINED if name in STYLED], indirect=True)
 def test_the_style_distance_falls_as_alpha_rises(ready, examples):
-    content = reader.load_image(examples / "content" / "chelsea.png", 256)
-    style = reader.load_image(examples / "style" / "starry_night.jpg", 256)
+    content = reader.load_image(examples / "content" / "chelsea.png", 128)
+    style = reader.load_image(examples / "style" / "starry_night.jpg", 128)
     loss = PerceptualLoss()
     backbone = Backbone("vgg19", loss.layers)
     code = adain.encode_style(ready, style)

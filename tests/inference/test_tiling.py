@@ -35,9 +35,9 @@ def test_tiles_are_the_whole(ready, size, tile):
     torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("tile", [8, 33, 64, 1000])
-def test_any_tile_size_and_alpha(lite, tile):
-    content, style = picture(70, 90), picture(64, 80, 1)
+@pytest.mark.parametrize(("tile", "size"), [(8, (20, 30)), (33, (70, 90)), (64, (70, 90)), (1000, (70, 90))])
+def test_any_tile_size_and_alpha(lite, tile, size):
+    content, style = picture(*size), picture(64, 80, 1)
     whole, tiled = (adain.stylize(content, style, lite, alpha=0.6, tile=one) for one in (None, tile))
     torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
 

@@ -298,6 +298,7 @@ def test_a_configuration_holds_any_flag(make_picture, tmp_path):
     assert main.main(["stylize", "--config", str(config), "--content", str(path), "--style", str(path)]) == 0
 
 
+@pytest.mark.usefixtures("no_memory_probe")
 def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(metrics, "EVAL_SIZE", 32)
     content, style = make_picture("c/a.png", seed=0), make_picture("s/x.png", seed=1)
