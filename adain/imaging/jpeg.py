@@ -113,8 +113,9 @@ def _cut_blocks(data: bytes, size: tuple[int, int], box: Box) -> tuple[bytes, in
 
 
 def _parse_header(data: bytes) -> tuple[int, int] | None:
-    """Return the offsets of the height and of the compressed data in a baseline 4:2:0 JPEG with a restart marker after
-    each block; None for other files.
+    """Return the offsets of the height and of the compressed data.
+
+    Returns None unless the file is a baseline 4:2:0 JPEG with a restart marker after each block.
     """
     size_offset = restart_interval = 0
     position = len(MARKER)

@@ -17,8 +17,8 @@ ROLES = ("content", "style")
 """The keys of the crops in samples and batches. Without style images, there is only the first."""
 
 Sample = dict[str, Any]
-"""`content` and `style`, crops (3, crop, crop), uint8; `skipped`, the number of unreadable images that were skipped; and, from
-streams, `position`, the positions of all sources after this sample."""
+"""`content` and `style`, crops (3, crop, crop), uint8; `skipped`, the number of unreadable images that were skipped;
+and, from streams, `position`, the positions of all sources after this sample."""
 
 Batch = dict[str, Any]
 """As `Sample`, with crops (B, 3, crop, crop), channels last in memory, and `styles_per_content`. Crops are uint8 in the

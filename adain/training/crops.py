@@ -67,10 +67,7 @@ class Crop:
         Raises:
             OSError: The image cannot be read, or the cell is empty.
         """
-        if isinstance(source, dict):
-            source = source["bytes"] or source["path"]
-        if source is None:
-            raise OSError("expected an image in a row of the dataset, got an empty cell")
+        source = image_file(source)
         size = self.size[1] if rng is None else int(rng.integers(*self.size, endpoint=True))
         image = _open(source, size)
         width, height = image.size
@@ -84,6 +81,19 @@ class Crop:
         if self.flip and rng is not None and rng.random() < 0.5:
             pixels = pixels.flip(-1)
         return pixels[0]
+
+
+def image_file(image: Any) -> reader.Source:
+    """Return the path or the bytes of an image, which may be a cell of a dataset.
+
+    Raises:
+        OSError: The cell is empty.
+    """
+    if isinstance(image, dict):
+        image = image["bytes"] or image["path"]
+    if image is None:
+        raise OSError("expected an image in a row of the dataset, got an empty cell")
+    return image
 
 
 def _open(source: reader.Source, size: int) -> PlainJpeg | Image.Image:
