@@ -1,13 +1,14 @@
 """Loading pairs of crops for training, beside other ways to do it: `python -m benchmarks.loader`.
 
 All decode the same 640 x 480 JPEGs from memory, or those images prepared by `adain prepare-data`, in one thread, and
-take turns. naoto0804's way is that of pytorch-AdaIN: Pillow, the shorter side resized to 512, a random crop of 256,
-`ToTensor`. The loader before is that of this project until the crop was cut before it was resized: the whole image is
-resized (Lanczos), cropped, and converted to float32. Before anything is printed, the crops must be close to an exact
-one.
+take turns; the times are those of the processor. naoto0804's way is that of pytorch-AdaIN: Pillow, the shorter side
+resized to 512, a random crop of 256, `ToTensor`. The loader before is that of this project before it cut the crop out
+first: the whole image is resized (Lanczos), cropped, and converted to float32. Before anything is printed, the crops
+must be close to exact ones.
 """
 
 import argparse
+import time
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
@@ -22,6 +23,7 @@ from torchvision import transforms
 from adain.imaging import photo, reader
 from adain.training.crops import Crop
 from adain.training.prepare import encode_jpeg
+from adain.utils import memory
 from benchmarks.timing import machine, take_turns
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 256])
     options = parser.parse_args()
     torch.set_num_threads(1)
+    memory.keep_freed()  # as the command line does, for all sides
     rng = np.random.default_rng(0)
     files = make_photos(options.photos)
     calls = {}
@@ -98,7 +101,7 @@ def main() -> None:
         add(f"loader, {size}", crop, files)
         add(f"prepared, {size}", crop, prepared)
         differences.append(f"{check(files, size):.2f} at {size}")
-    times = take_turns(calls, options.rounds)
+    times = take_turns(calls, options.rounds, clock=time.process_time)
     print(f"{machine()}; {options.photos} JPEGs of 640 x 480, {sum(map(len, files)) / len(files) / 1000:.0f} kB each")
     print(f"mean difference to exact crops, of 255: {', '.join(differences)}")
     print("| | ms a picture | pairs per second and core | times as fast |\n| --- | --- | --- | --- |")

@@ -298,7 +298,7 @@ def prepare_data(
         source: Folder of images, local dataset, or name of a dataset on the Hugging Face Hub.
         output: Folder to write, which --data.content and --data.style of train take. To continue an interrupted run,
             repeat the command.
-        size: Shorter side in pixels to which larger images are reduced: the largest --data.size of the training.
+        size: Shorter side in pixels to which images are resized: the largest --data.size of the training.
         quality: JPEG quality, from 1 to 95.
         split: Split of a dataset from the Hub.
         column: Column of a dataset that holds the images.

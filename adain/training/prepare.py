@@ -36,7 +36,7 @@ class Settings:
         source: A folder of images, a local dataset, or the name of a dataset on the Hugging Face Hub.
         split: The split of a dataset from the Hub.
         column: The column of a dataset that holds the images.
-        size: Shorter side in pixels to which larger images are reduced.
+        size: Shorter side in pixels to which images are resized.
         quality: JPEG quality, from 1 to 95.
     """
 
@@ -176,16 +176,14 @@ def encode_jpeg(image: Any, size: int, quality: int) -> bytes:
 
     Args:
         image: A path, the bytes of a file, or a cell of a dataset.
-        size: Shorter side in pixels to which a larger image is reduced.
+        size: Shorter side in pixels to which the image is resized.
         quality: JPEG quality, from 1 to 95.
 
     Raises:
         OSError: The image cannot be read, or the cell is empty.
     """
     # Decoded at twice the size or more, so that the quality is that of Lanczos.
-    pixels = reader.read(image_file(image), shrink=2 * size)
-    if min(pixels.size) > size:
-        pixels = photo.resize(pixels, size)
+    pixels = photo.resize(reader.read(image_file(image), shrink=2 * size), size)
     file = BytesIO()
     pixels.save(file, "JPEG", quality=quality, restart_marker_blocks=1)
     return file.getvalue()

@@ -44,9 +44,9 @@ def test_a_folder(photos, tmp_path, capsys):
     assert sorted(found) == ["0.png", "1.png", "2.png", "3.png", "4.jpg", "nested.jpg"]
     for name, data in found.items():
         original = reader.read(photos / name)
-        exact = photo.resize(original, min(64, *original.size))
+        exact = photo.resize(original, 64)
         image = reader.read(data)
-        assert image.size == exact.size, "smaller images are not enlarged"
+        assert image.size == exact.size
         assert np.abs(np.asarray(image).astype(int) - np.asarray(exact)).mean() < 4
         assert jpeg._cut_blocks(data, image.size, (0, 0, 8, 8)), "a crop needs a part of the file only"
     assert Crop((64, 64), 32)(found["0.png"], np.random.default_rng(0)).shape == (3, 32, 32)
