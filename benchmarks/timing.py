@@ -32,17 +32,25 @@ class Times:
         return statistics.median(b / a for a, b in zip(self.rounds, other.rounds, strict=True))
 
 
-def take_turns(calls: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu") -> dict[str, Times]:
-    """Time each call once a round, in an order that alternates, after one round to warm up."""
+def take_turns(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Times]:
+    """Time each call once a round, in an order that alternates, after one round to warm up.
+
+    With `time.process_time` as the clock, the times are those of one core, whatever else runs on it.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name in list(calls)[:: -1 if number % 2 else 1]:
-            start = time.perf_counter()
+            start = clock()
             calls[name]()
             if device.startswith("cuda"):
                 torch.cuda.synchronize()
             if number:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return {name: Times(rounds) for name, rounds in seconds.items()}
 
 

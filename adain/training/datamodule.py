@@ -7,7 +7,8 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from adain.training.batches import EndlessBatches, PairDataset, PairStream, make_loader
+from adain.imaging import photo
+from adain.training.batches import ROLES, Batch, EndlessBatches, PairDataset, PairStream, make_loader
 from adain.training.crops import Crop, IndexedCrops, Position
 from adain.training.sources import Source
 from adain.training.streams import position_on_other_ranks
@@ -19,7 +20,8 @@ class Pictures(LightningDataModule):
     """Endless batches of content and style crops.
 
     A batch holds `content` and `style`, crops (B, 3, crop, crop), RGB in [0, 1], and `skipped`, the number of
-    unreadable images that were skipped for it. Skipped images are logged.
+    unreadable images that were skipped for it. Skipped images are logged. The data loaders give uint8 crops, which are
+    converted on the device.
 
     The seed and the sample index alone determine which image a sample shows and how it is cropped. The samples of a
     batch are shared among the ranks, so that a run sees the same batches on any number of ranks, and a resumed run
@@ -142,6 +144,14 @@ class Pictures(LightningDataModule):
         """Return the held-out pairs in one batch, or no batch if there are none."""
         batches = [range(self.val_pairs)] if self.val_pairs else []
         return make_loader(PairDataset(self.validation), 0, batch_sampler=batches)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Return the batch with the crops in [0, 1], in the floating-point type of the trainer's precision."""
+        for role in ROLES:
+            if role in batch:
+                batch[role] = photo.to_float(batch[role])
+        trainer: Any = self.trainer
+        return trainer.precision_plugin.convert_input(batch)
 
     def state_dict(self) -> dict:
         """Return the positions of the streams of all ranks, and the number of images of a batch on each rank."""

@@ -1,5 +1,6 @@
 """Sources of training images: folders, datasets, and streams."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Source:
             OSError: The dataset cannot be opened.
         """
         path = Path(self.name)
-        if path.is_dir() and not _is_saved_to_disk(path) and not any(path.rglob("*.parquet")):
+        if _is_folder_of_images(path):
             return self._split(listing.files(path), training, validation, num_held_out)
         dataset = self._open_dataset(path)
         if not self.streaming:
@@ -54,6 +55,22 @@ class Source:
         held_out = [row[self.column] for row in dataset.take(num_held_out)]
         stream = StreamedCrops(self.name, dataset, self.column, self.shuffle_buffer, held_out, training, self.key)
         return stream, IndexedCrops(held_out, validation)
+
+    def images(self, start: int = 0) -> Iterator[Any]:
+        """Return the images in their order: paths, or cells of a dataset.
+
+        Args:
+            start: Number of images that are left out at the beginning.
+
+        Raises:
+            ValueError: There are no images, or the column does not hold images.
+            OSError: The dataset cannot be opened.
+        """
+        path = Path(self.name)
+        if _is_folder_of_images(path):
+            return iter(listing.files(path)[start:])
+        rows = self._open_dataset(path).select_columns([self.column]).skip(start)
+        return (row[self.column] for row in rows)
 
     def _split(
         self, images: Any, training: Crop, validation: Crop, num_held_out: int
@@ -101,6 +118,10 @@ class Source:
             files = [str(file) for file in sorted(path.rglob("*.parquet"))] or self.name
             return datasets.load_dataset("parquet", data_files=files, split="train", streaming=self.streaming)
         return datasets.load_dataset(self.name, split=self.split, streaming=self.streaming)
+
+
+def _is_folder_of_images(path: Path) -> bool:
+    return path.is_dir() and not _is_saved_to_disk(path) and not any(path.rglob("*.parquet"))
 
 
 def _is_saved_to_disk(path: Path) -> bool:

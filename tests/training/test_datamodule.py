@@ -1,10 +1,12 @@
 import itertools
 import logging
+from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset, DatasetDict, Image, load_from_disk
+from PIL import Image as Pillow
 from pytorch_lightning import Trainer
 from torch.utils.data import DataLoader
 
@@ -31,13 +33,17 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+def mean(crop):
+    return crop.float().mean().item()
+
+
 def test_crops_are_images_of_the_requested_size(folders):
     pairs = PairDataset(opened(folders).training)
     sample = pairs[0]
     for role in ("content", "style"):
         assert sample[role].shape == (3, 24, 24)
-        assert sample[role].dtype == torch.float32
-        assert 0 <= sample[role].min() < sample[role].max() <= 1
+        assert sample[role].dtype == torch.uint8
+        assert sample[role].min() < sample[role].max()
 
 
 def test_a_sample_is_a_function_of_seed_and_index(folders):
@@ -49,15 +55,13 @@ def test_a_sample_is_a_function_of_seed_and_index(folders):
 
 def test_every_epoch_visits_each_image_once_and_none_of_those_held_out(tmp_path, make_picture):
     gray = [np.full((40, 40, 3), 10 * i, dtype=np.uint8) for i in range(12)]
-    from PIL import Image as Pillow
-
     for i, values in enumerate(gray):
         (tmp_path / "p").mkdir(exist_ok=True)
         Pillow.fromarray(values).save(tmp_path / "p" / f"{i}.png")
     data = opened((tmp_path / "p", tmp_path / "p"))
     training, validation = data.training[0], data.validation[0]
-    epochs = [[round(training[i][0].mean().item() * 25.5) for i in range(8 * n, 8 * n + 8)] for n in (0, 1)]
-    held_out = {round(validation[i][0].mean().item() * 25.5) for i in range(4)}
+    epochs = [[round(mean(training[i][0]) / 10) for i in range(8 * n, 8 * n + 8)] for n in (0, 1)]
+    held_out = {round(mean(validation[i][0]) / 10) for i in range(4)}
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(set(range(12)) - held_out)
     assert epochs[0] != epochs[1]
 
@@ -66,10 +70,65 @@ def test_crops_keep_the_aspect_ratio_and_vary():
     image = photo.to_image(torch.linspace(0, 1, 90).expand(3, 30, 90))
     crop = Crop((24, 24), 24, flip=True)
     crops = [crop(image, np.random.default_rng(i)) for i in range(20)]
-    slopes = [(c[0, 0, -1] - c[0, 0, 0]).item() for c in crops]
+    slopes = [(c[0, 0, -1].item() - c[0, 0, 0].item()) / 255 for c in crops]
     assert min(slopes) < 0 < max(slopes), "some are flipped"
     assert np.allclose(np.abs(slopes), 23 / 72, atol=0.03), "none is distorted"
-    assert len({round(c.mean().item(), 3) for c in crops}) > 10, "they come from different places"
+    assert len({round(mean(c)) for c in crops}) > 10, "they come from different places"
+
+
+def jpeg(image, size):
+    file = BytesIO()
+    image.resize(size, Pillow.Resampling.LANCZOS).save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "size", "limit"),
+    [(640, 512, 0.8), (640, 256, 1.0), (1280, 256, 1.1), (640, 128, 1.3)],
+    ids=["enlarged", "reduced", "decoded at half size", "decoded at half size and reduced"],
+)
+def test_crops_are_close_to_those_of_the_whole_image_in_lanczos(examples, width, size, limit):
+    differences = []
+    for path in sorted((examples / "content").iterdir()):
+        data = jpeg(Pillow.open(path).convert("RGB"), (width, width * 3 // 4))
+        crop = Crop((size, size), min(size, 256))(data, None)
+        whole = Pillow.open(BytesIO(data))
+        half = crop.shape[1] * whole.height / size / 2
+        box = whole.width / 2 - half, whole.height / 2 - half, whole.width / 2 + half, whole.height / 2 + half
+        exact = np.asarray(whole.resize(crop.shape[1:], Pillow.Resampling.LANCZOS, box))
+        differences.append(np.abs(crop.permute(1, 2, 0).numpy().astype(float) - exact).mean())
+    assert np.mean(differences) < limit, "levels of 255"
+
+
+@pytest.mark.parametrize("side", [120, 128, 256])
+def test_crops_do_not_alias(side):
+    stripes = np.zeros((side, side, 3), np.uint8)
+    stripes[:, ::2] = 255
+    for image in (Pillow.fromarray(stripes), jpeg(Pillow.fromarray(stripes), (side, side))):
+        crop = Crop((32, 32), 32)(image, None)
+        assert (crop[:, :, 2:-2].float() - 127.5).abs().max() < 10, "stripes finer than a pixel are gray"
+
+
+def test_a_jpeg_that_ends_early_is_skipped(tmp_path, make_picture, caplog):
+    image = Pillow.open(make_picture(size=(300, 300)))
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "0.jpg").write_bytes(jpeg(image, (300, 300))[:5000])
+    (tmp_path / "p" / "1.jpg").write_bytes(jpeg(image, (300, 300)))
+    assert IndexedCrops(listing.files(tmp_path / "p"), Crop((64, 64), 64))[0][1] == 1
+    assert "0.jpg is not a readable image" in caplog.text
+
+
+def test_batches_are_bytes_until_they_are_on_the_device(folders):
+    data = opened(folders, val_pairs=0)
+    data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", precision="bf16-true")
+    batch = next(iter(data.train_dataloader()))
+    crops = batch["content"]
+    assert crops.dtype == torch.uint8
+    assert crops.is_contiguous(memory_format=torch.channels_last)
+    transferred = data.on_after_batch_transfer(dict(batch), 0)
+    for role in ("content", "style"):
+        assert torch.equal(transferred[role], (batch[role] / 255).bfloat16()), "in the precision of the trainer"
+        assert transferred[role].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_ranks_share_the_samples_without_overlap():
@@ -254,14 +313,14 @@ def test_content_and_style_are_drawn_independently(folders):
     data = opened((folders[0], folders[0]), flip=False, val_pairs=0, size=(24, 24), crop=24)
     contents, styles = (first(source, 14) for source in data.training)
     assert not same(contents, styles), "an image is not always paired with itself"
-    orders = [[round(crop.mean().item(), 4) for crop in crops] for crops in (contents, styles)]
+    orders = [[round(mean(crop), 2) for crop in crops] for crops in (contents, styles)]
     assert orders[0] != orders[1]
 
 
 def test_sizes_are_drawn_from_the_whole_range():
     image = photo.to_image(torch.linspace(0, 1, 200).expand(3, 200, 200))
     crop = Crop((24, 48), 24)
-    slopes = [np.ptp(crop(image, np.random.default_rng(i))[0, 0].numpy()) for i in range(60)]
+    slopes = [np.ptp(crop(image, np.random.default_rng(i))[0, 0].numpy()) / 255 for i in range(60)]
     sizes = [23 / slope for slope in slopes]  # the gradient rises by 1 over the resized image
     assert 23 < min(sizes) < 27
     assert 45 < max(sizes) < 50
