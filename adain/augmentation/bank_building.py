@@ -79,7 +79,7 @@ def _distinct_files(folder: Path) -> dict[Source, Path]:
     """The images of a folder in the order of their digests, the first path of each digest."""
     paths: dict[str, Path] = {}
     for path in listing.files(folder):
-        paths.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), path)
+        paths.setdefault(_digest(path), path)
     return {Source(path.relative_to(folder).as_posix(), digest): path for digest, path in sorted(paths.items())}
 
 
@@ -135,8 +135,21 @@ def as_bank(styles: Styles, method: Method) -> StyleBank:
     if not images:
         raise ValueError("Expected at least one style, got none; give images, a folder, or the file of a bank")
     codes = [encode_style(method, image) for image in images]
-    sources = [Source(str(image) if isinstance(image, str | Path) else "", "") for image in images]
+    sources = []
+    for image, code in zip(images, codes, strict=True):
+        rows = len(next(iter(code.values())))  # a batch of styles may have been encoded to one code
+        sources += [_source(image)] * rows
     return make_bank(method, _stacked(codes), sources)
+
+
+def _source(image: Style) -> Source:
+    if isinstance(image, str | Path):
+        return Source(Path(image).name, _digest(Path(image)))
+    return Source("", "")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _load_embedded(method: Method) -> StyleBank:

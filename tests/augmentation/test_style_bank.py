@@ -121,8 +121,12 @@ def test_styles_of_every_kind(styles, lite, tmp_path):
     style_codes.save_code(code, lite, tmp_path / "code.safetensors")
     bank = as_bank([*images, code, tmp_path / "code.safetensors"], lite)
     assert len(bank) == 5
+    assert bank.sources[0].file == "0.png"
+    assert bank.sources[0].sha256 == hashlib.sha256(images[0].read_bytes()).hexdigest()
     torch.testing.assert_close(bank.code["code"][3:], code["code"].half().expand(2, -1))
     assert len(as_bank(torch.rand(3, 3, 32, 32), lite)) == 3, "a batch is as many styles"
+    batch = {name: part.expand(3, -1) for name, part in code.items()}
+    assert len(as_bank(batch, lite)) == 3, "so is a code of several styles"
     assert len(as_bank(styles, lite)) == 4
     assert len(as_bank(str(images[0]), lite)) == 1
 
