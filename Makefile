@@ -6,7 +6,7 @@ RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-browser lint format train bench clean
+.PHONY: help setup demo test test-slow test-browser lint format train bank bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,11 @@ format: $(DEV) ## format the code
 
 train: $(RUN) ## train AdaIN on COCO and WikiArt; ARGS='--data.content DIR --data.style DIR' for your own images
 	$(BIN)/python train.py fit --config configs/adain.yaml $(ARGS)
+
+bank: $(RUN) ## rebuild the bank of styles of adain-lite for its present weights; STYLES=DIR is a folder of paintings
+	@test -n "$(STYLES)" || { echo "make bank STYLES=DIR: expected a folder of paintings"; exit 2; }
+	$(BIN)/adain encode-style --method adain-lite --style "$(STYLES)" --limit 2000 \
+		--output checkpoints/adain_lite_bank.safetensors
 
 bench: $(RUN) ## benchmark training and stylizing against a textbook implementation
 	$(BIN)/python -m benchmarks.speed

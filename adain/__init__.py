@@ -15,6 +15,7 @@ Packages, from the lowest to the highest; each imports only from those above it:
     training     the LightningModule, the data, callbacks, and the command line of training
     inference    one image: options, style encoding, masks, tiling, and the `stylize` pipeline
     batch        folders of images
+    augmentation the transform `RandomStyle`, and banks of styles
     video        decoding, temporal smoothing, encoding
     evaluation   metrics, grids, sweeps
     deploy       the web page and ONNX export
@@ -31,6 +32,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "METHODS": "adain.methods",
+    "RandomStyle": "adain.augmentation.random_style",
+    "build_bank": "adain.augmentation.bank_building",
     "encode_style": "adain.inference.style_encoding",
     "load": "adain.methods.weights",
     "load_image": "adain.imaging.reader",

@@ -46,3 +46,14 @@ def test_python_of_the_readme_runs(make_picture, monkeypatch, tmp_path):
     (block,) = blocks(ROOT / "README.md", "python")
     exec(compile(block, "README.md", "exec"), {})
     assert (tmp_path / "stylized.png").exists()
+
+
+def test_training_with_random_styles_runs(make_picture, monkeypatch, tmp_path):
+    for i in range(4):
+        make_picture(f"photos/{'ab'[i % 2]}/{i}.png", seed=i)
+    monkeypatch.chdir(tmp_path)
+    training = blocks(ROOT / "docs" / "datasets.md", "python")[0]
+    names = {}
+    exec(compile(training, "datasets.md", "exec"), names)
+    assert names["loss"].isfinite()
+    assert names["network"].fc.weight.grad.abs().sum() > 0

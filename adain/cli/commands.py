@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from adain.cli.stylize_command import SETTINGS, Settings, stylize, weights_of
+from adain.cli.stylize_command import SETTINGS, Settings, report_failures, stylize, weights_of
 from adain.inference.options import StyleOptions
 
 if TYPE_CHECKING:
     from adain.evaluation.grid import Variant
+    from adain.methods import Method
 
 
 def encode_style(
@@ -22,17 +23,24 @@ def encode_style(
     checkpoint: str | None = None,
     style_size: int | None = None,
     style_weight: list[float] | None = None,
+    limit: int | None = None,
+    quiet: bool = False,
     settings: Settings | None = None,
 ) -> int:
     """Encode a style, or a mixture of several, to a small file that --style takes instead of an image.
 
+    A folder of styles is encoded to a bank, from which adain.RandomStyle draws.
+
     Args:
-        style: Style images.
+        style: Style images, or one folder of them.
         output: File to write, ending in .safetensors.
         method: Method whose code to write.
         checkpoint: File of weights to use instead of the method's embedded ones.
-        style_size: Stroke size: shorter side of each style image in pixels (default: its own, at most 1024).
+        style_size: Stroke size: shorter side of each style image in pixels (default: its own, at most 1024; 256 for a
+            folder).
         style_weight: Share of each of several styles, of any sum (default: equal shares).
+        limit: Most styles of a folder to store (default: all).
+        quiet: Print only errors.
         settings: Settings of methods without weights.
     """
     from adain.inference import preparation, style_encoding
@@ -40,9 +48,41 @@ def encode_style(
 
     # In float32: a code serves every precision.
     ready = preparation.prepare(checkpoint or method, "cpu", "fp32", **(settings or {}).get(method, {}))
+    if any(Path(name).is_dir() for name in style):
+        return _encode_folder(ready, style, output, style_size, style_weight, limit, quiet)
+    if limit is not None:
+        raise ValueError(f"Expected a folder of styles with --limit, got {style[0]}; leave out --limit")
     style_codes.save_code(style_encoding.encode_style(ready, style, style_size, style_weight), ready, output)
-    print(output)
+    if not quiet:
+        print(output)
     return 0
+
+
+def _encode_folder(
+    method: "Method",
+    style: list[str],
+    output: str,
+    style_size: int | None,
+    style_weight: list[float] | None,
+    limit: int | None,
+    quiet: bool,
+) -> int:
+    """Write the bank of a folder of styles."""
+    from adain.augmentation.bank_building import build_bank
+    from adain.augmentation.style_bank import check_suffix, save_bank
+
+    if len(style) > 1:
+        raise ValueError(f"Expected one folder of styles, or images only, got {len(style)} folders and images")
+    if style_weight is not None:
+        raise ValueError("Expected no --style-weight with a folder, whose styles are not mixed; leave it out")
+    check_suffix(output)
+    failures: list[str] = []
+    changes = _given(style_size=style_size)
+    bank = build_bank(style[0], method, limit=limit, quiet=quiet, report=failures.append, **changes)
+    save_bank(bank, output)
+    if not quiet:
+        print(f"{output}: {len(bank)} styles")
+    return report_failures(failures)
 
 
 def grid(

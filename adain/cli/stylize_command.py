@@ -159,7 +159,7 @@ def _stylize_folder(request: Request, pairs: str, workers: int, verify: bool) ->
         precision=request.precision,
         **request.settings,
     )
-    return _report([f"{path}: {reason}" for path, reason in failed])
+    return report_failures([f"{path}: {reason}" for path, reason in failed])
 
 
 def _stylize_files(request: Request, steady: float | None, log: str | None, snapshot_every: int) -> int:
@@ -191,7 +191,7 @@ def _stylize_files(request: Request, steady: float | None, log: str | None, snap
         run = Run(method, style, request.size, style_options, request.read_options, steady, recorder)
         failures = run.stylize_each(outputs, videos)
     all_wrong = len(failures) == len(outputs) and all(failure.wrong_input for failure in failures)
-    return _report([failure.message for failure in failures], all_wrong)
+    return report_failures([failure.message for failure in failures], all_wrong)
 
 
 def _refuse_for_folders(options: StyleOptions, **others: Any) -> None:
@@ -282,7 +282,7 @@ class Run:
         )
 
 
-def _report(failures: Sequence[str], all_wrong: bool = False) -> int:
+def report_failures(failures: Sequence[str], all_wrong: bool = False) -> int:
     """Print what failed; returns the exit code, 2 if all inputs were wrong."""
     prefix = "adain: error: " if all_wrong else "adain: "
     for failure in dict.fromkeys(failures):  # a style or a mask may fail for several contents

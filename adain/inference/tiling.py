@@ -41,7 +41,7 @@ def stylize_tiled(
     """
     if tile is not None:
         _check_tiles(method, regions)
-    height, width = (_padded_side(side, method.stride) for side in pixels.shape[2:])
+    height, width = (padded_side(side, method.stride) for side in pixels.shape[2:])
     overlap = (method.receptive_radius or 0) + finish_radius
     tiles = list(split_into_tiles(height, width, tile, overlap, max(GRID, method.stride)))
     result = torch.empty_like(pixels)  # outside of inference mode, so that it can be changed
@@ -65,7 +65,7 @@ def _check_tiles(method: Method, regions: Sequence[Region]) -> None:
             raise ValueError(f"{name} must see the whole image and cannot tile; leave out tile, or give a smaller size")
 
 
-def _padded_side(side: int, stride: int) -> int:
+def padded_side(side: int, stride: int) -> int:
     """The side as a multiple of the stride, at least two strides: reflection needs as many pixels."""
     return max(2 * stride, -(-side // stride) * stride)
 

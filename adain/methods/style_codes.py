@@ -36,6 +36,8 @@ def load_code(path: str | Path, method: Method) -> StyleCode:
         OSError: there is no such file.
     """
     code, metadata = read_file(path)
+    if "bank" in metadata:
+        raise ValueError(f"Expected one style code, got the bank of many styles {path}; give it to adain.RandomStyle")
     if not metadata.keys() >= {"style", "weights"}:
         raise ValueError(f"{path} holds no style code; write one with adain encode-style")
     if (metadata["style"], metadata["weights"]) != (method.name, fingerprint(method)):
