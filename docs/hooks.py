@@ -1,7 +1,7 @@
 """MkDocs hooks: the site has the files of the repository at their paths, and references made from the code.
 
-MkDocs reads one folder, `docs`. Its pages link to others of the repository, such as `../checkpoints/adain.md`. Here every page gets
-its path in the repository, so that the same links work on the site and where the repository is hosted.
+MkDocs reads one folder, `docs`. Its pages link to others of the repository, such as `../checkpoints/adain.md`. Here
+every page gets its path in the repository, so that the same links work on the site and where the repository is hosted.
 """
 
 import argparse

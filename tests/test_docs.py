@@ -35,7 +35,7 @@ def commands(page):
     """The words of each `adain COMMAND` and `python infer.py` in the shell blocks of a page."""
     for block in blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
+            words = shlex.split(line.split(" < ")[0], comments=True)
             if words[:2] == ["python", "infer.py"]:
                 yield "stylize", words[2:]
             elif words[:1] == ["adain"] and words[1] in COMMANDS:
