@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+DOCS := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-browser lint format train bank bench clean
+.PHONY: help setup demo test test-slow test-browser lint format docs docs-serve train bank bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -20,6 +21,10 @@ $(RUN): pyproject.toml | $(BIN)/python
 
 $(DEV): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(RUN)
+
+$(DOCS): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@ $(RUN)
 
 setup: $(DEV) ## create the virtual environment with all dependencies
@@ -49,6 +54,12 @@ lint: $(DEV) ## check style, types, and import directions
 format: $(DEV) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DOCS) ## build the documentation site in out/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: $(DOCS) ## show the documentation site at http://127.0.0.1:8000/ while you write
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 train: $(RUN) ## train AdaIN on COCO and WikiArt; ARGS='--data.content DIR --data.style DIR' for your own images
 	$(BIN)/python train.py fit --config configs/adain.yaml $(ARGS)

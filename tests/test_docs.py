@@ -1,16 +1,30 @@
-"""Code blocks of the README and the documentation: commands are parsed, and Python of the README runs."""
+"""The documentation: commands are parsed, Python runs, links and quoted messages exist, and the site builds."""
 
+import ast
+import os
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
+import yaml
 from PIL import Image
 
 from adain.cli.commands import COMMANDS
 from adain.cli.main import parse_flags
+from benchmarks import recipes
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *(page for folder in ("docs", "checkpoints", "examples") for page in sorted((ROOT / folder).glob("*.md"))),
+]
+MKDOCS = ROOT / "mkdocs.yml"
+
+
+def page_id(page):
+    return page.relative_to(ROOT).as_posix()
 
 
 def blocks(page, language):
@@ -21,14 +35,14 @@ def commands(page):
     """The words of each `adain COMMAND` and `python infer.py` in the shell blocks of a page."""
     for block in blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
+            words = shlex.split(line.split(" < ")[0], comments=True)
             if words[:2] == ["python", "infer.py"]:
                 yield "stylize", words[2:]
             elif words[:1] == ["adain"] and words[1] in COMMANDS:
                 yield words[1], words[2:]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_commands_have_flags_that_exist(page):
     for name, words in commands(page):
         parse_flags(COMMANDS[name], words, name)
@@ -38,13 +52,20 @@ def test_there_are_commands_to_check():
     assert sum(len(list(commands(page))) for page in PAGES) > 20
 
 
-def test_python_of_the_readme_runs(make_picture, monkeypatch, tmp_path):
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_python_of_the_pages_can_be_compiled(page):
+    for block in blocks(page, "python"):
+        ast.parse(block)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/python.md"])
+def test_python_of_the_first_pages_runs(page, make_picture, monkeypatch, tmp_path):
     for name in ("photo", "painting"):
         make_picture(f"{name}.png")
         Image.open(tmp_path / f"{name}.png").save(tmp_path / f"{name}.jpg")
     monkeypatch.chdir(tmp_path)
-    (block,) = blocks(ROOT / "README.md", "python")
-    exec(compile(block, "README.md", "exec"), {})
+    (block,) = blocks(ROOT / page, "python")
+    exec(compile(block, page, "exec"), {})
     assert (tmp_path / "stylized.png").exists()
 
 
@@ -57,3 +78,82 @@ def test_training_with_random_styles_runs(make_picture, monkeypatch, tmp_path):
     exec(compile(training, "datasets.md", "exec"), names)
     assert names["loss"].isfinite()
     assert names["network"].fc.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_to_files_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), target
+
+
+def files_of_nav(entry):
+    """The paths in a navigation of MkDocs."""
+    if isinstance(entry, str):
+        return [entry]
+    entries = entry if isinstance(entry, list) else entry.values()
+    return [path for one in entries for path in files_of_nav(one)]
+
+
+class MkDocsLoader(yaml.SafeLoader):
+    """A loader that ignores the tags of MkDocs."""
+
+
+MkDocsLoader.add_constructor("!ENV", lambda loader, node: None)
+
+
+def test_the_navigation_has_every_page():
+    config = yaml.load(MKDOCS.read_text(), MkDocsLoader)
+    assert sorted(files_of_nav(config["nav"])) == sorted(
+        page_id(page) for page in PAGES if page_id(page) != "README.md"
+    )
+
+
+def messages():
+    """The messages that the page of troubleshooting quotes in the first column of its second part."""
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    part = text[text.index("## By error message") : text.index("## Installation")]
+    return [message for message in re.findall(r"^\| `([^`]+)` \|", part, re.MULTILINE) if message != "..."]
+
+
+def test_quoted_error_messages_exist():
+    source = "".join(path.read_text() for path in sorted((ROOT / "adain").rglob("*.py")))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # literals that continue on the next line
+    assert len(messages()) > 40
+    for message in messages():
+        for part in re.split(r"\.\.\.", message):
+            assert part.strip(" ()[]'") in source, message
+
+
+def test_every_recipe_has_its_image():
+    names = recipes.commands()
+    assert len(names) > 10
+    assert set(re.findall(r"\(recipes/(\w+)\.jpg\)", recipes.PAGE.read_text())) == set(names)
+    sizes = [(recipes.FOLDER / f"{name}.jpg").stat().st_size for name in names]
+    assert max(sizes) <= recipes.MOST_BYTES
+
+
+def test_placeholders_are_listed_for_whoever_publishes():
+    part = (ROOT / "CONTRIBUTING.md").read_text().split("## Before publishing")[1]
+    listing = subprocess.run(
+        ["git", "grep", "-lw", "REPOSITORY_URL"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    for name in {*listing.stdout.split()} - {"CONTRIBUTING.md", "tests/test_docs.py"}:
+        assert f"`{name}`" in part, name
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_warnings(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    flags = (tmp_path / "site" / "command-line" / "index.html").read_text()
+    assert all(flag in flags for flag in ("--color {style,keep-luminance,coral}", "--gatys.steps", "--model.lr"))
+    names = (tmp_path / "site" / "python" / "index.html").read_text()
+    assert all(f'id="adain.{name}"' in names for name in ("inference.pipeline.stylize", "methods.weights.load"))
+    assert (tmp_path / "site" / "page" / "index.html").exists()

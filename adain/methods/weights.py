@@ -24,8 +24,7 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
 
     Args:
         name: a key of `METHODS` for its embedded weights, or a file: one written by `convert`, a checkpoint of a
-        training
-            run, or a `decoder.pth` of naoto0804/pytorch-AdaIN.
+            training run, or a `decoder.pth` of naoto0804/pytorch-AdaIN.
         settings: arguments of a method without weights.
 
     Raises:
