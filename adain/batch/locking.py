@@ -1,5 +1,6 @@
 """The lock of a folder run, so that two runs do not write to one output folder at once."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,16 +28,34 @@ def locked(manifest: Path, other_runs: str) -> Iterator[None]:
     """
     try:
         manifest.parent.mkdir(parents=True, exist_ok=True)
-        own = manifest.open("ab")
+        own = _open_locked(manifest)
     except OSError as error:
+        if error.strerror is None:  # ours
+            raise
         raise type(error)(f"cannot write {manifest} ({error.strerror}); choose another output") from error
     with own:
-        _lock(own, manifest)
         for path in manifest.parent.glob(other_runs):
             if path != manifest:
                 with path.open("ab") as other:  # closing it releases the lock
                     _lock(other, path)
-        yield
+        try:
+            yield
+        finally:
+            if manifest.exists() and manifest.stat().st_size == 0:
+                manifest.unlink()
+
+
+def _open_locked(path: Path) -> IO[bytes]:
+    while True:
+        file = path.open("ab")
+        try:
+            _lock(file, path)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except OSError:
+            file.close()
+            raise
+        file.close()  # a run that ended at this moment deleted it
 
 
 def _lock(file: IO[bytes], path: Path) -> None:

@@ -119,7 +119,7 @@ def _quiet_log(quiet: bool) -> Iterator[None]:
 
 
 def guarded(call: Callable[[], int | None]) -> int:
-    """Run `call` and return its exit code; 2 after an error, printed in one line, 130 after Ctrl-C, 143 after SIGTERM."""
+    """Run `call` and return its exit code: 2 after an error, in one line, 130 after Ctrl-C, or 143 after SIGTERM."""
     memory.keep_freed()
     try:
         return call() or 0

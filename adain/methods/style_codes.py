@@ -63,8 +63,8 @@ def _check_code(code: StyleCode, method: Method, path: str | Path) -> None:
         # Sides that depend on the size of the style may be any.
         wanted = [side if side == other else None for side, other in zip(*shapes, strict=True)]
         fits = len(wanted) == tensor.dim() and tensor.numel() > 0
-        for side, found in zip(wanted, tensor.shape, strict=False):
-            fits = fits and side in (None, found)
+        for i, expected in enumerate(wanted):
+            fits = fits and expected in (None, tensor.shape[i])
         if not fits:
             raise ValueError(f"Expected {name} of shape {shapes[0]} in {path}, got {tuple(tensor.shape)}")
         if not tensor.is_floating_point() or not tensor.isfinite().all():

@@ -63,7 +63,8 @@ def _fits() -> bytes:
 
 def _xpm() -> bytes:
     rows = ",\n".join(f'"{"ab" * (SIDES[0] // 2)}"' for _ in range(SIDES[1]))
-    return f'/* XPM */\nstatic char *a[] = {{\n"{SIDES[0]} {SIDES[1]} 2 1",\n"a c #ff0000",\n"b c #00ff00",\n{rows}\n}};'.encode()
+    header = f'/* XPM */\nstatic char *a[] = {{\n"{SIDES[0]} {SIDES[1]} 2 1",\n"a c #ff0000",\n"b c #00ff00",\n'
+    return f"{header}{rows}\n}};".encode()
 
 
 def image_files() -> dict[str, bytes]:

@@ -88,7 +88,7 @@ def serve() -> None:
     from tests.fuzz import handlers
 
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    captured = tempfile.TemporaryFile("w+b")
+    captured = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - it is open until the process ends
     os.dup2(captured.fileno(), 1)
     os.dup2(captured.fileno(), 2)
     handlers.warm_up()
