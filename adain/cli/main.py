@@ -12,7 +12,7 @@ from docstring_parser import parse
 
 from adain import __version__
 from adain.cli.commands import COMMANDS
-from adain.cli.parser import Parser, collect, did_you_mean
+from adain.cli.parser import Parser, check_configuration, collect, did_you_mean
 from adain.cli.stylize_command import SETTINGS, STANDARD
 from adain.utils import memory
 from adain.utils.errors import one_line
@@ -59,6 +59,9 @@ def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> di
     """The values of a function's flags, and the settings of methods by method, if there are any, as `settings`."""
     if function is COMMANDS["stylize"]:
         words = _positionals_as_flags(words)
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word.split("=")[0] == "--config":
+            check_configuration(following if word == "--config" else word.partition("=")[2])
     methods = _methods_with_settings(function, words)
     values = Parser.of(function, prog, methods).parse_args(words).as_dict()
     del values["config"]

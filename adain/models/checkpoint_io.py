@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def read_file(path: str | Path) -> tuple[Any, dict[str, str]]:
         _verify(path)
     try:
         if path.suffix != ".safetensors":
-            return torch.load(path, map_location="cpu", weights_only=True), {}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of old formats: what cannot be read is an error
+                return torch.load(path, map_location="cpu", weights_only=True), {}
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, file.metadata() or {}

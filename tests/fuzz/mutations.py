@@ -35,6 +35,8 @@ MUTATIONS = st.one_of(
     st.tuples(st.just("cut"), POSITIONS, st.none()),
 )
 
+MUTATION_LISTS = st.lists(MUTATIONS, min_size=1, max_size=3)
+
 
 def apply(data: bytes, kind: str, position: int, value) -> bytes:
     """The data after one mutation; positions behind the end wrap around."""
@@ -67,13 +69,18 @@ def repair_png(data: bytes) -> bytes:
     return b"".join(parts)
 
 
+def mutated(data: bytes, changes) -> bytes:
+    """The data after several mutations."""
+    for kind, position, value in changes:
+        data = apply(data, kind, position, value)
+    return data
+
+
 @st.composite
 def mutated_files(draw, files: Mapping[str, bytes]) -> tuple[str, bytes]:
     """The name of one of the files, and its data after one to three mutations."""
     name = draw(st.sampled_from(sorted(files)))
-    data = files[name]
-    for kind, position, value in draw(st.lists(MUTATIONS, min_size=1, max_size=3)):
-        data = apply(data, kind, position, value)
+    data = mutated(files[name], draw(MUTATION_LISTS))
     if draw(st.booleans()):
         data = repair_png(data)
     return name, data

@@ -142,7 +142,7 @@ HOSTILE = {
     "infinite.tif": float_tiff(np.array([[np.inf, 1], [0, 1]], np.float32)),
     "negative.tif": float_tiff(np.array([[-1e38, 1], [0, -2]], np.float32)),
     "large.tif": float_tiff(np.array([[3e38, 1], [0, 1]], np.float32)),
-    "program.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(/etc/passwd) (r) file\nshowpage\n",
+    "program.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(secret) (r) file\nshowpage\n",
     "program.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n",
     "text.jpg": b"no image",
     "page.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><image href="/etc/passwd"/></svg>',

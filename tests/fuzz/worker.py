@@ -56,9 +56,9 @@ class Worker:
         ready, _, _ = select.select([self.process.stdout], [], [], SECONDS)
         line = self.process.stdout.readline() if ready else b""
         if not line:
-            process, self.process = self.process, None
-            process.kill()
-            raise AssertionError(f"{request} {'died' if ready else 'hangs'}: exit code {process.wait()}")
+            code = self.process.poll()
+            self.close()
+            raise AssertionError(f"{request} {f'died: exit code {code}' if ready else 'hangs'}")
         reply = json.loads(line)
         grown = reply.pop("grown")
         if grown > MEMORY:
@@ -76,10 +76,8 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         if self.process:
-            self.process.stdin.close()
             self.process.kill()
-            self.process.wait()
-            self.process.stdout.close()
+            self.process.communicate()
             self.process = None
 
 
