@@ -175,15 +175,23 @@ def _read_pairs(table: Path, folders: Sequence[ImageFolder], alpha: float) -> It
     if not table.is_file():
         raise FileNotFoundError(f"{table}: no such file; pairs must be all, random, or a CSV file")
     columns = dict(zip(("content", "style"), folders, strict=False))
-    with table.open(newline="", encoding="utf-8-sig") as lines:
-        rows = csv.DictReader(lines)
-        missing = [name for name in columns if name not in (rows.fieldnames or [])]
-        if missing:
-            raise ValueError(f"Expected the column {' and '.join(missing)} in {table}, got {rows.fieldnames or 'none'}")
-        empty = True
-        for row in rows:
-            empty = False
-            yield _read_row(row, columns, alpha, f"{table}, row {rows.line_num}: ")
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            yield from _read_rows(csv.DictReader(lines), columns, alpha, table)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"Expected a CSV file in UTF-8 as pairs, got {table}, which cannot be read ({error})"
+        ) from error
+
+
+def _read_rows(rows: csv.DictReader, columns: Mapping[str, ImageFolder], alpha: float, table: Path) -> Iterator[Job]:
+    missing = [name for name in columns if name not in (rows.fieldnames or [])]
+    if missing:
+        raise ValueError(f"Expected the column {' and '.join(missing)} in {table}, got {rows.fieldnames or 'none'}")
+    empty = True
+    for row in rows:
+        empty = False
+        yield _read_row(row, columns, alpha, f"{table}, row {rows.line_num}: ")
     if empty:
         raise ValueError(f"Expected rows below the column names in {table}, got none")
 

@@ -45,8 +45,9 @@ class Manifest:
         for other in path.parent.glob("manifest*.jsonl"):
             data = other.read_bytes()
             self._add_entries(data)
-            if other == path and not data.endswith(b"\n"):
-                path.write_bytes(data + b"\n")
+            if other == path and data and not data.endswith(b"\n"):
+                with path.open("ab") as file:  # writing all of it again could lose it on a full disk
+                    file.write(b"\n")
 
     def _add_entries(self, data: bytes) -> None:
         for line in data.splitlines():

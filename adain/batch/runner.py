@@ -1,11 +1,16 @@
 """Folder runs: every content in its styles, in batches, shared among processes, resumed where a run stopped."""
 
+import itertools
+import logging
 import os
+import signal
+import threading
 import time
 import warnings
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from adain.batch.jobs import ImageFolder, Job, plan_jobs
+from adain.batch.locking import locked
 from adain.batch.manifest import Manifest
 from adain.batch.options import DEFAULT_RUN_OPTIONS, RunOptions
 from adain.imaging import reader, writer
@@ -27,6 +33,8 @@ from adain.methods import ITERATIVE, Method, StyleCode, weights
 from adain.utils import files
 from adain.utils.errors import CONTENT_ERRORS, one_line
 from adain.utils.precision import Precision
+
+log = logging.getLogger(__name__)
 
 BATCH_PIXELS = 2**21
 """Most pixels of a batch: eight images of 512 x 512. Larger batches save no time, but need more memory."""
@@ -118,17 +126,18 @@ def stylize_folder(
     inputs = [ImageFolder(Path(path), folder) for path in (content, style) if path is not None]
     jobs = plan_jobs(inputs, folder, pairs, ready, options.alphas[0], run_options.seed, run_options.suffix)
     jobs = jobs[process.rank :: process.world_size]
-    manifest = Manifest(folder / process.manifest_name, recorded, run_options.seed, run_options.verify)
-    missing = manifest.missing(jobs)
-    if process.world_size == 1:  # other processes may be writing theirs
-        for subfolder in {folder / job.output.parent for job in jobs}:
-            files.remove_stale(subfolder)
-
     run = FolderRun(ready, options, size, read_options, run_options)
-    quiet = run_options.quiet or process.rank > 0
-    done = len(jobs) - len(missing)
-    results = tqdm(run.results(missing), total=len(jobs), initial=done, unit=" images", disable=quiet)
-    _write(results, manifest, max(1, run_options.workers))
+    manifest_path = folder / process.manifest_name
+    with locked(manifest_path, process.other_manifests):
+        manifest = Manifest(manifest_path, recorded, run_options.seed, run_options.verify)
+        missing = manifest.missing(jobs)
+        if process.world_size == 1:  # other processes may be writing theirs
+            for subfolder in {folder / job.output.parent for job in jobs}:
+                files.remove_stale(subfolder)
+        quiet = run_options.quiet or process.rank > 0
+        done = len(jobs) - len(missing)
+        results = tqdm(run.results(missing), total=len(jobs), initial=done, unit=" images", disable=quiet)
+        _write(results, manifest, max(1, run_options.workers))
     return [(path, reason.removeprefix(str(path)).lstrip(": ")) for path, reason in run.failures.items()]
 
 
@@ -160,6 +169,11 @@ class _Process:
     @property
     def manifest_name(self) -> str:
         return f"manifest-{self.rank}.jsonl" if self.world_size > 1 else "manifest.jsonl"
+
+    @property
+    def other_manifests(self) -> str:
+        """Pattern of the manifests that other runs write."""
+        return "manifest.jsonl" if self.world_size > 1 else "manifest*.jsonl"
 
 
 def _process(device: str) -> _Process:
@@ -376,9 +390,30 @@ def read_in_advance(paths: Sequence[Path], read: ReadImage, workers: int) -> Ite
         # would survive this process if it is killed.
         start = "spawn" if workers else None
         loader = DataLoader(_Contents(paths, read), batch_size=None, num_workers=workers, multiprocessing_context=start)
-        decoded = iter(loader)
-    for path, content in zip(paths, decoded, strict=True):
+        with _child_signal_unchanged():
+            decoded: Iterator[Photo | str | None] = iter(loader)
+    for path in paths:
+        try:
+            content = next(decoded)
+        except RuntimeError as error:  # the system may kill a worker, for example to free memory
+            log.warning("A process that reads images ended; this process reads the others (%s)", error)
+            decoded = itertools.repeat(None)
+            content = None
         yield read(path) if content is None else content
+
+
+@contextmanager
+def _child_signal_unchanged() -> Iterator[None]:
+    """Restore the handler of SIGCHLD after the `with` block.
+
+    PyTorch's raises an error wherever the main thread is when a worker is killed. The iterator raises it as well.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.getsignal(signal.SIGCHLD)
+    yield
+    signal.signal(signal.SIGCHLD, previous)
 
 
 def _write(results: Iterable[Stylized], manifest: Manifest, threads: int) -> None:

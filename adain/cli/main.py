@@ -12,10 +12,11 @@ from docstring_parser import parse
 
 from adain import __version__
 from adain.cli.commands import COMMANDS
-from adain.cli.parser import Parser, collect, did_you_mean
+from adain.cli.parser import Parser, check_configuration, collect, did_you_mean
 from adain.cli.stylize_command import SETTINGS, STANDARD
 from adain.utils import memory
 from adain.utils.errors import one_line
+from adain.utils.interrupts import Terminated, terminated_cleanly
 
 
 def main(args: list[str] | None = None, prog: str = "adain") -> int:
@@ -48,7 +49,7 @@ def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
 
     def call() -> int:
         values = parse_flags(function, words, prog)
-        with _quiet_log(values.get("quiet", False)):
+        with _quiet_log(values.get("quiet", False)), terminated_cleanly():
             return function(**collect(function, values))
 
     return guarded(call)
@@ -58,6 +59,9 @@ def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> di
     """The values of a function's flags, and the settings of methods by method, if there are any, as `settings`."""
     if function is COMMANDS["stylize"]:
         words = _positionals_as_flags(words)
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word.split("=")[0] == "--config":
+            check_configuration(following if word == "--config" else word.partition("=")[2])
     methods = _methods_with_settings(function, words)
     values = Parser.of(function, prog, methods).parse_args(words).as_dict()
     del values["config"]
@@ -118,12 +122,15 @@ def _quiet_log(quiet: bool) -> Iterator[None]:
 
 
 def guarded(call: Callable[[], int | None]) -> int:
-    """Run `call` and return its exit code; 2 after an error, which is printed in one line, or 130 after Ctrl-C."""
+    """Run `call` and return its exit code: 2 after an error, in one line, 130 after Ctrl-C, or 143 after SIGTERM."""
     memory.keep_freed()
     try:
         return call() or 0
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         message = one_line(error)
+    except Terminated:
+        print("adain: terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("adain: interrupted", file=sys.stderr)
         return 130  # as shells do: 128 plus the number of the signal

@@ -3,13 +3,18 @@
 import dataclasses
 import difflib
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_type_hints
 
+import yaml
 from docstring_parser import parse
 from jsonargparse import ArgumentParser
+
+MOST_VALUES = 10_000
+"""Values of a configuration file."""
 
 LISTS: dict[Any, type] = {list[str]: str, list[str] | None: str, list[float] | None: float}
 """Types of parameters whose flags take several values, with the type of one value."""
@@ -43,6 +48,35 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the most similar one that is known; empty if none is similar."""
     similar = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {similar[0]}?" if similar else ""
+
+
+def check_configuration(path: str) -> None:
+    """Refuse a YAML file whose aliases repeat their values so often that reading it would take forever.
+
+    Everything else that may be wrong with the file is left to the parser.
+
+    Raises:
+        ValueError: The file has more than `MOST_VALUES` values when its aliases are replaced, or contains itself.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            root = yaml.compose(file, yaml.SafeLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return
+    if root is not None and _count_values(root, {}) > MOST_VALUES:
+        raise ValueError(f"Expected at most {MOST_VALUES} values in {path}, got more, or one that contains itself")
+
+
+def _count_values(node: yaml.Node, counted: dict[int, float]) -> float:
+    """The number of values in a node, with those that aliases repeat; infinity if it contains itself."""
+    if id(node) not in counted:
+        counted[id(node)] = math.inf  # until it is known
+        count = 1.0
+        for child in node.value if isinstance(node, yaml.CollectionNode) else ():
+            for part in child if isinstance(child, tuple) else (child,):
+                count += _count_values(part, counted)
+        counted[id(node)] = count
+    return counted[id(node)]
 
 
 class Parser(ArgumentParser):

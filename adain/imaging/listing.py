@@ -4,6 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from adain.imaging.options import REFUSED_FORMATS
+
 
 def files(folder: Path) -> list[Path]:
     """The image files in a folder and its subfolders, by suffix, sorted; hidden files are left out.
@@ -15,7 +17,8 @@ def files(folder: Path) -> list[Path]:
     """
     if folder.is_file():
         return [folder]
-    readable = {suffix for suffix, format in Image.registered_extensions().items() if format in Image.OPEN}
+    formats = Image.registered_extensions()  # this also fills Image.OPEN
+    readable = {suffix for suffix in formats if formats[suffix] in Image.OPEN.keys() - {*REFUSED_FORMATS}}
     found = []
     for path in folder.rglob("*"):
         if path.suffix.lower() in readable and not path.name.startswith("."):

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 MAX_PIXELS = 512 * 1024**2
 """Most pixels an image may have by default: twice 16384 x 16384."""
 
+REFUSED_FORMATS = ("EPS",)
+"""Formats of Pillow that are not read: EPS files are programs, which Pillow would let Ghostscript run."""
+
 
 @dataclass(frozen=True)
 class ReadOptions:

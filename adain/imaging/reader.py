@@ -3,6 +3,7 @@
 import logging
 import struct
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -15,18 +16,19 @@ from PIL import Image, ImageChops, ImageCms, ImageOps
 from torch import Tensor
 
 from adain.imaging.color_profiles import srgb_transform
-from adain.imaging.options import DEFAULT_READ_OPTIONS, MAX_PIXELS, ReadOptions, check_size
+from adain.imaging.options import DEFAULT_READ_OPTIONS, MAX_PIXELS, REFUSED_FORMATS, ReadOptions, check_size
 from adain.imaging.photo import WHITE, Photo, as_batch, image_array, resize, scaled
-from adain.utils.errors import ContentError
+from adain.utils.errors import DECODING_ERRORS, ContentError
+from adain.utils.files import check_regular
 
 log = logging.getLogger(__name__)
 
 
-BROKEN = (SyntaxError, IndexError, TypeError, RuntimeError, struct.error)
-"""What Pillow's decoders raise for damaged files, besides OSError and ValueError."""
-
-UNREADABLE = (OSError, ValueError, EOFError, *BROKEN, Image.DecompressionBombError, pyvips.Error)
+UNREADABLE = (OSError, *DECODING_ERRORS, Image.DecompressionBombError, pyvips.Error)
 """What is raised for files that are truncated, damaged, too large, or not images."""
+
+NOT_THIS_FORMAT = (SyntaxError, IndexError, TypeError, RuntimeError, struct.error)
+"""What the formats of Pillow raise for files of other formats."""
 
 STALE = {*range(254, 270), *range(273, 282), 284, 301, *range(317, 348), *range(512, 533), 700, 33723, 34377, 34675}
 """EXIF tags about the layout, orientation, and colors of the file, which do not apply to the decoded image."""
@@ -101,7 +103,7 @@ def _open(source: Source, options: ReadOptions) -> Iterator[Any]:
         if isinstance(source, Image.Image):
             yield _checked(source, name, options.max_pixels).copy()
         else:
-            with _file(source, options.truncated) as file:
+            with _file(source, options.truncated) as file, _logged_warnings(name):
                 # Not kept in a variable here: once decoded, it may be large.
                 yield _checked(_identify(file), name, options.max_pixels)
     except FileNotFoundError:
@@ -116,6 +118,16 @@ def _open(source: Source, options: ReadOptions) -> Iterator[Any]:
         raise OSError(f"{name} is not a readable image ({' '.join(str(error).split())})") from error
 
 
+@contextmanager
+def _logged_warnings(name: str) -> Iterator[None]:
+    """Log the warnings of Pillow in one line each. Python would print them with a line of Pillow's code."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", module="PIL")
+        yield
+    for message in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
+        log.warning("%s: %s", name, message)
+
+
 def _name(source: Source) -> str:
     if not isinstance(source, str | Path):
         return "image"
@@ -124,9 +136,13 @@ def _name(source: Source) -> str:
 
 def _file(source: str | Path | bytes, truncated: bool) -> BinaryIO:
     if not isinstance(source, bytes):
-        if str(source) != "-" and not truncated:
-            return Path(source).open("rb")
-        source = sys.stdin.buffer.read() if str(source) == "-" else Path(source).read_bytes()
+        if str(source) == "-":
+            source = sys.stdin.buffer.read()
+        else:
+            check_regular(source)
+            if not truncated:
+                return Path(source).open("rb")
+            source = Path(source).read_bytes()
     if truncated and source.startswith(b"\xff\xd8"):
         source += b"\xff\xd9"  # without the marker of its end, nothing of a progressive JPEG is decoded
     return BytesIO(source)
@@ -137,10 +153,12 @@ def _identify(file: BinaryIO) -> Any:
     prefix = file.read(16)
     Image.preinit()  # the common formats first
     Image.init()
-    for factory, accept in list(Image.OPEN.values()):
-        with suppress(*BROKEN):  # not this format
+    for format, (factory, accept) in list(Image.OPEN.items()):
+        with suppress(*NOT_THIS_FORMAT):  # not this format
             accepted = accept is None or accept(prefix)
             if accepted and not isinstance(accepted, str):  # a string says why not
+                if format in REFUSED_FORMATS:
+                    raise OSError(f"{format} files are programs; convert it to PNG")
                 file.seek(0)
                 return factory(file, "")
     raise OSError("unsupported format, or not an image")

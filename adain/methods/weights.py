@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+import math
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from adain.methods import METHODS, Method
 from adain.models.checkpoint_io import CHECKPOINTS, read_file
@@ -41,7 +45,7 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
         known = ", ".join(METHODS)
         raise FileNotFoundError(f"{name} is neither a file of weights nor a method; the methods are {known}")
     state, metadata = read(path)
-    method = fill(_build(metadata, path), state, path)
+    method = fill(_build(metadata, state, path), state, path)
     method = method.eval().requires_grad_(False)
     method.loaded_fingerprint = fingerprint(method)
     # The digest in fp16 equals the one in fp32, because a digest rounds to fp16 first.
@@ -54,17 +58,47 @@ def embedded(name: str) -> Path:
     return CHECKPOINTS / f"{name.replace('-', '_')}.safetensors"
 
 
-def _build(metadata: dict[str, str], origin: str | Path) -> Method:
-    """Build the method that the metadata of `origin` describe, with initial weights."""
+def _build(metadata: dict[str, str], state: State, origin: str | Path) -> Method:
+    """Build the method that the metadata of `origin` describe, with initial weights, which fit into those of `state`.
+
+    The arguments may be anything that someone wrote into a file. They must not make a network that is larger than the
+    file: it could take all of the memory, or take forever.
+    """
     name = metadata["method"]
     check_choice("method", name, METHODS)
     try:
         arguments = json.loads(metadata["arguments"])
-        return METHODS[name](**arguments)
-    except (TypeError, json.JSONDecodeError) as error:
+        stored = sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in state.values())
+        with _LimitedSize(stored), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of layers without channels: the weights will not fit
+            return METHODS[name](**arguments)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, json.JSONDecodeError) as error:
+        reason = shortened(str(error), 200)
         raise ValueError(
-            f"Expected arguments of {name} in {origin}, got others ({error}); use the version that wrote it"
+            f"Expected arguments of {name} in {origin}, got others ({reason}); use the version that wrote it"
         ) from error
+
+
+class _LimitedSize(TorchFunctionMode):
+    """Raise RuntimeError where modules allocate more weights than `elements`, with some room for other tensors."""
+
+    room = 2**20
+    least = 2**10
+    """Elements that an allocation counts at least, so that there are not endlessly many."""
+
+    def __init__(self, elements: int):
+        super().__init__()
+        self.remaining = elements + self.room
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function, after its size is checked if it is `torch.empty`, which all modules use."""
+        kwargs = kwargs or {}
+        if func is torch.empty and str(kwargs.get("device")) != "meta":  # the meta device has no memory
+            size = args[0] if args and isinstance(args[0], tuple | list) else args
+            self.remaining -= max(self.least, math.prod(size))
+            if self.remaining < 0:
+                raise RuntimeError("they make a network that is larger than the weights")
+        return func(*args, **kwargs)
 
 
 def fill(method: Method, state: State, origin: str | Path) -> Method:
@@ -76,14 +110,17 @@ def fill(method: Method, state: State, origin: str | Path) -> Method:
         origin: where the weights come from, for the error message.
 
     Raises:
-        ValueError: the weights do not fit the method.
+        ValueError: the weights do not fit the method, or are not finite.
     """
     try:
-        method.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-        method.loaded_fingerprint = None
+        method.load_state_dict(state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{origin} does not fit {type(method).__name__}: {shortened(reason, 300)}") from error
+    for name, tensor in method.state_dict().items():  # not those of the file, which may be views of any size
+        if not tensor.isfinite().all():
+            raise ValueError(f"Expected finite weights in {origin}, got NaN or infinity in {name}")
+    method.loaded_fingerprint = None
     return method
 
 
@@ -101,19 +138,34 @@ def read(path: str | Path) -> tuple[State, dict[str, str]]:
     if not isinstance(content, dict):
         raise ValueError(f"Expected weights by name in {path}, got a {type(content).__name__}")
     if "adain" in content:
-        return _read_checkpoint(content, path)
-    if metadata.keys() >= {"method", "arguments"}:
-        return content, metadata
-    if "28.weight" in content:  # the last layer of naoto0804's decoder
+        content, metadata = _read_checkpoint(content, path)
+    elif not metadata.keys() >= {"method", "arguments"}:
+        if "28.weight" not in content:  # the last layer of naoto0804's decoder
+            raise ValueError(f"{path} does not say which method it holds; write it with adain convert")
         metadata = {"method": "adain", "arguments": "{}", "recipe": "naoto0804/pytorch-AdaIN"}
-        return _rename_naoto0804(content), metadata
-    raise ValueError(f"{path} does not say which method it holds; write it with adain convert")
+        content = _rename_naoto0804(content, path)
+    _check_weights(content, path)
+    return content, metadata
+
+
+def _check_weights(content: Any, path: str | Path) -> None:
+    """Raise ValueError unless the content is weights by name: ordinary tensors of real numbers."""
+    for name, tensor in content.items():
+        is_tensor = isinstance(name, str) and isinstance(tensor, Tensor)
+        if not is_tensor or tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
+            found = f"a tensor of {tensor.dtype}" if isinstance(tensor, Tensor) else f"a {type(tensor).__name__}"
+            raise ValueError(f"Expected tensors of real numbers in {path}, got {found} as {shortened(str(name), 50)}")
 
 
 def _read_checkpoint(content: dict[str, Any], path: str | Path) -> tuple[State, dict[str, str]]:
     """Return the weights of the method and the metadata in a checkpoint of a training run."""
-    missing = [key for key in ("method", "arguments") if key not in content["adain"]]
-    if "state_dict" not in content:
+    metadata = content["adain"]
+    state_dict = content.get("state_dict")
+    missing = []
+    for key in ("method", "arguments"):
+        if not isinstance(metadata, dict) or not isinstance(metadata.get(key), str):
+            missing.append(key)
+    if not isinstance(state_dict, dict):
         missing.append("weights")
     if missing:
         raise ValueError(
@@ -123,20 +175,27 @@ def _read_checkpoint(content: dict[str, Any], path: str | Path) -> tuple[State, 
     prefix = "method."
     state = {}
     for key, tensor in content["state_dict"].items():
-        if key.startswith(prefix):
+        if str(key).startswith(prefix):
             state[key.removeprefix(prefix)] = tensor
-    return state, content["adain"]
+    return state, metadata
 
 
-def _rename_naoto0804(content: State) -> State:
+def _rename_naoto0804(content: State, path: str | Path) -> State:
     """Rename the weights of naoto0804's decoder, whose layer numbers also count paddings and activations."""
     names = [key.removesuffix(".weight") for key in METHODS["adain"]().state_dict() if key.endswith(".weight")]
-    numbers = sorted({int(key.split(".")[0]) for key in content})
+    numbers = set()
+    for key in content:
+        match = re.fullmatch(r"(\d+)\.(weight|bias)", str(key))
+        if not match:
+            raise ValueError(f"Expected names such as 28.weight in {path}, got {shortened(str(key), 50)}")
+        numbers.add(match[1])
     if len(names) != len(numbers):
         raise ValueError(f"Expected a decoder with {len(names)} layers with weights, got {len(numbers)} layers")
     renamed = {}
-    for name, number in zip(names, numbers, strict=True):
+    for name, number in zip(names, sorted(numbers, key=int), strict=True):
         for kind in ("weight", "bias"):
+            if f"{number}.{kind}" not in content:
+                raise ValueError(f"Expected {number}.{kind} in {path}, got weights without it")
             renamed[f"{name}.{kind}"] = content[f"{number}.{kind}"]
     return renamed
 
@@ -185,7 +244,7 @@ def convert(source: str, output: str) -> None:
     if Path(output).suffix != ".safetensors":
         raise ValueError(f"Expected an output that is a .safetensors file, got {output}")
     state, meta = read(source)
-    fill(_build(meta, source), state, source)
+    fill(_build(meta, state, source), state, source)
     half_state = {name: tensor.half().contiguous() for name, tensor in state.items()}
     with atomic_path(output) as temporary:
         temporary.write_bytes(save(half_state, meta))

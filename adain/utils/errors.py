@@ -1,6 +1,23 @@
 """Exception types, and one-line error messages."""
 
+import struct
 import textwrap
+import zlib
+
+DECODING_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What libraries raise while they decode damaged files, besides OSError and errors of their own."""
 
 
 class ContentError(ValueError):

@@ -56,6 +56,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_regular(path: str | Path) -> None:
+    """Raise OSError for a named pipe, a socket, or a device: reading it could wait forever or never end.
+
+    Nothing is raised for a path that cannot be found or reached. Opening it says why.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError("expected a file, got a named pipe or a device; for pipes, use - and standard input")
+
+
 def remove_stale(folder: Path) -> None:
     """Delete the temporary files in `folder` that `atomic_path` left behind in dead processes of this host."""
     pattern = re.compile(rf"\.adain-{_host()}-(\d+)-\d+(\.\w+)?")

@@ -16,6 +16,7 @@ from adain.imaging import photo, reader
 from adain.imaging.options import MAX_PIXELS, ReadOptions, check_size
 from adain.imaging.photo import to_float
 from adain.utils.extras import require_extra
+from adain.utils.files import check_regular
 from adain.video.formats import is_truncated
 
 with require_extra("video", "stylizing videos"):
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 COPIED_STREAMS = ("audio", "subtitle", "attachment")
 """Types of the streams that are copied without decoding."""
+
+ONLY_FILES = {"protocol_whitelist": "file"}
+"""Options of FFmpeg: a playlist, which names other files, must not make it connect to a network."""
 
 SWSCALE = Interpolation.LANCZOS | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
@@ -110,8 +114,11 @@ class VideoReader:
         self.container = container
         self.size = size
         self.truncated = options.truncated
+        self.max_pixels = options.max_pixels
         self.stream: Any = self._video_stream()
-        self._check_frame_size(options.max_pixels)
+        context = self.stream.codec_context
+        if context.width and context.height:  # some headers do not say
+            self._check_frame_size(context.width, context.height)
         self.stream.thread_type = "AUTO"
         self.copied_streams = [stream for stream in container.streams if stream.type in COPIED_STREAMS]
         self.rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
@@ -130,20 +137,18 @@ class VideoReader:
             raise OSError(f"{self.path} is not a video: it contains no moving images")
         return streams[0]
 
-    def _check_frame_size(self, max_pixels: int) -> None:
-        """Raise OSError if the frames have more than `max_pixels` pixels, before or after they are resized."""
-        if not max_pixels:
+    def _check_frame_size(self, width: int, height: int) -> None:
+        """Raise OSError if a frame has more than `max_pixels` pixels, before or after it is resized."""
+        if not self.max_pixels:
             return
-        context = self.stream.codec_context
-        if context.width * context.height > max_pixels:
-            raise OSError(
-                f"{self.path}: frames of {context.width} x {context.height} exceed the limit of {max_pixels} pixels"
-            )
-        reader.check_result((context.width, context.height), self.size, max_pixels)
+        if width * height > self.max_pixels:
+            raise OSError(f"{self.path}: frames of {width} x {height} exceed the limit of {self.max_pixels} pixels")
+        reader.check_result((width, height), self.size, self.max_pixels)
 
     def __iter__(self) -> Iterator[Frame]:
         last_pts = None
         for frame in self._decode():
+            self._check_frame_size(frame.width, frame.height)  # it may differ from that in the header
             if frame.pts is not None:
                 pts = frame.pts
             elif last_pts is None:
@@ -266,10 +271,11 @@ def open_video(path: str | Path, size: int | None, options: ReadOptions) -> Iter
         OSError: the file does not exist or is not a video, or its frames are too large.
     """
     try:
-        container = av.open(str(path))
-    except av.FFmpegError as error:
-        if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(f"{path}: no such file") from None
-        raise OSError(f"{path} is not a readable video ({error.strerror})") from error
+        check_regular(path)
+        container = av.open(str(path), options=ONLY_FILES, metadata_errors="replace")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except (av.FFmpegError, OSError) as error:
+        raise OSError(f"{path} is not a readable video ({error.strerror or error})") from error
     with container:
         yield VideoReader(Path(path), container, size, options)
