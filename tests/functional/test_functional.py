@@ -213,3 +213,82 @@ def test_a_guided_filter_keeps_what_is_linear_in_its_guide_and_smooths_the_rest(
     )
     assert reached[:8].gt(1e-3).any()
     assert reached[8:].max() < 1e-4
+
+
+def windows(values, radius):
+    """The windows of a (H, W) tensor around each pixel, cut at the border, row by row."""
+    height, width = values.shape
+    for y in range(height):
+        for x in range(width):
+            yield values[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_a_box_mean_counts_only_pixels_of_the_image(radius):
+    image = torch.rand(1, 1, 5, 7)
+    expected = torch.stack([window.mean() for window in windows(image[0, 0], radius)]).view(1, 1, 5, 7)
+    torch.testing.assert_close(statistics.box_mean(image, radius), expected)
+
+
+def test_the_guided_filter_by_its_definition():
+    image, guide, eps = torch.rand(1, 1, 6, 5), torch.rand(1, 3, 6, 5), 0.02
+    gray = guide.mean(1)[0]
+    slopes, offsets = [], []
+    for x, y in zip(windows(image[0, 0], 1), windows(gray, 1), strict=True):
+        slope = ((x * y).mean() - x.mean() * y.mean()) / (y.var(unbiased=False) + eps)
+        slopes.append(slope)
+        offsets.append(x.mean() - slope * y.mean())
+    slope, offset = (torch.stack(values).view(1, 1, 6, 5) for values in (slopes, offsets))
+    expected = statistics.box_mean(slope, 1) * gray + statistics.box_mean(offset, 1)
+    found = guided_filter.guided_filter(image.expand(1, 3, 6, 5), guide, 1, eps)
+    torch.testing.assert_close(found, expected.expand(1, 3, 6, 5), atol=1e-5, rtol=1e-5)
+
+
+def test_the_luminance_of_the_primary_colors():
+    assert statistics.luminance(torch.eye(3).view(3, 3, 1, 1)).flatten().tolist() == pytest.approx(
+        [0.299, 0.587, 0.114]
+    )
+
+
+@pytest.mark.parametrize(("given", "expected"), [(torch.bfloat16, torch.float32), (torch.float64, torch.float64)])
+def test_statistics_are_at_least_float32(given, expected):
+    features = torch.rand(1, 2, 4, 4).to(given)
+    assert {one.dtype for one in (*statistics.mean_std(features), statistics.gram(features))} == {expected}
+
+
+def test_eigenvalues_below_the_tolerance_count_as_zero():
+    matrix = torch.diag(torch.tensor([1.0, 4e-4, 1e-4]))[None]
+    powers = whitening.symmetric_power(matrix, -0.5, tolerance=2e-4)[0].diagonal()
+    assert powers.tolist() == pytest.approx([1, 50, 0], rel=1e-4)
+    kept = whitening.symmetric_power(matrix, -0.5)[0].diagonal()
+    assert kept.tolist() == pytest.approx([1, 50, 100], rel=1e-4)
+
+
+def test_matched_colors_stay_in_range():
+    image, target = torch.rand(1, 3, 8, 8), torch.tensor([0.0, 1.0]).repeat(32).view(1, 1, 8, 8).expand(1, 3, 8, 8)
+    matched = colors.match_colors(image, target)
+    assert matched.min() == 0
+    assert matched.max() == 1
+
+
+def test_each_sample_is_blended_by_its_own_alpha():
+    a, b = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    found = normalization.blend(a, b, torch.tensor([0.25, 1.0]))
+    torch.testing.assert_close(found[0], 0.75 * a[0] + 0.25 * b[0])
+    assert torch.equal(found[1], b[1])
+
+
+@pytest.mark.parametrize("sides", [(3, 4), (5, 7), (12, 9)])
+def test_pooling_by_matrix_products_is_adaptive_pooling(sides):
+    x = torch.rand(2, 3, *sides)
+    torch.testing.assert_close(adaptive_convolution.pool(x, 3), F.adaptive_avg_pool2d(x, 3))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_convolution_of_exported_graphs_is_the_usual_one(size, monkeypatch):
+    x, kernel, bias = torch.randn(2, 6, 7, 5), kernels(2, 6, 3, size)[0], torch.randn(2, 6)
+    expected = adaptive_convolution.adaconv(x, kernel, bias, residual=True)
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    monkeypatch.setattr(F, "conv2d", None)  # whose groups are fixed in a graph
+    found = adaptive_convolution.adaconv(x, kernel, bias, residual=True)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

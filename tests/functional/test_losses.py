@@ -3,7 +3,7 @@ import torch
 
 from adain.evaluation import metrics
 from adain.functional import normalization, statistics
-from adain.functional.losses import PerceptualLoss, content_loss, style_loss
+from adain.functional.losses import PerceptualLoss, content_loss, style_loss, total_variation
 from adain.models.backbones import Backbone
 
 
@@ -115,3 +115,20 @@ def test_gram_terms_are_distances_from_the_styles_gram_matrices(features):
         stylized, style = statistics.gram(features[0][layer]), statistics.gram(features[2][layer])
         expected = (stylized - style).square().sum((1, 2)).mean()
         assert terms[f"style/{layer}"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_default_weights_are_the_documented_ones():
+    assert PerceptualLoss().total({"content": torch.tensor(1.0), "style": torch.tensor(100.0)}) == 1001
+    assert set(PerceptualLoss().total({"content": torch.tensor(2.0)}).shape) == set()
+
+
+def test_losses_of_half_precision_are_float32():
+    features, style = torch.rand(2, 1, 4, 4, 4).bfloat16()
+    for loss in (content_loss(features, style), style_loss(features, style), total_variation(features)):
+        assert loss.dtype == torch.float32
+
+
+def test_total_variation_adds_the_means_of_both_directions():
+    image = torch.zeros(2, 1, 2, 3)
+    image[1, 0, 1] = torch.tensor([1.0, 1.0, 4.0])  # differences 1, 1, 4 down and 0, 0, 0, 3 across
+    assert total_variation(image).tolist() == [0, pytest.approx(18 / 3 + 9 / 4)]

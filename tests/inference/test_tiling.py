@@ -1,14 +1,15 @@
 import psutil
 import pytest
 import torch
+import torch.nn.functional as F
 
 import adain
 from adain.functional import statistics, whitening
 from adain.inference import memory_budget, tiling
-from adain.inference.regions import Region
+from adain.inference.regions import Region, blend_regions
 from adain.inference.tile_statistics import Moments
 from adain.inference.tiles import GRID, split_into_tiles
-from adain.methods import METHODS, AdaIN, AdaINLite
+from adain.methods import METHODS, AdaIN, AdaINLite, Method
 from adain.utils import memory
 from adain.utils.errors import ContentError
 
@@ -223,3 +224,130 @@ def test_reach_follows_the_encoder():
     assert AdaIN(layer="relu4_1").receptive_radius == 74
     assert AdaIN("resnet18", "layer2", "random").receptive_radius is None
     assert AdaIN(norm="instance").receptive_radius is None
+
+
+class Recorder(Method):
+    """Returns its input, which it records, 0.75 brighter. Pixels at most 3 away affect a pixel."""
+
+    stride = 8
+    receptive_radius = 3
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("zero", torch.zeros(()))
+        self.seen = []
+
+    def encode_style(self, style):
+        return {}
+
+    def stylize(self, content, code, alpha=1.0, statistics_fn=statistics.compute_statistics):
+        self.seen.append(content)
+        return content + 0.75
+
+
+@pytest.mark.parametrize(
+    ("side", "padded", "mode"), [(1, 16, "replicate"), (8, 16, "replicate"), (9, 16, "reflect"), (17, 24, "reflect")]
+)
+def test_small_images_are_padded_to_two_strides(side, padded, mode):
+    for shape in ((side, 24), (24, side)):
+        method, content = Recorder(), torch.rand(1, 3, *shape)
+        result = tiling.stylize_tiled(method, content, [Region({})])
+        (seen,) = method.seen
+        extra = padded - side
+        expected = F.pad(content, (0, extra, 0, 0) if shape[1] == side else (0, 0, 0, extra), mode)
+        assert torch.equal(seen, expected)
+        assert torch.equal(result, (content + 0.75).clamp(0, 1))
+
+
+def test_interior_and_padded_parts_of_tiles():
+    tiles = list(split_into_tiles(24, 40, 15, 3))
+    assert [(tile.interior, tile.padded) for tile in tiles] == [
+        ((slice(0, 16), slice(0, 16)), (slice(0, 24), slice(0, 24))),
+        ((slice(0, 16), slice(16, 32)), (slice(0, 24), slice(8, 40))),
+        ((slice(0, 16), slice(32, 40)), (slice(0, 24), slice(24, 40))),
+        ((slice(16, 24), slice(0, 16)), (slice(8, 24), slice(0, 24))),
+        ((slice(16, 24), slice(16, 32)), (slice(8, 24), slice(8, 40))),
+        ((slice(16, 24), slice(32, 40)), (slice(8, 24), slice(24, 40))),
+    ]
+    (whole,) = split_into_tiles(24, 40, None, 3)
+    assert whole.interior == whole.padded == (slice(0, 24), slice(0, 40))
+    features = torch.arange(10).expand(1, 1, 6, 10)  # at a quarter of the size
+    assert tiles[1].crop(features[..., 2:10], 4)[0, 0].tolist() == [[4, 5, 6, 7]] * 4
+
+
+def test_a_method_gets_the_padded_parts_of_tiles():
+    method, content = Recorder(), torch.rand(1, 3, 16, 33)
+    result = tiling.stylize_tiled(method, content, [Region({})], tile=16)
+    padded = F.pad(content, (0, 7, 0, 0), mode="reflect")
+    expected = [padded[..., tile.padded[0], tile.padded[1]] for tile in split_into_tiles(16, 40, 16, 3)]
+    seen = method.seen[-len(expected) :]  # after the passes that gather statistics, of which there are none
+    assert all(torch.equal(*pair) for pair in zip(seen, expected, strict=True))
+    assert torch.equal(result, (content + 0.75).clamp(0, 1))
+
+
+def test_a_finish_sees_as_far_as_its_radius():
+    method, content = Recorder(), picture(16, 64)
+    radii = []
+
+    def finish(stylized, content):
+        radii.append(stylized.shape[3])
+        return stylized / 2
+
+    result = tiling.stylize_tiled(method, content, [Region({})], tile=16, finish=finish, finish_radius=6)
+    torch.testing.assert_close(result, (content + 0.75).clamp(0, 1) / 2)
+    assert radii == [32, 48, 48, 32], "3 + 6 pixels, rounded up to 16, on each side"
+
+
+def test_tiles_at_full_strength_rebuild_nothing(lite, monkeypatch):
+    content, code = picture(40, 64), adain.encode_style(lite, picture(32, 32, 1))
+    expected = adain.stylize(content, code, lite)
+    monkeypatch.setattr(AdaINLite, "rebuild", None)
+    monkeypatch.setattr(AdaINLite, "encode_style", None)
+    torch.testing.assert_close(adain.stylize(content, code, lite, tile=32), expected, atol=1e-4, rtol=0)
+
+
+def test_regions_blend_by_their_shares():
+    """One row of five pixels: only a, a and b, b at half its strength, neither, and b."""
+    a, b = torch.tensor([[255, 255, 0, 0, 0], [0, 255, 51, 0, 255]], dtype=torch.uint8).view(2, 1, 1, 1, 5)
+    regions = [Region({}, 0.5, a, residual=0.5), Region({}, 0.75, b, residual=0.25)]
+    content, window = torch.zeros(1, 3, 2, 6), (slice(0, 1), slice(0, 5))  # padded at the bottom and right
+    layers = blend_regions(content, window, regions, lambda i: content + (1, 3)[i], lambda: content + 0.5)
+    assert layers.stylized[0, 0].tolist() == [[1, 2, 3, 0, 3, 0], [0] * 6]
+    assert layers.residual[0, 0].tolist() == [[0.5, 0.375, 0.25, 0, 0.25, 0], [0] * 6]
+    assert layers.covered[0, 0, 0].tolist() == pytest.approx([1, 1, 0.2, 0, 1, 0])
+    stylized = layers.over(content, lambda stylized, content: 2 * stylized)
+    # Twice the styles minus the residual of twice the reconstruction, where the masks cover the content.
+    expected = [2 - 0.5, 4 - 0.375, 0.2 * (6 - 0.25), 0, 6 - 0.25, 0]
+    assert stylized[0, 0, 0].tolist() == pytest.approx(expected)
+
+
+def test_regions_that_no_mask_shows_are_not_stylized():
+    left = half(4, 8)
+    regions = [Region({}, 1.0, left), Region({}, 0.5, 255 - left, residual=0.5)]
+    content, calls = torch.zeros(1, 3, 4, 4), []
+
+    def stylize(i):
+        calls.append(i)
+        return content
+
+    layers = blend_regions(content, (slice(0, 4), slice(0, 4)), regions, stylize, lambda: calls.append("rebuilt"))
+    assert calls == [0]
+    assert layers.reconstructed is None
+    assert Region({}).residual == 0, "nothing is added back by default"
+
+
+def test_masked_tiles_ask_for_the_statistics_of_every_region(lite):
+    """The statistics that are handed out are changed here, as a video does to smooth them over time."""
+    content = picture(32, 64)
+    codes = [adain.encode_style(lite, picture(32, 32, seed)) for seed in (1, 2)]
+    regions = [
+        Region(code, 0.6, mask, 0.4) for code, mask in zip(codes, (half(32, 64), 255 - half(32, 64)), strict=True)
+    ]
+
+    def brighter(statistic, features):
+        mean, std = statistic(features)
+        return mean + 0.05, std
+
+    whole, tiled = (tiling.stylize_tiled(lite, content, regions, one, statistics_fn=brighter) for one in (None, 32))
+    torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+    assert (whole - tiling.stylize_tiled(lite, content, regions)).abs().mean() > 1e-3

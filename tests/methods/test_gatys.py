@@ -12,11 +12,14 @@ from adain.cli import main, parser
 from adain.evaluation import metrics
 from adain.evaluation.grid import Variant
 from adain.evaluation.sweep import variations
+from adain.functional import statistics
 from adain.functional.losses import gram_loss, total_variation
 from adain.inference.recorder import OptimizationRecorder, unique_names
 from adain.methods import pixel_descent
 from adain.methods.gatys import Gatys
+from adain.methods.pixel_descent import Descent, DescentOptions
 from adain.methods.progress import Stop
+from adain.utils.errors import OptimizationError
 from tests.conftest import ROOT, exit_code
 
 
@@ -350,3 +353,194 @@ def test_every_experiment_names_real_settings(path):
         method = Gatys(**{**case.settings, "weights": "random", "steps": 1})
         content, style = images(64, 128)
         assert method.stylize(content, method.encode_style(style)).shape == content.shape
+
+
+SMALL = {"content_layers": ["relu1_1"], "style_layers": ["relu1_1"]}
+"""Layers that cost little to compute."""
+
+
+def options(**changes):
+    defaults = {"optimizer": "lbfgs", "lr": None, "history": 7, "momentum": 0.5, "steps": 20, "tolerance": 0.0}
+    return DescentOptions(**{**defaults, "precondition": 0.0, **changes})
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "setting"), [("lbfgs", 1.0, "history_size"), ("adam", 0.02, ""), ("sgd", 1e-3, "momentum")]
+)
+def test_the_optimizers_and_their_default_rates(optimizer, rate, setting):
+    moves = torch.zeros(3, requires_grad=True)
+    for lr, expected in ((None, rate), (0.3, 0.3)):
+        (group,) = pixel_descent.OPTIMIZERS[optimizer](moves, options(lr=lr)).param_groups
+        assert group["lr"] == expected
+        assert not setting or group[setting] == {"history_size": 7, "momentum": 0.5}[setting]
+
+
+def descend(target, final_size=True, callback=None, start=None, loss_scale=(1.0, 2.0, 3.0), **changes):
+    """Minimize the squared distance to `target`, in three terms."""
+
+    def loss_fn(image):
+        return (image - target).square().mean() * image.new_tensor(loss_scale)
+
+    start = torch.zeros_like(target) if start is None else start
+    return Descent(start, loss_fn, options(**changes), False, final_size, callback).run()
+
+
+@pytest.mark.parametrize("precondition", [0.0, 0.5])
+def test_a_quadratic_loss_is_minimized_and_reported(precondition):
+    target, reports = torch.rand(1, 3, 6, 8), []
+    image, improved = descend(target, callback=reports.append, precondition=precondition)
+    torch.testing.assert_close(image, target, atol=1e-3, rtol=0)
+    assert improved
+    first = reports[0]
+    assert (first.step, first.steps, first.size) == (1, 20, 6)
+    assert first.content == pytest.approx(target.square().mean().item())
+    assert [first.style, first.tv, first.total] == pytest.approx([one * first.content for one in (2, 3, 6)])
+
+
+def test_the_first_step_of_lbfgs_changes_pixels_by_a_hundredth():
+    images = []
+    target = torch.rand(1, 3, 6, 8)
+    descend(target, steps=2, callback=lambda progress: images.append(progress.picture))
+    assert torch.equal(images[0], torch.zeros_like(target)), "the start is evaluated first"
+    assert images[1].abs().mean().item() == pytest.approx(0.01, rel=1e-4)
+
+
+def test_a_descent_that_never_improves_says_so():
+    target = torch.rand(1, 3, 6, 8)
+    image, improved = descend(target, optimizer="sgd", lr=1e3, steps=4)
+    assert not improved
+    assert torch.equal(image, torch.zeros_like(target)), "the best is the start"
+    assert descend(target, start=target, steps=4)[1], "a start without loss need not improve"
+
+
+def test_a_descent_ends_when_it_stalls():
+    def steps_taken(**changes):
+        reports = []
+        descend(torch.ones(1, 3, 4, 4), callback=reports.append, optimizer="sgd", momentum=0.0, steps=40, **changes)
+        return len(reports)
+
+    # In each step the distance decreases by the factor 1 - 12 lr / 48: 0.25% at a rate of 0.01, so the loss by 4.9% in
+    # ten steps.
+    slow = {"lr": 0.01}
+    assert steps_taken(**slow) == 40, "no tolerance at the full size"
+    assert steps_taken(**slow, tolerance=0.04) == 40
+    assert steps_taken(**slow, tolerance=0.06) == 11
+    assert steps_taken(**slow, final_size=False) == 11, "5% at coarse sizes"
+    assert steps_taken(lr=0.02, final_size=False) == 40
+
+
+@pytest.mark.parametrize(
+    ("coarsest", "side", "size"), [(16, 16, 16), (16, 17, 8), (16, 32, 16), (16, 33, 8), (16, 10, 10), (0, 40, 40)]
+)
+def test_the_coarsest_size_is_at_most_the_given_one(coarsest, side, size):
+    sizes = []
+
+    def stop(progress):
+        sizes.append(progress.size)
+        raise Stop(progress.picture)
+
+    method = Gatys(**SMALL, coarsest=coarsest, callback=stop)
+    content, style = images(side, 16)
+    assert method.stylize(content, method.encode_style(style)).shape == content.shape
+    assert sizes == [size]
+
+
+def test_a_style_code_has_the_halvings_of_the_style():
+    method = Gatys(**SMALL)
+    style = images(32)[0]
+    code = method.encode_style(style)
+    assert set(code) == {f"relu1_1/{n}" for n in range(6)}
+    scaled = style
+    for n in range(5):  # 32, 16, 8, 4, and 2 pixels, which are not halved again
+        expected = statistics.gram(method.backbone(scaled)["relu1_1"])
+        torch.testing.assert_close(code[f"relu1_1/{n}"], expected)
+        if n < 4:
+            scaled = torch.nn.functional.interpolate(scaled, scale_factor=0.5, mode="bilinear", antialias=True)
+    assert torch.equal(code["relu1_1/5"], code["relu1_1/4"])
+    assert set(Gatys(**SMALL, coarsest=0).encode_style(style)) == {"relu1_1/0"}
+
+
+def test_a_method_is_rebuilt_from_its_arguments():
+    settings = {"form": "original", "steps": 3, "init": "style", "style_layers": ("relu2_1", "relu1_1"), "seed": 5}
+    method = Gatys(**settings, callback=print)
+    assert method.arguments["style_layers"] == ["relu2_1", "relu1_1"], "plain values"
+    assert "callback" not in method.arguments
+    assert Gatys(**method.arguments).arguments == method.arguments
+    assert {name: method.arguments[name] for name in ("form", "steps", "init", "seed")} == {
+        name: settings[name] for name in ("form", "steps", "init", "seed")
+    }
+
+
+def test_starts_are_the_images_they_name():
+    content, style = images(32, 48)
+
+    def start(init):
+        found = []
+        method = Gatys(**SMALL, steps=1, init=init, seed=4, callback=lambda progress: found.append(progress.picture))
+        method.stylize(content, method.encode_style(style))
+        return found[0]
+
+    assert torch.equal(start("content"), content)
+    large = torch.nn.functional.interpolate(style, (512, 512), mode="bicubic", antialias=True)
+    expected = torch.nn.functional.interpolate(large, (32, 32), mode="bicubic", antialias=True)
+    torch.testing.assert_close(start("style"), expected)
+    assert torch.equal(start("noise"), torch.rand(content.shape, generator=torch.Generator().manual_seed(4)))
+    expected = adain.stylize(content, style, "adain-lite", device="cpu", alpha_blend="features")
+    torch.testing.assert_close(start("adain-lite"), expected, atol=1e-4, rtol=0)
+
+
+def test_each_content_of_a_batch_has_its_own_style():
+    contents, styles = torch.cat(images(32) * 2), torch.rand(2, 3, 32, 32)
+    method = Gatys(**SMALL, steps=2)
+    together = method.stylize(contents, method.encode_style(styles))
+    for content, style, found in zip(contents, styles, together, strict=True):
+        torch.testing.assert_close(found[None], method.stylize(content[None], method.encode_style(style[None])))
+
+
+def test_regions_weight_features_by_the_area_of_their_masks():
+    method = Gatys(content_layers=["relu1_1"], style_layers=["relu1_1", "relu2_1"])
+    mask = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    mask[..., :3] = 255
+    features = method.backbone(torch.rand(1, 3, 8, 8))
+    regions = method._regions(features, mask)
+    torch.testing.assert_close(regions["relu1_1"][0, 0, 0, :4].square(), torch.tensor([8 / 3, 8 / 3, 8 / 3, 0]))
+    torch.testing.assert_close(regions["relu2_1"][0, 0, 0].square(), torch.tensor([8 / 3, 4 / 3, 0, 0]))
+    assert method._regions(features, None) == {}
+
+
+def test_the_rate_of_sgd_follows_the_size_in_the_original_form_only():
+    content = images(32)[0]
+    for changes, expected in (
+        ({"form": "original"}, 1e-2 / (64 * 32 * 32 / 2)),
+        ({"form": "original", "lr": 0.5}, 0.5),
+        ({"form": "normalized"}, 1e-3),
+    ):
+        rates = []
+        method = Gatys(**SMALL, steps=1, optimizer="sgd", **changes)
+        step = torch.optim.SGD.step
+
+        def record(self, *args, step=step, rates=rates):
+            rates.append(self.param_groups[0]["lr"])
+            return step(self, *args)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.optim.SGD, "step", record)
+            method.stylize(content, method.encode_style(content))
+        assert rates == [pytest.approx(expected)]
+
+
+def test_a_start_that_cannot_be_improved_is_reported_unless_alpha_is_zero():
+    content, style = images(32, 48)
+    method = Gatys(**SMALL, steps=10, optimizer="sgd", lr=1e6)
+    code = method.encode_style(style)
+    with pytest.raises(OptimizationError, match="no step lowered the loss"):
+        method.stylize(content, code)
+    assert torch.equal(method.stylize(content, code, alpha=0.0), content)
+    few = Gatys(**SMALL, steps=9, optimizer="sgd", lr=1e6)
+    assert torch.equal(few.stylize(content, code), content), "nine steps need not improve"
+
+
+def test_the_frequencies_below_one_wave_per_image_count_as_one():
+    weights = pixel_descent.frequency_weights(torch.zeros(1, 3, 8, 8), 1.0)
+    assert weights[0, 0] == weights[0, 1] == weights[1, 0]
+    assert (weights[0, 1] / weights[0, 2]).item() == pytest.approx(2)
