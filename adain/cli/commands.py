@@ -32,7 +32,7 @@ def encode_style(
     A folder of styles is encoded to a bank, from which adain.RandomStyle draws.
 
     Args:
-        style: Style images, or one folder of them.
+        style: Style images; or one folder of them, which gives a bank of styles for adain.RandomStyle.
         output: File to write, ending in .safetensors.
         method: Method whose code to write.
         checkpoint: File of weights to use instead of the method's embedded ones.
