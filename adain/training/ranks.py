@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import torch.distributed
 from pytorch_lightning.plugins.environments import LightningEnvironment
@@ -190,7 +190,8 @@ class MonitoredDDP(DDPStrategy):
             store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False, timeout=timeout)
             self.broadcast(store.port)
             return store
-        return TCPStore(address, self.broadcast(None), wait_for_workers=False, timeout=timeout)
+        port: Any = self.broadcast(None)
+        return TCPStore(address, port, wait_for_workers=False, timeout=timeout)
 
     def on_exception(self, exception: BaseException) -> None:
         """End all ranks."""
@@ -215,7 +216,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, MisconfigurationException):
         error = ValueError(str(error))
     try:
-        return one_line(error)
+        return one_line(cast(Exception, error))
     except Exception:
         traceback.print_exception(error)
         return f"{type(error).__name__}: {shortened(str(error), 200)}"

@@ -1,4 +1,4 @@
-"""Runs of several ranks, as `torchrun` starts them, for a fraction of the time: forks of a process that has imported all.
+"""Runs of several ranks, as `torchrun` starts them, but as forks of a process that has already imported everything.
 
 `Forks` starts this file as a program, which reads a list of runs from each line and answers with the exit codes.
 """
@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class Forks:
                 "TORCHELASTIC_RUN_ID": "test",
             }
             if len(ranks) == 1:
-                variables = {}
+                variables = {}  # an ordinary run
             jobs.append(([*map(str, words)], {name: str(value) for name, value in variables.items()}))
         print(json.dumps(jobs), file=self.process.stdin, flush=True)
         return tuple(json.loads(self.process.stdout.readline()))
@@ -82,8 +83,6 @@ def wait(children):
 
 
 if __name__ == "__main__":
-    import tempfile
-
     from adain.cli.main import guarded
     from adain.training.cli import main
 
