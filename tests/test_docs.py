@@ -13,7 +13,7 @@ from PIL import Image
 
 from adain.cli.commands import COMMANDS
 from adain.cli.main import parse_flags
-from benchmarks import recipes
+from benchmarks import recipe_images
 from tests.conftest import ROOT
 
 PAGES = [
@@ -127,11 +127,11 @@ def test_quoted_error_messages_exist():
 
 
 def test_every_recipe_has_its_image():
-    names = recipes.commands()
+    names = recipe_images.commands()
     assert len(names) > 10
-    assert set(re.findall(r"\(recipes/(\w+)\.jpg\)", recipes.PAGE.read_text())) == set(names)
-    sizes = [(recipes.FOLDER / f"{name}.jpg").stat().st_size for name in names]
-    assert max(sizes) <= recipes.MOST_BYTES
+    assert set(re.findall(r"\(recipes/(\w+)\.jpg\)", recipe_images.PAGE.read_text())) == set(names)
+    sizes = [(recipe_images.FOLDER / f"{name}.jpg").stat().st_size for name in names]
+    assert max(sizes) <= recipe_images.MOST_BYTES
 
 
 def test_placeholders_are_listed_for_whoever_publishes():

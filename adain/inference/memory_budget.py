@@ -24,6 +24,10 @@ LARGEST_TILE = 768
 SMALLEST_TILE = 64
 """Side in pixels; with the overlap around them, smaller tiles take many times the work."""
 
+CUDA_PIXELS = 30_000_000
+"""Limit on the pixels of a batch on CUDA, whose padding refuses features of 2^31 elements: the networks have up to 64
+channels at full resolution."""
+
 
 def largest_tile(pixels: Tensor) -> int:
     """Side in pixels of the largest tiles for an image (B, 3, H, W)."""
@@ -75,6 +79,8 @@ def choose_tile(method: Method, pixels: Tensor, max_memory: float | None, finish
     else:
         held = 0 if on_gpu else memory.held() + pixels.nbytes
         limit = budget = max_memory * GIB - held
+    if on_gpu:
+        budget = min(budget, CUDA_PIXELS * _bytes_per_pixel(method))
     if pixels[:, 0].numel() * _bytes_per_pixel(method) <= budget:
         return None
     smallest_bytes = smallest_tile_bytes(method, pixels, finish_radius)

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 LAST = "last.ckpt"
 """The name of the checkpoint in the folder of a run."""
 
+REPEAT_SECONDS = 2
+"""For how long after a signal further ones have no effect."""
+
 
 class LastCheckpoint(Checkpoint):
     """Saves `last.ckpt` in the folder of the run, at regular steps and whenever the run ends or is interrupted.
@@ -26,8 +30,8 @@ class LastCheckpoint(Checkpoint):
     Weights whose loss on the last batch is not finite are not saved, so that they cannot replace the last good
     checkpoint.
 
-    After Ctrl-C or SIGTERM, the current step is finished, so that the run can be resumed exactly. A second signal stops
-    at once. Several ranks agree on the last step when they next log.
+    After Ctrl-C or SIGTERM, the current step is finished, so that the run can be resumed exactly. A signal to one rank
+    stops all of them after the same step. A second signal, some seconds later, stops at once.
 
     A checkpoint replaces the one before only when it is complete, so that a full disk does not destroy a run.
 
@@ -43,14 +47,23 @@ class LastCheckpoint(Checkpoint):
         self.stopping = False
         self.release_interrupt: Callable[[], object] | None = None  # set while signals are caught
 
-    def on_train_start(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
-        self.release_interrupt = catch_interrupt(self._stop, (signal.SIGINT, signal.SIGTERM))
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        """Catch signals.
+
+        Raises:
+            ValueError: The ranks have resumed from different checkpoints.
+        """
+        _check_same_step(trainer)
+        if threading.current_thread() is threading.main_thread():
+            # Lightning's handler waits for the other ranks in the middle of whatever this one was doing.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.release_interrupt = catch_interrupt(self._stop, (signal.SIGINT, signal.SIGTERM), REPEAT_SECONDS)
 
     def _stop(self) -> None:
         log.warning("Stopping after this step; press Ctrl-C or send the signal again to stop at once")
         self.stopping = True
 
-    def teardown(self, *_: Any, **__: Any) -> None:  # noqa: D102
+    def _release_interrupt(self) -> None:
         if self.release_interrupt:
             self.release_interrupt()
 
@@ -58,8 +71,7 @@ class LastCheckpoint(Checkpoint):
         trainer.datamodule.position = batch.get("position")
         self.batch = batch
         step = trainer.global_step
-        if trainer.world_size == 1 or step % max(1, trainer.log_every_n_steps) == 0:
-            trainer.should_stop |= trainer.strategy.reduce_boolean_decision(self.stopping, all=False)
+        trainer.should_stop |= trainer.strategy.reduce_boolean_decision(self.stopping, all=False)
         # The last step is saved here too: at on_train_end, averaged weights may have replaced the trained ones.
         if step % self.every_n_steps == 0 or step == trainer.max_steps or trainer.should_stop:
             self._save(trainer)
@@ -69,10 +81,12 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
         self._save(trainer)
+        self._release_interrupt()
 
     def on_exception(self, trainer: Trainer, *_: Any) -> None:  # noqa: D102
         if trainer.training and trainer.world_size == 1:
             self._save(trainer)
+        self._release_interrupt()
 
     def _save(self, trainer: Any) -> None:
         """Save a checkpoint unless this step is already saved or rejected."""
@@ -108,3 +122,14 @@ class LastCheckpoint(Checkpoint):
             loss = module.loss.total(module(self.batch)[1])
         module.train(training)
         return bool(loss.isfinite())
+
+
+def _check_same_step(trainer: Any) -> None:
+    """Raise ValueError unless all ranks are at the same step."""
+    step = torch.tensor(trainer.global_step, device=trainer.strategy.root_device)
+    steps = trainer.strategy.all_gather(step).unique().tolist()
+    if len(steps) > 1:
+        raise ValueError(
+            f"Expected all ranks to resume from the same step, got steps {', '.join(map(str, steps))}; "
+            "put the folder of the run on a file system that all nodes share"
+        )

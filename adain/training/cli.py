@@ -12,12 +12,14 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from adain.models.checkpoint_io import read_file
 from adain.training.callbacks import LAST, LastCheckpoint
 from adain.training.datamodule import Pictures
 from adain.training.module import StyleTransfer
+from adain.training.ranks import MonitoredDDP
 from adain.training.recipe import portable
 from adain.utils.precision import Half, fast_half, warn_if_emulated
 
@@ -131,6 +133,15 @@ class TrainingCLI(LightningCLI):
         if isinstance(logger, TensorBoardLogger) and self.trainer.global_rank == 0:
             folder = Path(logger.log_dir)
             self.new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+        if isinstance(self.trainer.strategy, MonitoredDDP):
+            self.trainer.strategy.clean_up = self._end_run
+
+    def _end_run(self) -> None:
+        """Write what is logged so far. A run that fails before its first step leaves no folder."""
+        for logger in self.trainer.loggers:
+            logger.finalize("failed")
+        if not self.model.has_trained:
+            self._remove_new_folders()
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run a subcommand. A run that fails before its first step leaves no folder."""
@@ -166,6 +177,7 @@ def main(args: list[str] | None = None) -> None:
     torch.set_float32_matmul_precision("high")
     for expected in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", expected)
+    StrategyRegistry.register("ddp", MonitoredDDP, "DDP that ends all ranks when one fails", override=True)
     try:
         TrainingCLI(
             StyleTransfer,

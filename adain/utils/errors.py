@@ -45,7 +45,10 @@ def one_line(error: Exception, advice: str = "a smaller --size, or --precision b
         Exception: `error` itself, if the input did not cause it.
     """
     if isinstance(error, ValueError | OSError):
-        return " ".join(str(error).split())
+        message = str(error)
+        if message.startswith("Caught "):  # in a worker of a data loader, with a traceback
+            message = message.splitlines()[-1].partition(": ")[2]
+        return " ".join(message.split())
     if isinstance(error, MemoryError) or "memory" in str(error):
         return f"out of memory; {advice}"
     raise error

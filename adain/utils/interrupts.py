@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +34,7 @@ def terminated_cleanly() -> Iterator[None]:
 
 
 def catch_interrupt(
-    stop: Callable[[], None], signals: Sequence[signal.Signals] = (signal.SIGINT,)
+    stop: Callable[[], None], signals: Sequence[signal.Signals] = (signal.SIGINT,), repeat_seconds: float = 0
 ) -> Callable[[], object]:
     """Make the first of the signals, such as Ctrl-C, call `stop`. The next one has its previous effect.
 
@@ -42,6 +43,8 @@ def catch_interrupt(
     Args:
         stop: what to call.
         signals: the signals to catch.
+        repeat_seconds: for how long after the first one signals have no effect. A launcher such as `torchrun` passes
+            signals on to processes that may have received them themselves.
 
     Returns:
         A function that restores the previous handlers.
@@ -54,10 +57,18 @@ def catch_interrupt(
         for number, handler in previous.items():
             signal.signal(number, handler)
 
-    def on_first_interrupt(*_: Any) -> None:
-        restore()
-        stop()
+    first: list[float] = []  # the time of the first signal
+
+    def on_interrupt(number: int, _: Any) -> None:
+        if not first:
+            first.append(time.monotonic())
+            if not repeat_seconds:
+                restore()
+            stop()
+        elif time.monotonic() > first[0] + repeat_seconds:
+            restore()
+            signal.raise_signal(number)
 
     for number in signals:
-        signal.signal(number, on_first_interrupt)
+        signal.signal(number, on_interrupt)
     return restore

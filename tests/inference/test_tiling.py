@@ -188,6 +188,17 @@ def test_memory_that_the_cuda_allocator_caches_is_free(monkeypatch):
     assert memory.free(device) == 10 + 50 - 20
 
 
+def test_a_batch_that_the_padding_of_cuda_refuses_is_tiled(monkeypatch):
+    class Method:
+        device, dtype = torch.device("cuda", 0), torch.bfloat16
+        bytes_per_pixel, receptive_radius = 1000, 74
+
+    monkeypatch.setattr(memory, "free", lambda _: 2**38)
+    large = torch.empty(1, 3, 1, 1).expand(8, 3, 2048, 2048)  # 64 channels of it have 2^31 elements
+    assert memory_budget.choose_tile(Method, large, None) == memory_budget.LARGEST_TILE
+    assert memory_budget.choose_tile(Method, large[:7], None) is None
+
+
 def test_an_accelerator_out_of_memory_goes_on_in_tiles(lite, monkeypatch, caplog):
     content, style = picture(96, 96), picture(32, 32, 1)
     expected = adain.stylize(content, style, lite)

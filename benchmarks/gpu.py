@@ -1,0 +1,379 @@
+"""Training and stylizing on a GPU: `python -m benchmarks.gpu [--content DIR --style DIR] [--compile]`.
+
+Prints, in less than ten minutes:
+
+- training AdaIN, pairs a second: from memory, and end to end with the data loader, which reads JPEGs of 640 x 480
+  pixels cut from the examples, or the given folders, which may be prepared by `adain prepare-data`;
+- stylizing, images a second, with the style encoded before;
+- the operators that take longest in a training step.
+
+The textbook (`benchmarks.textbook`) is measured in float32 and in the way that PyTorch's tuning guide advises: channels
+last, and autocast. All sides use TF32 for float32, and cuDNN's fastest convolutions in training, as the trainer does.
+The operations of the textbook are counted by PyTorch, and count for all; the peak is that of a large matrix product of
+the same type on this device.
+
+`--toy` runs everything at a fraction of the size, on a CPU too: it proves that the program works, not how fast it is.
+"""
+
+import argparse
+import gc
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pytorch_lightning import Callback
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+import adain
+from adain.functional.losses import PerceptualLoss
+from adain.methods import AdaIN
+from adain.training.cli import TRAINER_DEFAULTS, AutoTrainer
+from adain.training.datamodule import Pictures
+from adain.training.module import StyleTransfer
+from adain.utils.precision import DTYPES, fast_half
+from benchmarks.textbook import Textbook
+from benchmarks.timing import machine
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured."""
+
+    crop: int = 256
+    batches: Sequence[int] = (8, 32, 128)
+    end_to_end_batches: Sequence[int] = (8, 128)
+    sides: Sequence[int] = (256, 512, 1024, 2048)
+    images: Sequence[int] = (1, 8)
+    matrix: int = 8192
+    seconds: float = 1.0
+    """Time of one round; the rate is the best of three."""
+    end_to_end_seconds: float = 20.0
+    warm_up_steps: int = 20
+    photos: int = 256
+
+
+TOY = Scale(32, (2,), (2,), (32, 48), (1, 2), 64, 0.01, 0.5, 2, 4)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The device, and the fastest 16-bit type on it, or float32 if there is none."""
+
+    device: torch.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        half = fast_half(self.device)
+        return DTYPES[half] if half else torch.float32
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def autocast(self) -> Any:
+        """The context in which a careful user runs float32 weights."""
+        return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
+
+    def rate(self, call: Callable[[], object], seconds: float) -> float:
+        """Calls a second, which the device may overlap: the best of three rounds after three calls to warm up."""
+        for _ in range(3):
+            call()
+        self.synchronize()
+        start = time.perf_counter()
+        call()
+        self.synchronize()
+        count = max(1, round(seconds / (time.perf_counter() - start)))
+        best = 0.0
+        for _ in range(3):
+            start = time.perf_counter()
+            for _ in range(count):
+                call()
+            self.synchronize()
+            best = max(best, count / (time.perf_counter() - start))
+        return best
+
+    def free_memory(self) -> None:
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def peak(self, dtype: torch.dtype, side: int, seconds: float) -> float:
+        """Operations a second of a product of square matrices."""
+        square = torch.rand(side, side, device=self.device).to(dtype)
+        return 2 * side**3 * self.rate(lambda: square @ square, seconds)
+
+
+def rate_or_reason(target: Machine, call: Callable[[], object], seconds: float) -> float | str:
+    """The rate, or why there is none."""
+    try:
+        return target.rate(call, seconds)
+    except torch.OutOfMemoryError:
+        return "out of memory"
+    except RuntimeError as error:
+        if "32-bit index" in str(error):  # CUDA's padding
+            return "too large"
+        raise
+    finally:
+        target.free_memory()
+
+
+def short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def random_batch(target: Machine, pairs: int, side: int) -> dict[str, Tensor]:
+    batch = {}
+    for role in ("content", "style"):
+        batch[role] = torch.rand(pairs, 3, side, side, device=target.device).to(memory_format=torch.channels_last)
+    return batch
+
+
+def make_step(
+    parameters: Iterator[nn.Parameter], loss: Callable[[], Tensor], context: Callable[[], Any]
+) -> Callable[[], None]:
+    optimizer = torch.optim.Adam(parameters, 1e-4)
+
+    def step() -> None:
+        with context():
+            value = loss()
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+
+    return step
+
+
+def training_steps(target: Machine, batch: dict[str, Tensor], compiled: bool) -> dict[str, Callable[[], None]]:
+    """A step of each contestant by name; all start from the same weights."""
+    steps = {}
+    for compile in (False, True) if compiled else (False,):
+        task = StyleTransfer(AdaIN(), PerceptualLoss(), compile=compile).to(target.device)
+
+        def ours(task: StyleTransfer = task) -> Tensor:
+            return task.loss.total(task(batch)[1])
+
+        name = f"adain {short(target.dtype)}{', compiled' if compile else ''}"
+        steps[name] = make_step(task.method.decoder.parameters(), ours, target.autocast)
+    contexts = {"float32": nullcontext}
+    if target.dtype != torch.float32:
+        contexts[f"{short(target.dtype)}, channels last"] = target.autocast
+    for name, context in contexts.items():
+        layout = torch.contiguous_format if name == "float32" else torch.channels_last
+        plain = Textbook().fill(task.method.encoder, task.method.decoder)
+        plain = plain.to(target.device, memory_format=layout)
+
+        def theirs(plain: Textbook = plain) -> Tensor:
+            return plain(batch["content"], batch["style"])
+
+        steps[f"textbook {name}"] = make_step(plain.decoder.parameters(), theirs, context)
+    return steps
+
+
+def count_operations(target: Machine, side: int) -> float:
+    """Floating-point operations for a pair in the textbook. This project's decoder takes fewer for the same result."""
+    steps = training_steps(target, random_batch(target, 1, side), False)
+    with FlopCounterMode(display=False) as counter:
+        steps["textbook float32"]()
+    return float(counter.get_total_flops())
+
+
+def training_from_memory(target: Machine, scale: Scale, compiled: bool) -> None:
+    """Print the rates of all contestants, and the peak."""
+    peaks = {dtype: target.peak(dtype, scale.matrix, scale.seconds) for dtype in {torch.float32, target.dtype}}
+    for dtype, peak in peaks.items():
+        print(f"peak of {short(dtype)} matrix products: {peak / 1e12:.3g} TFLOP/s")
+    operations = count_operations(target, scale.crop)
+    print(f"a pair of {scale.crop} px: {operations / 1e9:.1f} GFLOP")
+    print("\n| training from memory | pairs in a batch | pairs/s | TFLOP/s | of the peak |")
+    print("| --- | --- | --- | --- | --- |")
+    for pairs in scale.batches:
+        steps = training_steps(target, random_batch(target, pairs, scale.crop), compiled)
+        for name in list(steps):
+            rate = rate_or_reason(target, steps.pop(name), scale.seconds)
+            if isinstance(rate, str):
+                print(f"| {name} | {pairs} | {rate} | | |", flush=True)
+                continue
+            peak = peaks[torch.float32 if "float32" in name else target.dtype]
+            speed = operations * pairs * rate
+            cells = f"{pairs * rate:.1f} | {speed / 1e12:.2f} | {speed / peak:.0%}"
+            print(f"| {name} | {pairs} | {cells} |", flush=True)
+
+
+class Clock(Callback):
+    """Stops a run after some seconds, and knows how many steps it took in them."""
+
+    def __init__(self, target: Machine, scale: Scale):
+        self.target = target
+        self.scale = scale
+        self.start = 0.0
+        self.steps_per_second = 0.0
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        step = trainer.global_step
+        if step == self.scale.warm_up_steps:
+            self.target.synchronize()
+            self.start = time.perf_counter()
+        elif step > self.scale.warm_up_steps and time.perf_counter() - self.start > self.scale.end_to_end_seconds:
+            self.target.synchronize()
+            self.steps_per_second = (step - self.scale.warm_up_steps) / (time.perf_counter() - self.start)
+            trainer.should_stop = True
+
+
+@contextmanager
+def photo_folders(scale: Scale) -> Iterator[tuple[Path, Path]]:
+    """A folder of contents and one of styles: JPEGs of 640 x 480 pixels, cut from the examples."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as base:
+        folders = []
+        for role in ("content", "style"):
+            sources = [Image.open(path).convert("RGB") for path in sorted((ROOT / "examples" / role).iterdir())]
+            folder = Path(base) / role
+            folder.mkdir()
+            for i in range(scale.photos):
+                source = sources[i % len(sources)]
+                width = min(source.width, source.height * 4 // 3) * 7 // 8
+                height = width * 3 // 4
+                left, top = int(rng.integers(source.width - width + 1)), int(rng.integers(source.height - height + 1))
+                photo = source.resize((640, 480), box=(left, top, left + width, top + height))
+                photo.save(folder / f"{i}.jpg", quality=92)
+            folders.append(folder)
+        yield folders[0], folders[1]
+
+
+def training_end_to_end(target: Machine, scale: Scale, folders: Sequence[Path], workers: int, compiled: bool) -> None:
+    """Print the rates of Lightning's trainer with the data loader."""
+    print(f"\n| training end to end, {workers} workers | pairs in a batch | pairs/s |\n| --- | --- | --- |")
+    for pairs in scale.end_to_end_batches:
+        data = Pictures(
+            str(folders[0]), str(folders[1]), size=(2 * scale.crop,) * 2, crop=scale.crop,
+            batch_size=pairs, val_pairs=0, workers=workers,
+        )  # fmt: skip
+        clock = Clock(target, scale)
+        trainer = AutoTrainer(
+            **{**TRAINER_DEFAULTS, "default_root_dir": tempfile.gettempdir()},
+            accelerator="gpu" if target.device.type == "cuda" else target.device.type,
+            devices=1,
+            callbacks=[clock],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+        )
+        trainer.fit(StyleTransfer(AdaIN(), PerceptualLoss(), compile=compiled), datamodule=data)
+        name = f"adain {trainer.precision}{', compiled' if compiled else ''}"
+        print(f"| {name} | {pairs} | {pairs * clock.steps_per_second:.1f} |", flush=True)
+        target.free_memory()
+
+
+def stylizers(target: Machine) -> dict[str, Callable[[Tensor, Tensor], Callable[[], Tensor]]]:
+    """By name, what takes contents and a style, and returns a call that stylizes with the style encoded before."""
+    found: dict[str, Callable[[Tensor, Tensor], Callable[[], Tensor]]] = {}
+    for name in ("adain", "adain-lite"):
+        ready = adain.prepare(name, str(target.device))
+
+        def ours(content: Tensor, style: Tensor, ready: Any = ready) -> Callable[[], Tensor]:
+            code = adain.encode_style(ready, style)
+            return lambda: adain.stylize(content, code, ready)
+
+        found[f"{name} {short(ready.dtype)}"] = ours
+    like = adain.prepare("adain", "cpu", "fp32")
+    for layout, context in ((torch.contiguous_format, nullcontext), (torch.channels_last, target.autocast)):
+        plain = Textbook().fill(like.encoder, like.decoder).to(target.device, memory_format=layout)  # type: ignore[arg-type]
+
+        @torch.no_grad()
+        def theirs(
+            content: Tensor, style: Tensor, plain: Textbook = plain, context: Callable[[], Any] = context
+        ) -> Callable[[], Tensor]:
+            with context():
+                code = plain.encode_style(style)
+
+            @torch.no_grad()
+            def call() -> Tensor:
+                with context():
+                    return plain.decode(content, code)
+
+            return call
+
+        tuned = f"{short(target.dtype)}, channels last"
+        found[f"textbook {'float32' if context is nullcontext else tuned}"] = theirs
+    return found
+
+
+def stylizing(target: Machine, scale: Scale) -> None:
+    """Print the images a second of each contestant, at each size."""
+    cells = [f"{side} px, {images} at a time" for side in scale.sides for images in scale.images]
+    print(f"\n| stylizing, images/s | {' | '.join(cells)} |\n| --- |{' --- |' * len(cells)}")
+    for name, prepare in stylizers(target).items():
+        print(f"| {name} |", end="", flush=True)
+        for side in scale.sides:
+            for images in scale.images:
+                content = torch.rand(images, 3, side, side, device=target.device)
+                call = prepare(content, torch.rand(1, 3, side, side, device=target.device))
+                rate = rate_or_reason(target, call, scale.seconds)
+                print(f" {rate if isinstance(rate, str) else f'{images * rate:.1f}'} |", end="", flush=True)
+        print()
+
+
+def operators(target: Machine, scale: Scale) -> None:
+    """Print the operators of a training step by the time that they take on the device."""
+    activities = [ProfilerActivity.CPU]
+    if target.device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    step = next(iter(training_steps(target, random_batch(target, scale.batches[-1], scale.crop), False).values()))
+    for _ in range(3):
+        step()
+    target.synchronize()
+    with profile(activities=activities) as profiler:
+        step()
+        target.synchronize()
+
+    def seconds(event: Any) -> float:
+        return event.self_device_time_total if target.device.type == "cuda" else event.self_cpu_time_total
+
+    events = sorted(profiler.key_averages(), key=lambda event: -seconds(event))
+    total = sum(map(seconds, events))
+    print("\n| training step | calls | share |\n| --- | --- | --- |")
+    for event in events[:15]:
+        print(f"| {event.key[:80]} | {event.count} | {seconds(event) / total:.1%} |")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--toy", action="store_true", help="a fraction of the size, to try the program")
+    parser.add_argument("--content", type=Path, help="folder of content images to train on end to end")
+    parser.add_argument("--style", type=Path, help="folder of style images")
+    parser.add_argument("--workers", type=int, default=min(32, os.cpu_count() or 1), help="of the data loader")
+    parser.add_argument("--compile", action="store_true", help="train with torch.compile too; takes some minutes more")
+    options = parser.parse_args(words)
+    if (options.content is None) != (options.style is None):
+        parser.error("expected both --content and --style, or neither")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error("there is no CUDA device; --device cpu --toy tries the program")
+    target, scale = Machine(torch.device(options.device)), TOY if options.toy else Scale()
+    torch.manual_seed(0)
+    torch.set_float32_matmul_precision("high")  # as the command line of training does
+    print(machine(options.device))
+    torch.backends.cudnn.benchmark = True  # as the trainer does
+    training_from_memory(target, scale, options.compile)
+    operators(target, scale)
+    with photo_folders(scale) if options.content is None else nullcontext((options.content, options.style)) as folders:
+        training_end_to_end(target, scale, folders, options.workers, options.compile)
+    torch.backends.cudnn.benchmark = False
+    stylizing(target, scale)
+
+
+if __name__ == "__main__":
+    main()

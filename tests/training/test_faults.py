@@ -1,0 +1,179 @@
+"""A fault of one rank ends all ranks with its reason, and a killed run is resumed digit for digit."""
+
+import signal
+
+import pytest
+
+from tests.conftest import picture_folders
+from tests.training.forks import Forks
+from tests.training.test_module import state
+from tests.training.test_resume import assert_equal
+
+SMALL = {
+    "--model.method": "AdaIN",
+    "--model.method.layer": "relu1_1",
+    "--model.loss.content_layer": "relu1_1",
+    "--model.loss.style_layers": "[relu1_1]",
+    "--data.size": "[16,20]",
+    "--data.crop": 16,
+    "--data.batch_size": 4,
+    "--data.val_pairs": 0,
+    "--data.workers": 0,
+    "--trainer.accelerator": "cpu",
+    "--trainer.precision": "32-true",
+    "--trainer.log_every_n_steps": 1,
+    "--trainer.enable_progress_bar": "false",
+}
+
+
+@pytest.fixture(scope="module")
+def forks():
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return picture_folders(tmp_path_factory.mktemp("images"), 7)
+
+
+@pytest.fixture
+def words(folders, tmp_path):
+    """A function that returns the command line of a run in a folder."""
+
+    def words(name, *flags, ranks=1, nodes=1, fault=None, content=folders[0]):
+        root = tmp_path / name
+        root.mkdir(exist_ok=True)
+        words = ["--data.content", content, "--data.style", folders[1], "--trainer.default_root_dir", root]
+        words += [word for pair in SMALL.items() for word in pair]
+        if ranks > 1:
+            words += ["--trainer.strategy", "ddp", "--trainer.devices", ranks // nodes, "--trainer.num_nodes", nodes]
+        if fault:
+            words += ["--trainer.callbacks+=tests.training.faults.Fault"]
+            for key, value in fault.items():
+                words += [f"--trainer.callbacks.{key}", value]
+        return [*words, *flags]
+
+    return words
+
+
+def last(folder):
+    return max(folder.rglob("last.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def errors(output):
+    return [line for line in output.splitlines() if line.startswith("adain: error: ")]
+
+
+REASONS = {
+    "exception": "rank {rank}: the disk is gone",
+    "nan": "rank {rank}: Expected a finite loss, got nan at step 3; lower --model.lr",
+    "kill": "may have been killed",
+}
+
+
+CASES = [
+    ("exception", 2, 1),
+    ("nan", 2, 1),
+    ("kill", 2, 1),
+    pytest.param("exception", 2, 0, marks=pytest.mark.slow),
+    pytest.param("kill", 2, 0, marks=pytest.mark.slow),
+    pytest.param("exception", 4, 2, marks=pytest.mark.slow),
+    pytest.param("nan", 4, 0, marks=pytest.mark.slow),
+    pytest.param("kill", 4, 3, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("kind", "ranks", "rank"), CASES)
+def test_a_fault_of_one_rank_ends_all_with_its_reason(kind, ranks, rank, forks, words, tmp_path):
+    command = words("run", "--last.every_n_steps", 1, ranks=ranks, fault={"kind": kind, "rank": rank})
+    codes, output = forks.run(*[command] * ranks)
+    expected = [2] * ranks
+    if kind == "kill":
+        expected[rank] = -signal.SIGKILL
+    assert codes == expected, output
+    (error,) = errors(output)
+    reason = "rank 0: it was killed" if (kind, rank) == ("kill", 0) else REASONS[kind].format(rank=rank)
+    assert reason in error
+    assert "Traceback" not in output
+    assert state(last(tmp_path))["global_step"] == 2
+
+
+@pytest.mark.slow
+def test_a_rank_that_gives_no_sign_of_life_ends_the_run(forks, words):
+    command = words("run", ranks=2, fault={"kind": "silence", "rank": 1})
+    codes, output = forks.run(command, command)
+    assert codes == [2, -signal.SIGKILL], output
+    assert errors(output) == [
+        "adain: error: rank 0: rank 1 has not answered for 3 seconds; resume with --ckpt_path last"
+    ]
+
+
+def test_a_source_that_one_node_cannot_read_ends_all(forks, words, folders, tmp_path):
+    commands = [words("run", ranks=2, nodes=2, content=content) for content in (folders[0], tmp_path / "nothing")]
+    codes, output = forks.run(*commands, nodes=2)
+    assert codes == [2, 2], output
+    assert len(errors(output)) == 2, "each node says it"
+    assert all("rank 1: Expected a folder of images" in error for error in errors(output))
+    assert not list((tmp_path / "run").iterdir()), "there is nothing to resume"
+
+
+@pytest.mark.parametrize(
+    ("kind", "ranks"),
+    [("terminate", 2), ("terminate-all", 2), pytest.param("terminate-all", 4, marks=pytest.mark.slow)],
+)
+def test_sigterm_stops_all_ranks_which_resume_exactly(kind, ranks, forks, words, tmp_path):
+    command = words("run", ranks=ranks, fault={"kind": kind, "rank": ranks - 1})
+    codes, output = forks.run(*[command] * ranks)
+    assert codes == [0] * ranks, output
+    assert not errors(output)
+    assert state(last(tmp_path))["global_step"] == 3, "the step during which the signal came is the last one"
+    resumed = words("run", "--ckpt_path", "last", "--trainer.max_steps", 5, ranks=ranks)
+    uninterrupted = words("other", "--trainer.max_steps", 5, ranks=ranks)
+    for command in (resumed, uninterrupted):
+        codes, output = forks.run(*[command] * ranks)
+        assert codes == [0] * ranks, output
+    assert_equal(state(last(tmp_path / "run")), state(last(tmp_path / "other")))
+
+
+@pytest.mark.slow
+def test_two_nodes_are_one_node_of_as_many_ranks_also_after_one_was_killed(forks, words, tmp_path):
+    """Four ranks in both cases."""
+    steps = "--trainer.max_steps", 6
+    codes, output = forks.run(*[words("one", *steps, ranks=4)] * 4)
+    assert codes == [0] * 4, output
+    node = words(
+        "two", *steps, "--last.every_n_steps", 2, ranks=4, nodes=2, fault={"kind": "kill", "rank": 2, "step": 5}
+    )
+    codes, output = forks.run(*[node] * 4, nodes=2)
+    assert codes == [2, 2, -signal.SIGKILL, 2], output
+    assert state(last(tmp_path / "two"))["global_step"] == 4
+    node = words("two", *steps, "--ckpt_path", "last", ranks=4, nodes=2)
+    codes, output = forks.run(*[node] * 4, nodes=2)
+    assert codes == [0] * 4, output
+    assert_equal(state(last(tmp_path / "two")), state(last(tmp_path / "one")))
+
+
+def test_ranks_that_resume_from_different_steps_are_refused(forks, words, tmp_path):
+    codes, output = forks.run(words("run", "--trainer.max_steps", 2))
+    assert codes == [0], output
+    nodes = [words("run", ranks=2, nodes=2), words("run", "--ckpt_path", last(tmp_path), ranks=2, nodes=2)]
+    codes, output = forks.run(*nodes, nodes=2)
+    assert codes == [2, 2], output
+    assert "Expected all ranks to resume from the same step, got steps 0, 2" in errors(output)[0]
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(forks, words, tmp_path):
+    steps = 40
+    flags = "--trainer.max_steps", steps, "--ckpt_path", "last", "--last.every_n_steps", 2
+    for seed in range(20):
+        killer = ["--trainer.callbacks+=tests.training.faults.KilledAnywhere", "--trainer.callbacks.seed", seed]
+        codes, output = forks.run(words("killed", *flags, *killer))
+        assert codes == [-signal.SIGKILL], output
+    reached = state(last(tmp_path / "killed"))["global_step"]
+    assert 0 < reached < steps
+    for name in ("killed", "uninterrupted"):
+        codes, output = forks.run(words(name, *flags))
+        assert codes == [0], output
+    assert_equal(state(last(tmp_path / "killed")), state(last(tmp_path / "uninterrupted")))
