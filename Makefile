@@ -7,7 +7,7 @@ DEV := $(VENV)/.installed-dev
 DOCS := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-browser lint format docs docs-serve train bank bench clean
+.PHONY: help setup demo test test-slow fuzz test-browser lint format docs docs-serve train bank bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ test-slow: $(DEV) ## run the slow tests, and the GPU tests if there is a GPU
 $(VENV)/npm: docs/page/index.html | $(BIN)/python
 	npm install --prefix $@ --no-audit --no-fund $$(grep -o 'onnxruntime-web@[0-9.]*' $<)
 	@touch $@
+
+fuzz: $(DEV) ## try 20,000 damaged images, and as many other hostile files as is in proportion
+	FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest tests/fuzz --timeout 7200
 
 test-browser: $(DEV) $(VENV)/npm ## run the browser tests; needs Chromium and npm
 	$(BIN)/python -m pytest -m browser

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,8 @@ sys.exit(main(["stylize", *sys.argv[4:]]))
 """
 
 
-@pytest.mark.parametrize("limit", [1000, 3000])  # bytes: of part of a result, and of part of the manifest
+# Bytes: of part of a result, and of part of the manifest.
+@pytest.mark.parametrize("limit", [1000, pytest.param(3000, marks=pytest.mark.slow)])
 def test_a_full_disk_ends_the_run_and_the_next_one_completes_it(tree, whole, run, limit):
     words = command(tree)
     process = subprocess.run(
@@ -86,39 +88,17 @@ def test_a_manifest_that_ends_in_half_a_line_is_kept_on_a_full_disk(tree, whole,
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)  # which first empties the file
-        try:
+        with suppress(OSError):
             run()
-        except OSError:
-            pass
         assert path.read_bytes().startswith(before)
     assert run() == []
     assert results(tree[2]) == whole
 
 
-READ_ONLY = """
-import os, sys
-import adain.batch.runner, adain.imaging.writer, adain.methods.weights
-from adain.cli.main import main
-if os.geteuid() == 0:  # to whom nothing is read-only
-    os.setegid(65534)
-    os.seteuid(65534)
-sys.exit(main(["stylize", *sys.argv[3:]]))
-"""
-
-
-def test_a_folder_that_cannot_be_written_is_one_line(tree):
-    for path in (*tree[0].parents, *tree[0].parent.rglob("*")):
-        if tree[0].parent.parent in (path, *path.parents) or str(path).startswith("/tmp/"):
-            path.chmod(path.stat().st_mode | 0o055)
-    tree[2].mkdir()
-    tree[2].chmod(0o555)
-    process = subprocess.run(
-        [sys.executable, "-c", READ_ONLY, *command(tree)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 2, process.stderr
-    assert process.stderr.startswith(f"adain: error: cannot write {tree[2]}")
-    assert len(process.stderr.splitlines()) == 1
-    assert list(tree[2].iterdir()) == []
+@pytest.mark.skipif(not Path("/sys").is_dir(), reason="no file system here that is read-only even for root")
+def test_a_folder_that_cannot_be_written_is_named(tree, lite):
+    with pytest.raises(OSError, match=r"^cannot write /sys/adain/manifest.jsonl \(.+\); choose another output$"):
+        stylize_folder(*tree[:2], "/sys/adain", method=lite, **OPTIONS)
 
 
 def test_files_that_vanish_or_change_while_the_run_reads(tree, run, monkeypatch):
@@ -198,7 +178,7 @@ print(lines)
 """
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_runs_that_are_killed_at_random_lines_are_resumed_to_equal_bytes(tree, tmp_path, kills):
     """Each of `kills` runs is killed twice."""
     words = [*map(str, tree[:2]), str(tmp_path / "runs"), str(kills)]
@@ -218,7 +198,7 @@ def test_runs_that_are_killed_at_random_lines_are_resumed_to_equal_bytes(tree, t
 
 
 def test_sigterm_ends_the_command_without_partial_files(tree, whole, run):
-    for i in range(40):
+    for i in range(15):
         picture(tree[0] / f"more/{i}.png", (24, 24), i)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(command(tree), cwd=ROOT, text=True, **pipes)
@@ -227,12 +207,12 @@ def test_sigterm_ends_the_command_without_partial_files(tree, whole, run):
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (143, "adain: terminated\n")
     found = results(tree[2])
-    assert set(found) < EVERY | {f"more/{i}__{style}.png" for i in range(40) for style in "xyz"}
+    assert set(found) < EVERY | {f"more/{i}__{style}.png" for i in range(15) for style in "xyz"}
     for path in tree[2].rglob("*.png"):
         with Image.open(path) as image:
             image.load()
     assert run() == []
-    assert len(results(tree[2])) == 12 + 120
+    assert len(results(tree[2])) == 12 + 45
 
 
 HOLDS = """
@@ -254,9 +234,7 @@ def hold(path):
 
 def test_two_runs_do_not_write_to_one_folder(tree, run, monkeypatch):
     other = hold(tree[2] / "manifest.jsonl")
-    with pytest.raises(
-        OSError, match=rf"^another run writes to {tree[2]}; wait for its end, or choose another output$"
-    ):
+    with pytest.raises(OSError, match=rf"^another run writes to {tree[2]}; wait for its end, or choose another"):
         run()
     for name, value in {"WORLD_SIZE": "2", "RANK": "1"}.items():
         monkeypatch.setenv(name, value)
@@ -266,6 +244,7 @@ def test_two_runs_do_not_write_to_one_folder(tree, run, monkeypatch):
     other.communicate()
     assert run() == []
     monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.delenv("RANK")
     other = hold(tree[2] / "manifest-0.jsonl")
     with pytest.raises(OSError, match="another run writes"):
         run()
