@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adain.methods import Method
+from adain.models.layers import Conv2d
 from adain.utils import memory
 from adain.utils.errors import ContentError
 
@@ -23,6 +24,10 @@ LARGEST_TILE = 768
 
 SMALLEST_TILE = 64
 """Side in pixels; with the overlap around them, smaller tiles take many times the work."""
+
+
+RESERVE = 2**26
+"""Bytes that a process on a CPU needs beside its tiles: to read and write the image, and for gaps between blocks."""
 
 
 def largest_tile(pixels: Tensor) -> int:
@@ -73,7 +78,7 @@ def choose_tile(method: Method, pixels: Tensor, max_memory: float | None, finish
         limit = float(memory.free(method.device))
         budget = limit / 2 if on_gpu else min(limit / 2, DEFAULT_CPU_BUDGET)
     else:
-        held = 0 if on_gpu else memory.held() + pixels.nbytes
+        held = 0 if on_gpu else memory.held() + RESERVE + pixels.nbytes + _bytes_to_cache(method)
         limit = budget = max_memory * GIB - held
     if pixels[:, 0].numel() * _bytes_per_pixel(method) <= budget:
         return None
@@ -95,6 +100,11 @@ def smallest_tile_bytes(method: Method, pixels: Tensor, finish_radius: int) -> f
 
 def _bytes_per_pixel(method: Method) -> float:
     return method.bytes_per_pixel * method.dtype.itemsize / 4
+
+
+def _bytes_to_cache(method: Method) -> int:
+    """Bytes that the first tile adds for good."""
+    return sum(module.bytes_to_cache() for module in method.modules() if isinstance(module, Conv2d))
 
 
 def _too_little_memory(needed: float, found: str) -> str:
