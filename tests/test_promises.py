@@ -12,6 +12,7 @@ from PIL import Image
 
 from adain.imaging import reader, writer
 from adain.imaging.photo import Photo
+from adain.methods import METHODS
 from tests.conftest import ROOT, exit_code
 
 QUICK = ("--method", "adain-lite", "--device", "cpu", "--precision", "fp32", "--quiet", "--style-size", "32")
@@ -66,10 +67,11 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("method", ["adain", "johnson", "wct"])
+@pytest.mark.parametrize("method", METHODS)
 def test_stylizing_never_reaches_the_network(make_picture, style, method, tmp_path):
     words = ["--content", make_picture(), "--output", tmp_path / "out.png", "--device", "cpu", "--size", "32"]
     words += [] if method == "johnson" else ["--style", style]
+    words += ["--gatys.steps", "2"] if method == "gatys" else []
     command = [sys.executable, "-c", OFFLINE, ROOT / "infer.py", *words, "--method", method]
     process = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=ROOT)
     assert process.returncode == 0, process.stderr
