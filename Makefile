@@ -6,7 +6,7 @@ RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-browser lint format train bench clean
+.PHONY: help setup demo test test-slow test-browser lint format train bench figures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ train: $(RUN) ## train AdaIN on COCO and WikiArt; ARGS='--data.content DIR --dat
 
 bench: $(RUN) ## benchmark training and stylizing against a textbook implementation
 	$(BIN)/python -m benchmarks.speed
+
+figures: $(DEV) ## make the tables of the documentation again; ARGS='--only NAME' for some of them
+	$(BIN)/python -m benchmarks.figures $(ARGS)
 
 clean: ## remove the virtual environment, caches, and output folders
 	rm -rf $(VENV) out dist .pytest_cache .ruff_cache .mypy_cache
