@@ -7,7 +7,7 @@ DEV := $(VENV)/.installed-dev
 DOCS := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz test-browser lint format docs docs-serve train bank bench clean
+.PHONY: help setup demo test test-slow fuzz test-browser lint format docs docs-serve train bank bench figures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ bank: $(RUN) ## rebuild the bank of styles of adain-lite for its present weights
 
 bench: $(RUN) ## benchmark training and stylizing against a textbook implementation
 	$(BIN)/python -m benchmarks.speed
+
+figures: $(DEV) ## make the tables of the documentation again; ARGS='--only NAME' for some of them
+	$(BIN)/python -m benchmarks.figures $(ARGS)
 
 clean: ## remove the virtual environment, caches, and output folders
 	rm -rf $(VENV) out dist .pytest_cache .ruff_cache .mypy_cache

@@ -118,11 +118,12 @@ def cases() -> list[tuple[str, Any, dict[str, Any]]]:
     whats = {"RGBA": rgba, "16-bit RGBA": rgba16, "EXIF": made(turned[5], exif=tags[6])}
     for to in ("a.jpg", "a.webp", "a.tif"):
         found += [(f"in.png: {what} to {to}", data, {"--output": to}) for what, data in whats.items()]
+    small = made(PHOTO.resize((30, 20)))
     for to in ("-", "a.xyz", "a.PNG", "./in.png", "in.png/a.png", "new/a.png", "new", f"{LONG}.png"):
         found.append((f"in.png: output {to}", png, {"--output": to}))
     found += [
         (f"{LONG}.png: default output", png, {"--output": None}),
-        ("a.png: over --max-pixels", png, {"--max-pixels": "1000"}),
+        ("a.png: over --max-pixels", png, {"--max-pixels": "1000", "--style": small, "--style-size": None}),
     ]
     half = Image.fromarray(np.repeat(np.array([[255, 0]], np.uint8), 48, 1)).resize((96, 64))
     odd = {
@@ -182,6 +183,15 @@ def row(name: str, data: Any, given: dict[str, Any], plain: list[Image.Image]) -
     return "; ".join(said + [err.getvalue()] * bool(err.getvalue()) + ["NOT CLEAN"] * (not clean)), clean
 
 
+def table_row(name: str, why: str, outcome: str) -> str:
+    """A row of the table, without folders and line numbers of this machine."""
+    line = " ".join(f"| {name} | {why} | {outcome.replace('|', '/')} |".replace(LONG, "nnn...").split())
+    line = re.sub(r"-\d+-\d+\.", "-PID-THREAD.", line)
+    for folder in (Path(Image.__file__).parents[1], ROOT):
+        line = line.replace(f"{folder}/", "")
+    return re.sub(r"\.py:\d+:", ".py:", line)
+
+
 def main() -> int:
     """Print a row for each case; 1 if any was not clean."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -195,8 +205,7 @@ def main() -> int:
             os.chdir(folder)
             outcome, fine = row(name, data, flags, plain)
             os.chdir(ROOT)
-        line = " ".join(f"| {name} | {why} | {outcome.replace('|', '/')} |".replace(LONG, "nnn...").split())
-        line = re.sub(r"-\d+-\d+\.", "-PID-THREAD.", line).replace(f"{Path(Image.__file__).parents[1]}/", "")
+        line = table_row(name, why, outcome)
         print(line, flush=True)
         page, clean = f"{page}{line}\n", clean and fine
     if output:

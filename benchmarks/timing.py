@@ -12,6 +12,9 @@ import torch
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """Flags of /proc/cpuinfo that decide how fast convolutions are."""
 
+MACHINE = "Machine: "
+"""How the line that names the machine starts."""
+
 
 @dataclass(frozen=True)
 class Times:
@@ -62,13 +65,13 @@ def median(call: Callable[[], object], rounds: int = 15) -> float:
 def machine(device: str = "cpu") -> str:
     """One line: the processor or GPU, the features that matter, threads and the version of PyTorch."""
     if device.startswith("cuda"):
-        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+        return f"{MACHINE}{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     about = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
     name = about.get("model name", platform.processor() or platform.machine()).strip()
     features = " ".join(feature for feature in FEATURES if feature in about.get("flags", "").split())
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{name} ({features or capability}), {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{MACHINE}{name} ({features or capability}), {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def row(name: str, ours: float, theirs: float) -> None:

@@ -1,8 +1,7 @@
 """Videos stylized with temporal stability and frame by frame: `python -m benchmarks.video [CONTENT STYLE]`.
 
 CONTENT and STYLE are folders. Reading, stylizing, and writing are included, and both ways take turns. The clips are
-generated from the photos of CONTENT and encoded as H.264 first. Seconds are medians over `ROUNDS`. Flicker is that of
-`adain evaluate --flicker`.
+generated from the photos of CONTENT and encoded as H.264 first. Seconds are medians over `ROUNDS`.
 """
 
 import sys
@@ -20,6 +19,7 @@ from adain.evaluation.report import markdown
 from adain.imaging import listing, reader
 from adain.inference import preparation, style_encoding
 from adain.video.runner import stylize_video
+from benchmarks.timing import machine
 
 ROUNDS = 3
 FRAMES = {256: 32, 512: 12}
@@ -62,9 +62,8 @@ def main(content: str = "examples/content", style: str = "examples/style") -> No
                 columns = "method", "frame by frame, frames/s", f"steady {steady:g}, frames/s", "ratio", "of CPU time"
                 rows.append(dict(zip(columns, labels, strict=True)))
                 print(labels, flush=True)
+        print(machine())
         print(markdown(rows))
-        names = ("adain", "adain-lite", "adaconv")
-        print(markdown(flicker.evaluate_videos(names, content, painting, Path(folder) / "evaluation")))
 
 
 if __name__ == "__main__":

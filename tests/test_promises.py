@@ -1,6 +1,7 @@
 """What the documentation promises of whole commands, checked on files."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from adain.imaging import reader, writer
 from adain.imaging.photo import Photo
+from adain.methods import METHODS
 from tests.conftest import ROOT, exit_code
 
 QUICK = ("--method", "adain-lite", "--device", "cpu", "--precision", "fp32", "--quiet", "--style-size", "32")
@@ -65,10 +67,11 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("method", ["adain", "johnson", "wct"])
+@pytest.mark.parametrize("method", METHODS)
 def test_stylizing_never_reaches_the_network(make_picture, style, method, tmp_path):
     words = ["--content", make_picture(), "--output", tmp_path / "out.png", "--device", "cpu", "--size", "32"]
     words += [] if method == "johnson" else ["--style", style]
+    words += ["--gatys.steps", "2"] if method == "gatys" else []
     command = [sys.executable, "-c", OFFLINE, ROOT / "infer.py", *words, "--method", method]
     process = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=ROOT)
     assert process.returncode == 0, process.stderr
@@ -79,6 +82,40 @@ def test_the_guard_against_the_network_works():
     code = f"{OFFLINE.split('sys.argv =')[0]}\nimport urllib.request; urllib.request.urlopen('http://example.com')"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "connects to example.com" in process.stderr
+
+
+PEAK = """
+import runpy, sys
+from pathlib import Path
+
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    words = Path("/proc/self/status").read_text().split()
+    print(int(words[words.index("VmHWM:") + 1]) / 2**20)
+"""
+"""Runs a script, and prints the peak memory of the process in GiB."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+@pytest.mark.parametrize("method", ["adain", "adain-lite"])
+def test_max_memory_bounds_the_peak_of_the_process(make_picture, style, method, tmp_path):
+    content, out = make_picture("large.png", (700, 560)), tmp_path / "out.png"
+    words = ["--content", content, "--style", style, "--output", out, "--method", method, *QUICK[2:]]
+
+    def run(gib):
+        command = [sys.executable, "-c", PEAK, ROOT / "infer.py", *words, "--max-memory", gib]
+        return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=ROOT)
+
+    refused = run(0.01)
+    assert refused.returncode == 2
+    limit = float(re.search(r"need (\S+) GiB", refused.stderr)[1]) + 0.02
+    process = run(limit)
+    assert process.returncode == 0, process.stderr
+    assert out.exists()
+    assert float(process.stdout) < limit
 
 
 def test_the_manifest_says_what_results_depend_on(photos, style, tmp_path):

@@ -4,6 +4,7 @@ import argparse
 import inspect
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -124,6 +125,7 @@ def _quiet_log(quiet: bool) -> Iterator[None]:
 def guarded(call: Callable[[], int | None]) -> int:
     """Run `call` and return its exit code: 2 after an error, in one line, 130 after Ctrl-C, or 143 after SIGTERM."""
     memory.keep_freed()
+    warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)  # of Pillow; the image is read nevertheless
     try:
         return call() or 0
     except (ValueError, OSError, MemoryError, RuntimeError) as error:

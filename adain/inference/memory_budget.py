@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adain.methods import Method
+from adain.models.layers import Conv2d
 from adain.utils import memory
 from adain.utils.errors import ContentError
 
@@ -27,6 +28,10 @@ SMALLEST_TILE = 64
 CUDA_PIXELS = 30_000_000
 """Limit on the pixels of a batch on CUDA, whose padding refuses features of 2^31 elements: the networks have up to 64
 channels at full resolution."""
+
+
+RESERVE = 2**26
+"""Bytes that a process on a CPU needs beside its tiles: to read and write the image, and for gaps between blocks."""
 
 
 def largest_tile(pixels: Tensor) -> int:
@@ -77,7 +82,7 @@ def choose_tile(method: Method, pixels: Tensor, max_memory: float | None, finish
         limit = float(memory.free(method.device))
         budget = limit / 2 if on_gpu else min(limit / 2, DEFAULT_CPU_BUDGET)
     else:
-        held = 0 if on_gpu else memory.held() + pixels.nbytes
+        held = 0 if on_gpu else memory.held() + RESERVE + pixels.nbytes + _bytes_to_cache(method)
         limit = budget = max_memory * GIB - held
     if on_gpu:
         budget = min(budget, CUDA_PIXELS * _bytes_per_pixel(method))
@@ -101,6 +106,11 @@ def smallest_tile_bytes(method: Method, pixels: Tensor, finish_radius: int) -> f
 
 def _bytes_per_pixel(method: Method) -> float:
     return method.bytes_per_pixel * method.dtype.itemsize / 4
+
+
+def _bytes_to_cache(method: Method) -> int:
+    """Bytes that the first tile adds for good."""
+    return sum(module.bytes_to_cache() for module in method.modules() if isinstance(module, Conv2d))
 
 
 def _too_little_memory(needed: float, found: str) -> str:

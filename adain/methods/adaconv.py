@@ -81,7 +81,7 @@ class AdaConv(EncoderDecoder, Trainable):
 
     name = "adaconv"
     layers = (LAYER,)
-    bytes_per_pixel = 1400
+    bytes_per_pixel = 1700
 
     def __init__(
         self,

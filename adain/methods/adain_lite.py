@@ -58,7 +58,7 @@ class AdaINLite(EncoderDecoder, Trainable):
 
     name = "adain-lite"
     stride = 4
-    bytes_per_pixel = 300
+    bytes_per_pixel = 400
     bf16_safe = True
 
     def __init__(

@@ -89,6 +89,13 @@ class Conv2d(nn.Conv2d):
                 kernels[1] = winograd.transform_kernel(winograd.rotate(self.phase_weight()))
         return kernels
 
+    def bytes_to_cache(self) -> int:
+        """Return the size of the transformed kernel that the first large input will add to the cache."""
+        large = self.weight.new_empty(1).expand(1, self.in_channels, 512, 512)
+        if self._cached_kernels is not None or not self._winograd_is_faster(large):
+            return 0
+        return winograd.WINDOW**2 * self.in_channels * self.upscale**2 * self.out_channels * self.weight.itemsize
+
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._cached_kernels = None
         return super()._apply(fn, recurse)

@@ -159,6 +159,27 @@ def test_other_hosts_large_files_and_files_of_the_computer_are_refused(client, t
     assert client.get(f"/gradio_api/file={make_picture('private.png')}").status_code == 403
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Gradio uses what pandas no longer recommends
+def test_requests_beyond_the_queue_are_refused(service, monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(page.StylizePage, "on_optimize", lambda *_: release.wait(60) and gr.skip())
+    application = mount(service, "127.0.0.1")
+    with TestClient(application, base_url="http://127.0.0.1:7860") as client:
+        try:
+            config = client.get("/config").json()
+            (event,) = (one for one in config["dependencies"] if one["api_name"] == "optimized")
+            values = {one["id"]: one["props"].get("value") for one in config["components"]}
+            data = [values[component] for component in event["inputs"]]
+            request = {"fn_index": event["id"], "data": data, "session_hash": "visitor"}
+            answers = [client.post("/gradio_api/queue/join", json=request) for _ in range(5)]
+        finally:
+            release.set()
+    codes = [answer.status_code for answer in answers]
+    assert codes[:3] == [200] * 3, "three may wait, and one may run"
+    assert codes[4] == 503
+    assert "Queue is full" in answers[4].text
+
+
 @pytest.mark.parametrize("host", ["::1", "127.0.0.2", "localhost"])
 def test_every_loopback_address_refuses_other_hosts(service, host):
     with TestClient(mount(service, host)) as client:

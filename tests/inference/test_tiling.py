@@ -4,12 +4,13 @@ import torch
 import torch.nn.functional as F
 
 import adain
-from adain.functional import statistics, whitening
+from adain.functional import statistics, whitening, winograd
 from adain.inference import memory_budget, tiling
 from adain.inference.regions import Region, blend_regions
 from adain.inference.tile_statistics import Moments
 from adain.inference.tiles import GRID, split_into_tiles
 from adain.methods import METHODS, AdaIN, AdaINLite, Method
+from adain.models.layers import Conv2d
 from adain.utils import memory
 from adain.utils.errors import ContentError
 
@@ -162,6 +163,33 @@ def test_the_tile_follows_from_the_memory(lite, monkeypatch):
     assert memory_budget.SMALLEST_TILE < small < memory_budget.LARGEST_TILE
     with pytest.raises(ContentError, match=r"tiles of 64 pixels need \d.\d\d GiB of memory, got --max-memory 0.01; "):
         memory_budget.choose_tile(lite, torch.empty(1, 3, 512, 512), 0.01)
+
+
+def test_max_memory_counts_what_the_process_holds_and_will_cache(monkeypatch):
+    method = adain.prepare("adain", "cpu", "fp32")
+    pixels = torch.empty(1, 3, 1, 1).expand(1, 3, 4000, 4000)
+    monkeypatch.setattr(memory, "held", lambda: 2**30)
+    monkeypatch.setattr(winograd, "enabled", lambda: False)
+    plain = memory_budget.choose_tile(method, pixels, 2.0)
+    to_cache = 2**29
+    monkeypatch.setattr(Conv2d, "bytes_to_cache", lambda self: to_cache if self is method.decoder[0] else 0)
+    smaller = memory_budget.choose_tile(method, pixels, 2.0)
+    overlap = 2 * method.receptive_radius
+    assert (plain + overlap) ** 2 - (smaller + overlap) ** 2 == pytest.approx(
+        to_cache / method.bytes_per_pixel, rel=0.02
+    )
+    held = 2**30 + memory_budget.RESERVE + to_cache + pixels.nbytes
+    assert (smaller + overlap) ** 2 * method.bytes_per_pixel + held <= 2 * 2**30
+
+
+def test_the_kernels_that_will_be_cached_are_those_that_are(monkeypatch):
+    limits = winograd.Limits(channels=128, tiles=64)
+    monkeypatch.setattr(winograd, "MEASURED", {torch.backends.cpu.get_cpu_capability(): (limits,)})
+    layer = Conv2d(128, 160, 3, padding=1, padding_mode="reflect").requires_grad_(False)
+    expected = layer.bytes_to_cache()
+    layer(torch.rand(1, 128, 64, 64))
+    assert layer._cached_kernels[2][0].nbytes == expected > 0
+    assert layer.bytes_to_cache() == 0
 
 
 def test_tiles_are_not_smaller_than_64_pixels(lite, monkeypatch):

@@ -89,6 +89,49 @@ def test_rate_timestamps_and_audio_are_preserved(tmp_path, lite, painting):
     assert packets(output, "audio") == packets(clip, "audio")
 
 
+SUBTITLES = """1
+00:00:00,000 --> 00:00:00,400
+Hello
+
+"""
+
+
+def test_subtitles_chapters_metadata_and_color_tags_are_preserved(tmp_path, lite, painting):
+    clip, text = tmp_path / "clip.mkv", tmp_path / "text.srt"
+    text.write_text(SUBTITLES)
+    chapter = {"id": 1, "start": 0, "end": 400, "time_base": Fraction(1, 1000), "metadata": {"title": "First"}}
+    with av.open(str(text)) as subtitles, av.open(str(clip), "w") as output:
+        stream = output.add_stream("libx264", RATE, width=48, height=32, pix_fmt="yuv420p")
+        stream.codec_context.color_primaries, stream.codec_context.color_trc = 9, 14  # BT.2020
+        stream.codec_context.colorspace = 9
+        stream.metadata["title"] = "Camera 1"
+        copied = output.add_stream_from_template(subtitles.streams.subtitles[0])
+        output.metadata["title"] = "A clip"
+        output.set_chapters([chapter])
+        for i, values in enumerate(noise(12)):
+            frame = av.VideoFrame.from_ndarray(values, "rgb24").reformat(format="yuv420p", dst_colorspace=9)
+            frame.pts, frame.time_base = i, 1 / RATE
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+        for packet in subtitles.demux():
+            if packet.size:
+                packet.stream = copied
+                output.mux(packet)
+    result = stylize(clip, tmp_path / "out.mkv", lite, painting, size=16)
+    with av.open(str(clip)) as a, av.open(str(result)) as b:
+        for key in ("color_primaries", "color_trc", "colorspace"):
+            tag = getattr(a.streams.video[0].codec_context, key)
+            assert getattr(b.streams.video[0].codec_context, key) == tag
+            assert tag in (9, 14), "or the input has no tags"
+        assert b.metadata["title"] == "A clip"
+        assert b.streams.video[0].metadata["title"] == "Camera 1"
+        (copy,) = b.chapters()
+        assert copy["metadata"] == {"title": "First"}
+        assert (copy["start"] * copy["time_base"], copy["end"] * copy["time_base"]) == (0, Fraction(2, 5))
+    (line,) = packets(result, "subtitles")
+    assert line == (b"Hello", 0)
+
+
 @pytest.mark.parametrize("suffix", [".mkv", ".mov", ".mp4"])
 def test_variable_frame_rates_are_preserved(tmp_path, lite, painting, suffix):
     pts = [0, 40, 50, 200]
