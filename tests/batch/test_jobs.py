@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from adain.batch.jobs import ImageFolder, plan_jobs
@@ -81,3 +83,75 @@ def test_results_do_not_lie_among_the_pictures(planned, tree):
     picture(tree[0] / "content/a.png")
     with pytest.raises(ValueError, match="would lie among the images"):
         planned(output=tree[0].parent)
+
+
+def test_jobs_name_their_places(planned, tree, make_picture):
+    outside = make_picture("elsewhere/a.png", (40, 32), 77)
+    table = write_csv(tree[0].parent / "t.csv", "content,style", "cats/b.png,x.png", f"{outside},x.png")
+    inside, other = planned(pairs=table)
+    assert inside.places == ("cats/b.png", "x.png")
+    assert other.places == (outside.as_posix(), "x.png")
+    assert re.fullmatch(r"a-[0-9a-f]{8}__x\.png", other.output.as_posix())
+
+
+def test_all_pairs_are_planned_in_order(planned, tree):
+    jobs = planned(alpha=0.5)
+    expected = [(f"{name}.png", f"{style}.png") for name in SIZES for style in "xyz"]
+    assert [job.places for job in jobs] == expected
+    assert {job.alpha for job in jobs} == {0.5}
+    assert jobs[0].output.as_posix() == "a__x.png", "one alpha for all is not part of the name"
+
+
+def test_random_pairs_depend_on_the_seed_and_the_name_only(tree):
+    method = AdaINLite((4, 4, 4), 1, (4,), 4)
+    for i in range(9):
+        picture(tree[0] / f"more/{i}.png", (24, 24), i)
+
+    def drawn(seed):
+        folders = [ImageFolder(side, tree[2]) for side in tree[:2]]
+        return dict(job.places for job in plan_jobs(folders, tree[2], "random", method, 1.0, seed, ".png"))
+
+    first = drawn(0)
+    assert len(first) == 13
+    assert set(first.values()) == {"x.png", "y.png", "z.png"}
+    assert drawn(1) != first
+    (tree[0] / "more" / "0.png").unlink()
+    del first["more/0.png"]
+    assert drawn(0) == first
+
+
+def test_a_folder_may_be_one_image(tree):
+    folder = ImageFolder(tree[0] / "cats" / "b.png", tree[2])
+    assert folder.path == tree[0] / "cats"
+    assert folder.files == [tree[0] / "cats" / "b.png"]
+    assert folder.place(tree[0] / "cats" / "b.png") == "b.png"
+    assert folder.place(tree[1] / "x.png") == (tree[1] / "x.png").as_posix()
+
+
+def test_a_folder_of_results_only_is_refused(tree):
+    picture(tree[0].parent / "done" / "out" / "a__x.png")
+    with pytest.raises(ValueError, match="found only results of earlier runs"):
+        ImageFolder(tree[0].parent / "done", tree[0].parent / "done" / "out")
+    with pytest.raises(FileNotFoundError, match="none: no such folder"):
+        ImageFolder(tree[0] / "none", tree[2])
+
+
+def test_underscores_of_styles_are_not_those_that_separate_names(tree):
+    for name in ("_u", "v__w", "v_w"):
+        picture(tree[1] / f"{name}.png")
+    names = ImageFolder(tree[1], tree[2]).names([])
+    found = {path.stem: name.name for path, name in names.items()}
+    assert found["v_w"] == "v_w"
+    assert re.fullmatch(r"_u-[0-9a-f]{8}", found["_u"])
+    assert re.fullmatch(r"v__w-[0-9a-f]{8}", found["v__w"])
+
+
+def test_names_are_cut_above_200_bytes(planned, tree):
+    for length in (97, 98):  # together with a style name of 100 characters and two underscores: 199 and 200
+        picture(tree[0] / f"{'c' * length}.png")
+    picture(tree[0] / f"{'d' * 99}.png")
+    picture(tree[1] / f"{'s' * 100}.png")
+    found = {name.removesuffix(".png") for name in names(planned()) if "sss" in name}
+    assert {f"{'c' * length}__{'s' * 100}" for length in (97, 98)} < found
+    (cut,) = (name for name in found if name.startswith("ddd"))
+    assert re.fullmatch(rf"{'d' * 99}__{'s' * 99}-[0-9a-f]{{8}}", cut)

@@ -15,7 +15,8 @@ from adain.batch import runner
 from adain.batch.runner import stylize_folder
 from adain.imaging import photo, reader, writer
 from adain.imaging.photo import Photo
-from adain.inference import pipeline, preparation, style_encoding
+from adain.inference import full_size, pipeline, preparation, style_encoding
+from adain.inference.options import StyleOptions
 from adain.methods import Johnson
 from tests.conftest import ROOT, SIZES, picture, write_csv
 
@@ -182,6 +183,9 @@ def test_each_rank_has_a_gpu(run_folder, monkeypatch):
     for device, used in {"auto": "cuda:1", "cpu": "cpu"}.items():
         with pytest.raises(ValueError, match=f"on {used}"):
             run_folder(method="adain-lite", device=device)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(ValueError, match="on auto"):
+        run_folder(method="adain-lite")
 
 
 @pytest.mark.parametrize(
@@ -450,3 +454,91 @@ def test_a_result_that_cannot_be_written_ends_the_run(run_folder, tree):
     tree[2].write_text("a file where the folder would be")
     with pytest.raises(OSError, match="out"):
         run_folder()
+
+
+def unit(name="a", style=None, alpha=1.0, sides=(8, 8), dtype=torch.uint8):
+    return runner.Unit(runner.Job(Path(name), None, alpha), Photo(torch.zeros(1, 3, *sides, dtype=dtype)), style)
+
+
+def grouped(units, batch_size):
+    return [[one.job.content.name for one in batch] for batch in runner.batches(units, batch_size)]
+
+
+def test_only_units_of_one_kind_share_a_batch():
+    code, wide = {"mean": torch.zeros(1, 4, 1, 1)}, {"mean": torch.zeros(1, 9, 1, 1)}
+    kinds = {
+        "plain": {},
+        "code": {"style": code},
+        "wide": {"style": wide},
+        "weak": {"alpha": 0.5},
+        "tall": {"sides": (9, 8)},
+        "deep": {"dtype": torch.uint16},
+    }
+    units = [unit(name, **options) for _ in range(2) for name, options in kinds.items()]
+    assert grouped(units, 2) == [[name, name] for name in kinds]
+    assert grouped(units, 3) == [[name, name] for name in kinds], "what is left comes last, in order"
+    assert grouped([unit("a"), unit("b"), unit("c")], 2) == [["a", "b"], ["c"]]
+
+
+def test_styles_that_are_encoded_for_their_content_go_alone():
+    assert grouped([unit("a", Path("s.png")), unit("b", Path("s.png"))], 4) == [["a"], ["b"]]
+
+
+def test_a_batch_has_no_more_pixels_than_its_limit(monkeypatch):
+    monkeypatch.setattr(runner, "BATCH_PIXELS", 3 * 64)
+    units = [unit(str(i)) for i in range(4)]
+    assert grouped(units, 8) == [["0", "1", "2"], ["3"]]
+    assert grouped(units, 2) == [["0", "1"], ["2", "3"]]
+    monkeypatch.setattr(runner, "BATCH_PIXELS", 10)
+    assert grouped(units, 8) == [["0"], ["1"], ["2"], ["3"]]
+
+
+def test_the_oldest_go_first_when_too_many_wait(monkeypatch):
+    monkeypatch.setattr(runner, "BATCHES_WAITING", 2)
+    units = [unit(str(i), sides=(8, 8 + i % 3)) for i in range(5)]
+    assert grouped(units, 2) == [["0", "3"], ["1", "4"], ["2"]]
+    units = [unit(str(i), sides=(8, 8 + i)) for i in range(5)]
+    assert grouped(units, 2) == [["0"], ["1"], ["2"], ["3"], ["4"]]
+    drawn = []
+    list_of = (drawn.append(one.job.content.name) or one for one in units)
+    next(runner.batches(list_of, 2))
+    assert drawn == ["0", "1", "2", "3"], "two batches' worth wait"
+
+
+def test_the_time_of_a_batch_is_shared_by_its_images(run_folder, tree, monkeypatch):
+    monkeypatch.setattr(runner.time, "perf_counter", iter(range(0, 600, 6)).__next__)
+    table = write_csv(
+        tree[0].parent / "t.csv", "content,style", *(f"{name}.png,x.png" for name in ("a", "cats/c", "dogs/b"))
+    )
+    assert run_folder(pairs=table) == []
+    assert [line["seconds"] for line in lines(tree[2])] == [2, 2, 2]
+
+
+def test_the_settings_that_are_recorded(run_folder, tree, lite):
+    table = write_csv(tree[0].parent / "t.csv", "content,style", "a.png,x.png")
+    recorded = []
+    for options in ({}, {"size": 20, "style_size": 9}, {"size": full_size.LARGEST_CONTENT + 1, "work_size": 64}):
+        assert run_folder(pairs=table, **options) == []
+        line = lines(tree[2])[-1]
+        recorded.append([line[name] for name in ("size", "style_size", "work_size")])
+    assert recorded == [[None, None, None], [20, 9, "content"], [full_size.LARGEST_CONTENT + 1, None, 64]]
+    assert line["method"] == "AdaINLite"
+    assert line["precision"] == "torch.float32", "of a method that is handed over"
+    assert run_folder(pairs=table, output=tree[2].with_name("named"), method="adain-lite", device="cpu") == []
+    assert lines(tree[2].with_name("named"))[0]["precision"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"options": StyleOptions(style_weight=[1])}, "Expected neither masks nor style weights"),
+        ({"options": StyleOptions(mask="mask.png")}, "Expected neither masks nor style weights"),
+        ({"method": Johnson(4, 1), "style": None, "style_size": 9}, "Johnson takes no styles and no style_size"),
+        ({"alpha": [0.5, 1]}, "Expected one alpha for a folder, got 2"),
+    ],
+    ids=str,
+)
+def test_options_for_single_images_are_refused(run_folder, tree, options, message):
+    with pytest.raises(ValueError, match=message):
+        run_folder(**options)
+    assert not tree[2].exists()

@@ -268,6 +268,7 @@ def test_a_stream_counts_its_unreadable_images(parquet):
     assert sum(sample["skipped"] for sample in samples) == 2, "one in each source"
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # where there is one core
 def test_workers_change_nothing(folders):
     data = opened(folders)
     batches = []

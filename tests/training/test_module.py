@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from adain.functional.losses import PerceptualLoss
 from adain.imaging import listing
 from adain.methods import METHODS, AdaIN, weights
+from adain.training import module as training_module
 from adain.training.callbacks import LastCheckpoint
 from adain.training.datamodule import Pictures
 from adain.training.module import StyleTransfer, reconstruction_share
@@ -370,6 +372,105 @@ def test_total_variation_is_part_of_the_loss():
     others = {name: term for name, term in terms.items() if name != "tv"}
     difference = module.loss.total(terms) - module.loss.total(others)
     assert difference.item() == pytest.approx(3 * terms["tv"].item(), rel=1e-3)
+
+
+class Running:
+    """What a module needs of a `Trainer` within a step. It records what is logged."""
+
+    global_rank = 0
+    world_size = 2
+    accumulate_grad_batches = 3
+    log_every_n_steps = 2
+    global_step = 0
+
+    def __init__(self, module, monkeypatch):
+        self.logged, self.images, self.flushed = {}, [], 0
+        self.strategy = self.logger = self.experiment = self
+        self.optimizers = [torch.optim.SGD(module.method.parameters(), lr=0.25)]
+        monkeypatch.setattr(module, "log", lambda name, value, **_: self.logged.update({name: float(value)}))
+        monkeypatch.setattr(module, "log_dict", lambda values, **_: self.logged.update(values))
+        module.trainer = self
+
+    def reduce(self, means, reduce_op):
+        assert reduce_op == "mean"
+        return means / self.world_size  # as if the other rank had zeros
+
+    def add_image(self, name, image, step):
+        self.images.append((name, image, step))
+
+    def flush(self):
+        self.flushed = len(self.images)
+
+
+def test_a_step_logs_its_terms_the_rate_and_the_skipped_images(monkeypatch):
+    module, batch = module_and_batch(tv_weight=3.0)
+    running = Running(module, monkeypatch)
+    loss = module.training_step({**batch, "skipped": 2}, 0)
+    terms = module(batch)[1]
+    assert loss.item() == pytest.approx(module.loss.total(terms).item(), rel=1e-5)
+    for name, value in {"loss": loss, **terms}.items():
+        assert running.logged[f"train/{name}"] == pytest.approx(value.item() / 2, rel=1e-5), name
+    assert running.logged["lr"] == 0.25
+    module.training_step({**batch, "skipped": 1}, 1)
+    assert running.logged["train/skipped"] == 3
+
+
+def test_the_speed_is_that_of_the_pairs_of_all_ranks(monkeypatch):
+    module, batch = module_and_batch(pairs=5)
+    running = Running(module, monkeypatch)
+    monkeypatch.setattr(time, "perf_counter", iter([100.0, 104.0, 104.0, 109.0, 109.0]).__next__)
+    module._restart_clock()
+    outputs = {"loss": torch.tensor(1.0)}
+    assert not module.has_trained
+    for step in (1, 2):
+        running.global_step = step
+        module.on_train_batch_end(outputs, batch, step)
+        assert bool(running.logged) == (step == 2), "at every second step"
+    assert module.has_trained
+    assert running.logged == {"train/pictures_per_second": 5 * 2 * 3 * 2 / 4}
+    running.global_step = 5
+    module.on_train_batch_end(outputs, {**batch, "styles_per_content": 4}, 5)
+    assert running.logged == {"train/pictures_per_second": 5 * 4 * 2 * 3 * 3 / 5}
+    running.global_step = 7
+    with pytest.raises(ValueError, match="Expected a finite loss, got nan at step 7"):
+        module.on_train_batch_end({"loss": torch.tensor(torch.nan)}, batch, 7)
+
+
+def test_the_validation_image_has_a_row_for_each_pair(monkeypatch):
+    module, batch = module_and_batch(pairs=2)
+    running = Running(module, monkeypatch)
+    running.global_step = 9
+    module.validation_step(batch, 0)
+    stylized, terms = module(batch)
+    assert running.logged.keys() == {f"val/{name}" for name in terms}
+    assert not running.images, "no board"
+    monkeypatch.setattr(training_module, "TensorBoardLogger", Running)
+    module.validation_step(batch, 0)
+    ((name, image, step),) = running.images
+    assert (name, step, running.flushed) == ("content | style | stylized", 9, 1)
+    content, style, result = image.unflatten(2, (3, 16)).unflatten(1, (2, 16)).permute(3, 1, 0, 2, 4)
+    assert torch.equal(content, batch["content"])
+    assert torch.equal(style, batch["style"])
+    torch.testing.assert_close(result, stylized.clamp(0, 1), atol=1e-6, rtol=0)
+
+
+def test_a_single_style_is_encoded_once(make_picture):
+    loss = PerceptualLoss("relu1_1", ("relu1_1",), content_target="content")
+    module = StyleTransfer(METHODS["johnson"](4, 1), loss, style=str(make_picture(size=(30, 24))), style_size=16)
+    assert module.style.shape == (1, 3, 16, 20)
+    sizes, backbone = [], module.backbone.forward
+    module.backbone.forward = lambda image: sizes.append(tuple(image.shape)) or backbone(image)
+    batch = {"content": torch.rand(2, 3, 16, 16)}
+    for _ in range(2):
+        stylized, terms = module(batch)
+    assert sizes == [(1, 3, 16, 20)] + 2 * [(2, 3, 16, 16), (2, 3, 16, 16)]
+    expected = loss(backbone(stylized), backbone(batch["content"]), backbone(module.style))
+    for name, term in terms.items():
+        assert term.item() == pytest.approx(expected[name].item(), rel=1e-5), name
+
+
+def test_the_default_schedule_is_that_of_the_paper():
+    assert rates(2) == pytest.approx([1, 1 / (1 + 5e-5), 1 / (1 + 1e-4)], rel=1e-9)
 
 
 def test_a_run_cannot_be_resumed_with_other_batches(finished):
