@@ -12,9 +12,10 @@ from docstring_parser import parse
 
 from adain import __version__
 from adain.cli.commands import COMMANDS
-from adain.cli.parser import Parser, collect, did_you_mean
+from adain.cli.parser import Parser, collect
 from adain.cli.stylize_command import SETTINGS, STANDARD
 from adain.utils import memory
+from adain.utils.checks import did_you_mean
 from adain.utils.errors import one_line
 
 

@@ -1,7 +1,6 @@
 """The parser of the command line, made from the signatures and docstrings of functions and option dataclasses."""
 
 import dataclasses
-import difflib
 import inspect
 import re
 import sys
@@ -10,6 +9,8 @@ from typing import Any, get_type_hints
 
 from docstring_parser import parse
 from jsonargparse import ArgumentParser
+
+from adain.utils.checks import did_you_mean
 
 LISTS: dict[Any, type] = {list[str]: str, list[str] | None: str, list[float] | None: float}
 """Types of parameters whose flags take several values, with the type of one value."""
@@ -37,12 +38,6 @@ class Flag:
     type: Any
     help: str
     default: Any
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the most similar one that is known; empty if none is similar."""
-    similar = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {similar[0]}?" if similar else ""
 
 
 class Parser(ArgumentParser):

@@ -68,7 +68,7 @@ def test_a_broken_content_does_not_stop_the_others(make_picture, tmp_path, capsy
         ({"--content": "missing.png"}, "missing.png: no such file"),
         ({"--output": "out.xyz"}, "Expected a name that ends in one of .png"),
         ({"--output": "CONTENT"}, "is an input and would be overwritten"),
-        ({"--method": "magic"}, "the methods are adain"),
+        ({"--method": "magic"}, "unknown method magic; choose from adain"),
         ({"--checkpoint": "missing.safetensors"}, "neither a file of weights nor a method"),
         ({"--device": "tpu"}, "device tpu cannot be used here"),
         ({"--precision": "int4"}, "precision"),
