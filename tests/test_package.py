@@ -1,15 +1,19 @@
 import ast
+import doctest
+import importlib
 import importlib.metadata
 import itertools
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
 
 import adain
 import adain.video
@@ -87,6 +91,76 @@ def test_the_public_names_are_there():
     assert all(callable(getattr(adain, name)) or name == "METHODS" for name in adain.__all__)
     with pytest.raises(AttributeError, match="no attribute 'paint'"):
         adain.paint  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'stylise'; did you mean stylize"):
+        adain.stylise  # noqa: B018
+
+
+@pytest.mark.parametrize("package", [adain, adain.video], ids=lambda package: package.__name__)
+def test_lazy_names_are_listed_for_editors_and_completion(package):
+    """What is imported lazily, what type checkers see, `__all__`, and `dir` agree."""
+    tree = ast.parse(Path(package.__file__).read_text())
+    checked = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    seen = {alias.name: node.module for node in checked.body for alias in node.names}
+    assert seen == package._HOMES
+    assert sorted(seen) == sorted(package.__all__)
+    assert {*package.__all__, "__all__", "__doc__"} <= {*dir(package)}
+
+
+CORRECT = """
+from typing import assert_type
+import adain, adain.video
+from PIL import Image
+from torch import Tensor
+assert_type(adain.stylize("photo.jpg", "painting.jpg", alpha=0.8), Tensor)
+assert_type(adain.Stylizer("painting.jpg")("photo.jpg"), Image.Image)
+assert_type(adain.load_image("photo.jpg"), Tensor)
+method = adain.prepare("adain", device="cpu")
+adain.save(adain.stylize("photo.jpg", adain.encode_style(method, "painting.jpg"), method), "out.png")
+for frame in adain.video.stylize_frames([], "painting.jpg"):
+    assert_type(frame, Tensor)
+"""
+
+WRONG = """
+import adain
+adain.stylise("photo.jpg", "painting.jpg")
+adain.stylize("photo.jpg", "painting.jpg", size="large")
+adain.stylize("photo.jpg", "painting.jpg", precision="int4")
+adain.Stylizer("painting.jpg")(5)
+adain.save("photo.jpg", "out.png")
+"""
+
+
+@pytest.mark.slow
+def test_type_checkers_see_the_public_names(tmp_path):
+    pytest.importorskip("mypy")
+    for name, program in (("correct.py", CORRECT), ("wrong.py", WRONG)):
+        (tmp_path / name).write_text(program)
+    flags = ["--follow-imports=silent", "--ignore-missing-imports", "--cache-dir", str(tmp_path / "cache")]
+    command = [sys.executable, "-m", "mypy", *flags, "correct.py", "wrong.py"]
+    environment = {**os.environ, "MYPYPATH": str(ROOT)}
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    found = [line.split(":")[:2] for line in process.stdout.splitlines() if ": error:" in line]
+    assert found == [["wrong.py", str(line)] for line in range(3, 8)], process.stdout
+
+
+def modules_with_examples():
+    for path in sorted((ROOT / "adain").rglob("*.py")):
+        if ">>> " in path.read_text():
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            yield name.removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("name", [*modules_with_examples()])
+def test_examples_in_docstrings_run(name, make_picture, tmp_path, monkeypatch):
+    for stem, seed in (("photo", 0), ("painting", 1)):
+        make_picture(f"{stem}.png", (64, 64), seed)
+        Image.open(tmp_path / f"{stem}.png").save(tmp_path / f"{stem}.jpg")
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name)
+    names = {"adain": adain} if not hasattr(module, "adain") else {}
+    result = doctest.testmod(module, extraglobs=names)
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 def test_the_readme_names_targets_and_files_that_exist():

@@ -136,7 +136,7 @@ def stylize_folder(
                 files.remove_stale(subfolder)
         quiet = run_options.quiet or process.rank > 0
         done = len(jobs) - len(missing)
-        results = tqdm(run.results(missing), total=len(jobs), initial=done, unit=" images", disable=quiet)
+        results = tqdm(run.results(missing), total=len(jobs), initial=done, unit=" images", disable=quiet or None)
         _write(results, manifest, max(1, run_options.workers))
     return [(path, reason.removeprefix(str(path)).lstrip(": ")) for path, reason in run.failures.items()]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from adain.cli.list_command import list_all
 from adain.cli.stylize_command import SETTINGS, Settings, report_failures, stylize, weights_of
 from adain.inference.options import StyleOptions
 
@@ -175,7 +176,8 @@ def evaluate(
         inception: File of Inception weights for the FID and ArtFID of the protocol, which are left out without it.
         contents: Number of contents in the protocol, the first ones by name (default: that of the paper).
         styles: Number of styles in the protocol, the first ones by name (default: that of the paper).
-        size: Side of the images in the protocol in pixels (default: that of the paper).
+        size: Shorter side of the images in pixels (default: 256); for a protocol, their side (default: that of the
+            paper). Not for videos.
         settings: Settings of methods without weights.
     """
     from adain.evaluation.evaluate import evaluate
@@ -185,18 +187,22 @@ def evaluate(
 
     names = method or ["adain"]
     own = settings or {}
-    options = StyleOptions(alpha=alpha, alpha_blend=alpha_blend, style_size=EVAL_SIZE)
-    variants = [Variant(name, name, own.get(name, {}), options, EVAL_SIZE) for name in names]
-    of_protocol = _given(contents=contents, styles=styles, size=size)
+    side = EVAL_SIZE if size is None else size
+    options = StyleOptions(alpha=alpha, alpha_blend=alpha_blend, style_size=side)
+    variants = [Variant(name, name, own.get(name, {}), options, side) for name in names]
+    of_protocol = _given(contents=contents, styles=styles)
     _check_evaluation(protocol, {**of_protocol, **_given(inception=inception)}, perceptual, tensorboard, flicker)
     if protocol:
-        return _evaluate_styleid(variants, content, style, output, of_protocol, inception, device)
+        changes = {**of_protocol, **_given(size=size)}
+        return _evaluate_styleid(variants, content, style, output, changes, inception, device)
     if flicker:
+        if size is not None:
+            raise ValueError(f"Expected no --size with --flicker, got {size}; leave it out")
         from adain.evaluation.flicker import evaluate_videos
 
         table = evaluate_videos(names, content, style, output, alpha, alpha_blend, device, settings=own)
     else:
-        table = evaluate(variants, content, style, output, device, perceptual, tensorboard)
+        table = evaluate(variants, content, style, output, device, perceptual, tensorboard, size=side)
     print(markdown(table), end="")
     return 0
 
@@ -421,4 +427,5 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "export": export,
     "prepare-data": prepare_data,
     "serve": serve,
+    "list": list_all,
 }

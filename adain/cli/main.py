@@ -5,7 +5,7 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +13,21 @@ from docstring_parser import parse
 
 from adain import __version__
 from adain.cli.commands import COMMANDS
-from adain.cli.parser import Parser, check_configuration, collect, did_you_mean
+from adain.cli.parser import Parser, check_configuration, collect, flags_of
 from adain.cli.stylize_command import SETTINGS, STANDARD
 from adain.utils import memory
+from adain.utils.checks import did_you_mean
 from adain.utils.errors import one_line
+from adain.utils.flags import with_flags
 from adain.utils.interrupts import Terminated, terminated_cleanly
+
+TOPICS = {
+    "Stylize": ("stylize", "encode-style", "grid", "serve"),
+    "Train": ("prepare-data", "train", "convert"),
+    "Evaluate": ("evaluate", "sweep"),
+    "Weights": ("list", "export"),
+}
+"""Titles of the help, and the commands under each."""
 
 
 def main(args: list[str] | None = None, prog: str = "adain") -> int:
@@ -32,16 +42,23 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
     if name == "train":
         from adain.training.cli import main as train
 
-        return guarded(lambda: train(args[1:]))
+        return guarded(lambda: train(args[1:], f"{prog} train"))
     summaries = {key: parse(command.__doc__ or "").short_description for key, command in COMMANDS.items()}
     summaries["train"] = "Train a network: fit, validate, and their flags."
     usage = [f"usage: {prog} COMMAND ...; {prog} COMMAND --help for its flags", ""]
-    usage += [f"  {key:12} {summary}" for key, summary in summaries.items()]
-    asked_for_help = name in ("--help", "-h")
-    if name and not asked_for_help:
-        print(f"{prog}: error: unknown command {name}{did_you_mean(name, summaries)}", file=sys.stderr)
-    print("\n".join(usage), file=sys.stdout if asked_for_help else sys.stderr)
-    return 0 if asked_for_help else 2
+    for title, keys in TOPICS.items():
+        usage.append(f"{title}:")
+        usage += [f"  {key:12}  {summaries[key]}" for key in keys]
+    if name in ("--help", "-h"):
+        print("\n".join(usage))
+        return 0
+    if name:
+        hint = did_you_mean(name, summaries)
+        see = " See" if hint else "; see"
+        print(f"adain: error: unknown command {name}{hint}{see} {prog} --help", file=sys.stderr)
+    else:
+        print("\n".join(usage), file=sys.stderr)
+    return 2
 
 
 def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
@@ -53,7 +70,7 @@ def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
         with _quiet_log(values.get("quiet", False)), terminated_cleanly():
             return function(**collect(function, values))
 
-    return guarded(call)
+    return guarded(call, ["--" + flag.name.replace("_", "-") for flag in flags_of(function)])
 
 
 def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> dict[str, Any]:
@@ -122,8 +139,11 @@ def _quiet_log(quiet: bool) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def guarded(call: Callable[[], int | None]) -> int:
-    """Run `call` and return its exit code: 2 after an error, in one line, 130 after Ctrl-C, or 143 after SIGTERM."""
+def guarded(call: Callable[[], int | None], flags: Iterable[str] = ()) -> int:
+    """Run `call` and return its exit code; 2 after an error, in one line, 130 after Ctrl-C, or 143 after SIGTERM.
+
+    `flags` are those of the command, which replace the names of Python in the error message.
+    """
     memory.keep_freed()
     warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)  # of Pillow; the image is read nevertheless
     try:
@@ -136,5 +156,5 @@ def guarded(call: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("adain: interrupted", file=sys.stderr)
         return 130  # as shells do: 128 plus the number of the signal
-    print(f"adain: error: {message}", file=sys.stderr)
+    print(f"adain: error: {with_flags(message, flags)}", file=sys.stderr)
     return 2

@@ -1,17 +1,16 @@
 """The parser of the command line, made from the signatures and docstrings of functions and option dataclasses."""
 
 import dataclasses
-import difflib
 import inspect
 import math
-import re
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, get_type_hints
 
 import yaml
 from docstring_parser import parse
 from jsonargparse import ArgumentParser
+
+from adain.utils.flags import PlainErrors, PlainFormatter
 
 MOST_VALUES = 10_000
 """Values of a configuration file."""
@@ -25,6 +24,28 @@ FIELD_TYPES: dict[str, Any] = {
     "mask": list[str] | None,
 }
 """Types on the command line of option fields that also take images or single values in Python."""
+
+
+TOPICS = {
+    "Input and output": (
+        *("content", "style", "source", "output", "sheet", "size", "format", "contents", "styles"),
+        *("quality", "limit", "max_pixels", "truncated", "quiet"),
+    ),
+    "Method": ("method", "checkpoint", "device", "precision", "seed", "calibration"),
+    "Strength, strokes, and colors": (
+        *("alpha", "alpha_blend", "style_size", "style_weight", "color", "detail", "photorealistic"),
+    ),
+    "Masks": ("mask", "feather"),
+    "Large images": ("work_size", "tile", "max_memory"),
+    "Datasets": ("split", "column", "streaming"),
+    "Folders": ("pairs", "workers", "verify"),
+    "Videos": ("steady", "flicker"),
+    "Records of an optimization": ("log", "snapshot_every"),
+    "What varies": ("vary", "cases"),
+    "Metrics": ("perceptual", "tensorboard", "protocol", "inception"),
+    "Server": ("host", "port", "max_upload", "queue"),
+}
+"""Titles in help texts, and the flags of all commands under each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +63,6 @@ class Flag:
     type: Any
     help: str
     default: Any
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the most similar one that is known; empty if none is similar."""
-    similar = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {similar[0]}?" if similar else ""
 
 
 def check_configuration(path: str) -> None:
@@ -79,18 +94,8 @@ def _count_values(node: yaml.Node, counted: dict[int, float]) -> float:
     return counted[id(node)]
 
 
-class Parser(ArgumentParser):
-    """A parser made from a function's signature, whose errors take one line."""
-
-    def error(self, message: str, *_: object) -> None:  # type: ignore[override]
-        """Print the message and exit with code 2."""
-        message = " ".join(message.split())
-        unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", message, re.IGNORECASE)
-        flags = [flag for action in self._actions for flag in action.option_strings]
-        suggestion = did_you_mean(unknown[1], flags) if unknown else ""
-        see = f"{suggestion} See" if suggestion else "; see"
-        print(f"{self.prog}: {message}{see} {self.prog} --help", file=sys.stderr)
-        sys.exit(2)
+class Parser(PlainErrors, ArgumentParser):
+    """A parser made from a function's signature, whose help is grouped by topic and whose errors take one line."""
 
     @classmethod
     def of(cls, function: Callable[..., int], prog: str, methods: Iterable[str] = ()) -> "Parser":
@@ -99,31 +104,56 @@ class Parser(ArgumentParser):
         A parameter whose type is a dataclass gives a flag for each field. `methods` adds the settings of these methods,
         which must be in `adain.cli.stylize_command.SETTINGS`.
         """
-        parser = cls(prog=prog, description=parse(inspect.getdoc(function) or "").short_description)
-        parser.add_argument("--config", action="config", help="YAML file with any of these flags")
+        description = parse(inspect.getdoc(function) or "").short_description
+        parser = cls(prog=prog, description=description, formatter_class=PlainFormatter)
+        parser.add_argument("--config", action="config", help="YAML file with any of these flags.")
+        other = parser._action_groups.pop()
+        other.title = "Other flags"
+        flags = flags_of(function)
+        for title, names in TOPICS.items():
+            topic = [flag for flag in flags if flag.name in names]
+            if topic:
+                group = parser.add_argument_group(title)
+                for flag in topic:
+                    _add(group, flag)
+        without_topic = {flag.name for flag in flags} - {name for names in TOPICS.values() for name in names}
+        for flag in flags:
+            if flag.name in without_topic:
+                _add(other, flag)
         for method in methods:
             from adain.methods import METHODS
 
             parser.add_class_arguments(METHODS[method], method, skip={"seed", "callback"})
-        for flag in flags_of(function):
-            parser._add(flag)
+            parser._action_groups[-1].title = f"Settings of {method}"
+            parser._option_string_actions[f"--{method}"].help = f"YAML file with settings of {method}."
+        parser._action_groups.append(other)
+        parser.usage = _usage(prog, flags)
         return parser
 
-    def _add(self, flag: Flag) -> None:
-        name = "--" + flag.name.replace("_", "-")
-        required = flag.default is inspect.Parameter.empty
-        if flag.type is bool:
-            self.add_argument(name, action="store_true", help=flag.help)
-        elif flag.type in LISTS:
-            default = None if required else flag.default
-            if isinstance(default, float):
-                default = [default]
-            one = LISTS[flag.type]
-            self.add_argument(name, nargs="+", type=one, required=required, default=default, help=flag.help)
-        elif required:
-            self.add_argument(name, type=flag.type, required=True, help=flag.help)
-        else:
-            self.add_argument(name, type=flag.type, default=flag.default, help=flag.help)
+
+def _usage(prog: str, flags: Sequence[Flag]) -> str:
+    if prog.endswith(("stylize", "infer.py")):
+        return f"{prog} PHOTO PAINTING [flags]"
+    required = [f"--{flag.name} {flag.name.upper()}" for flag in flags if flag.default is inspect.Parameter.empty]
+    return " ".join([prog, *required, "[flags]"])
+
+
+def _add(group: Any, flag: Flag) -> None:
+    """Add a flag to a group of a parser."""
+    name = "--" + flag.name.replace("_", "-")
+    required = flag.default is inspect.Parameter.empty
+    if flag.type is bool:
+        group.add_argument(name, action="store_true", help=flag.help)
+    elif flag.type in LISTS:
+        default = None if required else flag.default
+        if isinstance(default, float):
+            default = [default]
+        one = LISTS[flag.type]
+        group.add_argument(name, nargs="+", type=one, required=required, default=default, help=flag.help)
+    elif required:
+        group.add_argument(name, type=flag.type, required=True, help=flag.help)
+    else:
+        group.add_argument(name, type=flag.type, default=flag.default, help=flag.help)
 
 
 def flags_of(function: Callable[..., int]) -> list[Flag]:

@@ -34,13 +34,13 @@ def evaluate(
     tensorboard: bool = False,
     memory: bool = True,
     columns: int | None = None,
+    size: int = metrics.EVAL_SIZE,
 ) -> list[dict[str, Any]]:
     """Evaluate variants on every pair of two folders; returns a row of means for each, the unchanged content first.
 
-    All results are evaluated at a shorter side of `metrics.EVAL_SIZE` pixels. The metrics are those of
-    `metrics.scores`; SSIM (Wang et al. 2004) and LPIPS to the content; and X, the lattice energy of
-    `metrics.lattice_energy`. S, C, G, and X have geometric means, the seconds for an image (with its style encoded
-    before) a median. The loss is the lowest of an optimization.
+    All results are evaluated at the same shorter side. The metrics are those of `metrics.scores`; SSIM (Wang et al.
+    2004) and LPIPS to the content; and X, the lattice energy of `metrics.lattice_energy`. S, C, G, and X have geometric
+    means, the seconds for an image (with its style encoded before) a median. The loss is the lowest of an optimization.
 
     Writes figures.csv and figures.json with a row for each pair, table.md, and sheet.png to `output`; for
     optimizations also their losses (`adain.inference.recorder.write_losses`).
@@ -55,6 +55,7 @@ def evaluate(
         tensorboard: Also write the means and the sheet as TensorBoard events.
         memory: Add MiB: the peak of a process that stylizes one pair, or of its accelerator.
         columns: Results in a row of the sheet; by default those of all variants.
+        size: Shorter side in pixels at which results are evaluated.
 
     Raises:
         ValueError, OSError: As `adain.stylize` and `metrics.InceptionDistance`, before anything is written.
@@ -62,10 +63,12 @@ def evaluate(
     contents = listing.files(Path(content))
     styles = listing.files(Path(style))
     check_variants(variants, Path(output), device)
+    if size < metrics.MIN_SIZE:
+        raise ValueError(f"Expected --size of at least {metrics.MIN_SIZE} pixels, got {size}")
     if perceptual and len(contents) * len(styles) < 2:
         raise ValueError("Expected 2 pairs or more for FID, got 1; add images, or leave out --perceptual")
     any_iterative = any(variant.method in ITERATIVE for variant in variants)
-    meter = _Meter(contents, styles, perceptual, any_iterative)
+    meter = _Meter(contents, styles, perceptual, any_iterative, size)
     rows = meter.measure_unchanged(contents, styles)
     thumbnails = dict[tuple[str, Path, Path], Tile]()
     losses = defaultdict[str, list[Sequence[Mapping[str, float]]]](list)
@@ -115,14 +118,14 @@ def _sheet_rows(
 
 
 class _Meter:
-    """Computes the metrics of results; `losses` says whether there is a column for them."""
+    """Computes the metrics of results at a shorter side of `size`; `losses` says whether there is a column for them."""
 
-    def __init__(self, contents: Sequence[Path], styles: Sequence[Path], perceptual: bool, losses: bool):
+    def __init__(self, contents: Sequence[Path], styles: Sequence[Path], perceptual: bool, losses: bool, size: int):
         self.network = metrics.evaluation_backbone()
         self.losses = losses
         self.lpips = metrics.LPIPS()
         self.fid = metrics.InceptionDistance() if perceptual else None
-        self.images = {path: reader.load_image(path, metrics.EVAL_SIZE) for path in (*contents, *styles)}
+        self.images = {path: reader.load_image(path, size) for path in (*contents, *styles)}
         with torch.inference_mode():
             self.features = {path: self.network(image) for path, image in self.images.items()}
 

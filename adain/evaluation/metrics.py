@@ -22,6 +22,8 @@ CONTENT_LAYER = "relu4_1"
 EVAL_SIZE = 256
 """Shorter side in pixels to which images are resized for evaluation, since metrics depend on the scale of strokes."""
 
+MIN_SIZE = 64  # side in pixels that LPIPS needs
+
 
 def evaluation_backbone() -> Backbone:
     """Return the network whose features are compared: VGG-19, normalized weights, reflection padding, max pooling."""

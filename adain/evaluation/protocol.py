@@ -20,7 +20,6 @@ from adain.imaging import listing, reader, writer
 from adain.models.backbones import Backbone
 
 CFSD_LAYER = "relu3_1"
-MIN_SIZE = 64  # side in pixels that LPIPS needs
 BLOCK_ROWS = 64
 """Rows of the self-similarity matrix that are computed at a time, so that they stay in the cache. At 512 px, the whole
 matrix takes 1 GiB."""
@@ -49,7 +48,7 @@ class Protocol:
     size: int = 512
 
     def __post_init__(self) -> None:
-        for name, minimum in (("contents", 1), ("styles", 1), ("size", MIN_SIZE)):
+        for name, minimum in (("contents", 1), ("styles", 1), ("size", metrics.MIN_SIZE)):
             if getattr(self, name) < minimum:
                 raise ValueError(f"Expected --{name} of at least {minimum}, got {getattr(self, name)}")
 

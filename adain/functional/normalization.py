@@ -16,6 +16,10 @@ def adain(
 
     A constant channel of `content` becomes the constant `style_mean`.
 
+    >>> content = torch.tensor([1.0, 3.0]).view(1, 1, 1, 2)  # mean 2, standard deviation 1
+    >>> adain(content, torch.tensor(10.0), torch.tensor(5.0)).flatten()
+    tensor([ 5.0000, 15.0000])
+
     Args:
         content: features (B, C, H, W).
         style_mean: means (B or 1, C, 1, 1).

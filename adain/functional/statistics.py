@@ -23,6 +23,10 @@ def compute_statistics(statistic: Callable[[Tensor], Any], features: Tensor) -> 
 def mean_std(features: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor]:
     """Return the mean and standard deviation per image and channel (Huang & Belongie 2017, eqs. 5 and 6).
 
+    >>> mean, std = mean_std(torch.tensor([1.0, 3.0]).view(1, 1, 1, 2))
+    >>> print(f"{mean.item():.2f} {std.item():.2f}")
+    2.00 1.00
+
     Args:
         features: features (B, C, H, W) of any floating-point type.
         eps: added to the biased variance, so that dead channels divide safely.

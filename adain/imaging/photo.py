@@ -69,6 +69,30 @@ def to_tensor(image: Image.Image) -> Tensor:
     return as_batch(image_array(image)).float().div_(255)
 
 
+def array_to_tensor(values: np.ndarray) -> Tensor:
+    """An array (H, W), or (H, W, C) with 1, 3, or 4 channels, as (1, 3, H, W), RGB in [0, 1], float32.
+
+    The fourth channel is transparency, which is composited over white.
+
+    Raises:
+        ValueError: Another shape, a type other than bool, uint8, uint16, and floating point, or floats outside [0, 1].
+    """
+    channels = values.shape[2] if values.ndim == 3 else 1
+    if values.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in values.shape:
+        raise ValueError(f"Expected an array (H, W), (H, W, 1), (H, W, 3), or (H, W, 4), got {values.shape}")
+    if values.dtype.kind != "f" and values.dtype not in (np.bool_, np.uint8, np.uint16):
+        raise ValueError(f"Expected an array of bool, uint8, uint16, or floating point, got {values.dtype}")
+    if values.dtype.kind == "f" and not (values.min() >= 0 and values.max() <= 1):
+        found = f"{values.min():g} to {values.max():g}"
+        raise ValueError(f"Expected floating-point values in [0, 1], got {found}; scale them, or give uint8")
+    white = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+    pixels = as_batch(values.astype(np.float32) / white)
+    if channels == 4:
+        color, alpha = pixels[:, :3], pixels[:, 3:]
+        pixels = color * alpha + (1 - alpha)
+    return pixels.expand(-1, 3, -1, -1)
+
+
 def to_image(image: Tensor) -> Image.Image:
     """A Pillow image of (1, 3, H, W) or (3, H, W), clamped and rounded to 8 bits."""
     return Image.fromarray(to_array(image_planes(image), torch.uint8))

@@ -24,7 +24,7 @@ def load_mask(mask: ImageLike, pixels: Tensor, feather: float, read_options: Rea
     """Read a mask and bring it to the size of the content: (1, 1, H, W), uint8, 255 where the style applies.
 
     Args:
-        mask: A file, a Pillow image, or a tensor (1, 1 or 3, h, w) in [0, 1].
+        mask: A file, a Pillow image, an array (h, w), or a tensor (1, 1 or 3, h, w) in [0, 1].
         pixels: The content (B, 3, H, W).
         feather: Radius in pixels of the Gaussian blur that softens the mask.
         read_options: Which files are accepted.
@@ -34,6 +34,8 @@ def load_mask(mask: ImageLike, pixels: Tensor, feather: float, read_options: Rea
         ContentError: The mask and the content have different aspect ratios.
         OSError: The file cannot be read.
     """
+    if isinstance(mask, np.ndarray):
+        mask = photo.array_to_tensor(mask)
     if isinstance(mask, Tensor):
         mask = photo.to_image(mask.float().reshape(-1, *mask.shape[-2:])[:3].expand(3, -1, -1))
     image = reader.read(mask, options=read_options)

@@ -26,11 +26,35 @@ from adain.utils.precision import Precision
 
 
 @overload
-def stylize(content: Photo, *args: Any, **kwargs: Any) -> Photo: ...
+def stylize(
+    content: Photo,
+    style: Style | Sequence[Style] | None = None,
+    method: str | Path | Method = "adain",
+    *,
+    size: int | None = None,
+    options: StyleOptions = ...,
+    read_options: ReadOptions = ...,
+    device: str = "auto",
+    precision: Precision = "auto",
+    statistics_fn: StatisticsFn = ...,
+    **changes: Any,
+) -> Photo: ...
 
 
 @overload
-def stylize(content: ImageLike, *args: Any, **kwargs: Any) -> Tensor: ...
+def stylize(
+    content: ImageLike,
+    style: Style | Sequence[Style] | None = None,
+    method: str | Path | Method = "adain",
+    *,
+    size: int | None = None,
+    options: StyleOptions = ...,
+    read_options: ReadOptions = ...,
+    device: str = "auto",
+    precision: Precision = "auto",
+    statistics_fn: StatisticsFn = ...,
+    **changes: Any,
+) -> Tensor: ...
 
 
 def stylize(
@@ -47,6 +71,10 @@ def stylize(
     **changes: Any,
 ) -> Tensor | Photo:
     """Stylize an image: returns (B, 3, H, W), RGB in [0, 1], float32, of exactly the content's size.
+
+    >>> image = adain.stylize("photo.jpg", "painting.jpg", "adain-lite", size=64, alpha=0.8)
+    >>> image.shape
+    torch.Size([1, 3, 64, 64])
 
     Args:
         content: An image; or a `Photo`, for which a `Photo` is returned, with as many bits, its transparency, and its

@@ -17,6 +17,9 @@ def prepare(
 ) -> Method:
     """Prepare a method to stylize: load its weights, and move it to the device in the precision.
 
+    >>> method = adain.prepare("adain-lite", device="cpu")
+    >>> image = adain.stylize("photo.jpg", "painting.jpg", method)
+
     Args:
         method: A name (its embedded weights), a file of weights, or an instance, which is copied and left unchanged.
         device: A device name of torch; `auto` is the first of cuda, mps, and cpu that is available.

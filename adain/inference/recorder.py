@@ -60,7 +60,7 @@ class OptimizationRecorder:
         if progress.step == 1:
             self.bar.close()
             title = f"{self.name}, {progress.size} px"
-            self.bar = tqdm(total=progress.steps, desc=title, disable=self.quiet, leave=False)
+            self.bar = tqdm(total=progress.steps, desc=title, disable=self.quiet or None, leave=False)
         losses = {name: getattr(progress, name) for name in LOSSES}
         self.bar.set_postfix({name: f"{value:.3g}" for name, value in losses.items()}, refresh=False)
         self.bar.update()

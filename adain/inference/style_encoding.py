@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from adain.functional import colors
 from adain.imaging import reader
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
-from adain.imaging.photo import to_float
+from adain.imaging.photo import array_to_tensor, to_float
 from adain.inference import full_size
 from adain.inference.image_types import ImageLike, Style
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, StyleSize, WorkSize
@@ -39,6 +40,10 @@ def encode_style(
     read_options: ReadOptions = DEFAULT_READ_OPTIONS,
 ) -> StyleCode:
     """Encode a style, or several as their weighted mean; the code can be used with any content.
+
+    >>> method = adain.prepare("adain-lite", device="cpu")
+    >>> code = adain.encode_style(method, "painting.jpg")
+    >>> image = adain.stylize("photo.jpg", code, method)
 
     Args:
         method: What `prepare` returned.
@@ -182,6 +187,8 @@ def as_list(given: Any) -> list:
 
 def as_tensor(image: ImageLike, size: int | None, read_options: ReadOptions) -> Tensor:
     """The image as a batch (B, 3, H, W) in float32, with its shorter side resized to `size` pixels if given."""
+    if isinstance(image, np.ndarray):
+        image = array_to_tensor(image)
     if not isinstance(image, Tensor):
         return reader.load_image(image, size, read_options)
     batch = image if image.dim() == 4 else image[None]

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from adain.methods import METHODS, Method
 from adain.models.checkpoint_io import CHECKPOINTS, read_file
-from adain.utils.checks import check_choice
+from adain.utils.checks import check_choice, did_you_mean
 from adain.utils.errors import shortened
 from adain.utils.files import atomic_path
 
@@ -25,6 +25,9 @@ State = dict[str, Tensor]
 
 def load(name: str | Path = "adain", **settings: Any) -> Method:
     """Load a method with its weights, in eval mode, in float32, without gradients.
+
+    >>> type(adain.load("adain-lite")).__name__
+    'AdaINLite'
 
     Args:
         name: a key of `METHODS` for its embedded weights, or a file: one written by `convert`, a checkpoint of a
@@ -40,10 +43,7 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
         return kind(**settings).eval()
     if settings:
         raise ValueError(f"{name} has weights, which determine its arguments; it takes no {', '.join(settings)}")
-    path = embedded(str(name)) if kind else Path(name)
-    if not path.is_file():
-        known = ", ".join(METHODS)
-        raise FileNotFoundError(f"{name} is neither a file of weights nor a method; the methods are {known}")
+    path = embedded(str(name)) if kind else _file(name)
     state, metadata = read(path)
     method = fill(_build(metadata, state, path), state, path)
     method = method.eval().requires_grad_(False)
@@ -51,6 +51,17 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
     # The digest in fp16 equals the one in fp32, because a digest rounds to fp16 first.
     method.loaded_digests = frozenset([method.loaded_fingerprint, _digest(method, torch.bfloat16)])
     return method
+
+
+def _file(name: str | Path) -> Path:
+    """Return the path of a file of weights. Raises as `load` if there is no such file."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = ", ".join(METHODS)
+    if path.suffix or len(path.parts) > 1:
+        raise FileNotFoundError(f"{name} is neither a file of weights nor a method; the methods are {known}")
+    raise ValueError(f"unknown method {name}; choose from {known}{did_you_mean(str(name), METHODS)}")
 
 
 def embedded(name: str) -> Path:

@@ -2,14 +2,16 @@
 
 import logging
 import shutil
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import StrategyRegistry
@@ -17,10 +19,13 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from adain.models.checkpoint_io import read_file
 from adain.training.callbacks import LAST, LastCheckpoint
+from adain.training.console import Console, quiet_lightning
 from adain.training.datamodule import Pictures
 from adain.training.module import StyleTransfer
+from adain.training.parser import COMMANDS, TrainingParser
 from adain.training.ranks import MonitoredDDP
 from adain.training.recipe import portable
+from adain.training.tensorboard import TensorBoardRecords
 from adain.utils.precision import Half, fast_half, warn_if_emulated
 
 log = logging.getLogger(__name__)
@@ -57,7 +62,7 @@ HALF_TYPES: dict[Any, Half] = {
 EXPECTED_WARNINGS = (
     "LightningCLI's args parameter",  # `adain train` passes the rest of its command line
     r"Found \d+ module\(s\) in eval mode",  # the frozen networks
-    ".*isinstance.treespec, LeafSpec. is deprecated",  # between Lightning and torch
+    ".*isinstance.treespec, LeafSpec.. is deprecated",  # between Lightning and torch
 )
 
 
@@ -84,7 +89,13 @@ class AutoTrainer(Trainer):
             precision = MIXED_PRECISION[fast_half(device)]
         elif precision in HALF_TYPES:
             warn_if_emulated(HALF_TYPES[precision], device)
-        super().__init__(precision=precision, accelerator=accelerator, **kwargs)  # type: ignore[arg-type]
+        given = kwargs.pop("callbacks", None) or []
+        callbacks = [*given] if isinstance(given, Iterable) else [given]
+        has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        if kwargs.get("enable_progress_bar") is not False and not has_bar:
+            callbacks.append(Console())
+        callbacks.append(TensorBoardRecords())
+        super().__init__(precision=precision, accelerator=accelerator, callbacks=callbacks, **kwargs)  # type: ignore[arg-type]
 
 
 def _device_of(accelerator: str) -> torch.device:
@@ -102,6 +113,11 @@ class TrainingCLI(LightningCLI):
     """
 
     new_folders: Sequence[Path] = ()  # what rank 0 creates: the folder of the run, then its new parents
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return the subcommands, and the parameters that are no flags. There is nothing to `test` or `predict`."""
+        return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name in COMMANDS}
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: a resumed run takes its settings from the command line, not from the checkpoint."""
@@ -172,8 +188,11 @@ def newest_checkpoint(folder: Path) -> str | None:
     return str(newest)
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run the command line of training: `fit`, `validate`, and their flags."""
+def main(args: list[str] | None = None, prog: str = "train.py") -> None:
+    """Run the command line of training, `prog` in help texts: `fit`, `validate`, and their flags."""
+    words = sys.argv[1:] if args is None else args
+    TrainingParser.show_all, TrainingParser.program = "--help-all" in words, prog
+    quiet_lightning()
     torch.set_float32_matmul_precision("high")
     for expected in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", expected)
@@ -182,7 +201,9 @@ def main(args: list[str] | None = None) -> None:
         TrainingCLI(
             StyleTransfer,
             Pictures,
-            args=args,
+            args=["--help" if word == "--help-all" else word for word in words],
+            parser_class=TrainingParser,
+            parser_kwargs={"description": "Train a style transfer network on your own images."},
             trainer_class=AutoTrainer,
             trainer_defaults=TRAINER_DEFAULTS,
             seed_everything_default=0,

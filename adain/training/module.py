@@ -212,7 +212,8 @@ class StyleTransfer(LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log the losses of the held-out pairs, and an image with a row for each: content | style | stylized."""
         stylized, terms = self(batch)
-        self.log_dict({f"val/{name}": term for name, term in terms.items()}, batch_size=len(stylized))
+        logged = {"loss": self.loss.total(terms), **terms}
+        self.log_dict({f"val/{name}": term for name, term in logged.items()}, batch_size=len(stylized))
         if isinstance(self.logger, TensorBoardLogger):
             content = batch["content"]
             style = F.interpolate(self._style_images(batch), content.shape[2:]).expand_as(content)

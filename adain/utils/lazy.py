@@ -1,8 +1,11 @@
 """Attributes of a package that are imported on first use."""
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
+
+from adain.utils.checks import did_you_mean
 
 
 def lazy_attributes(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
@@ -17,7 +20,12 @@ def lazy_attributes(package: str, modules: Mapping[str, str]) -> Callable[[str],
 
     def getattribute(name: str) -> Any:
         if name not in modules:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            raise AttributeError(f"module {package!r} has no attribute {name!r}{did_you_mean(name, modules)}")
         return getattr(import_module(modules[name]), name)
 
     return getattribute
+
+
+def lazy_names(package: str, names: Iterable[str]) -> Callable[[], list[str]]:
+    """Return the `__dir__` of a package, which also lists the attributes that are not imported yet."""
+    return lambda: sorted({*vars(sys.modules[package]), *names})

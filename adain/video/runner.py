@@ -194,7 +194,7 @@ def stylize_video(
             stylized = prefetch(
                 stylize_frames(decoded, style, method, options=options, read_options=read_options, **arguments)
             )
-            progress = tqdm(stylized, path.name, video.stream.frames or None, unit=" frames", disable=quiet)
+            progress = tqdm(stylized, path.name, video.stream.frames or None, unit=" frames", disable=quiet or None)
             with closing(stylized):
                 write_video(path, video, _with_timestamps(progress, pending))
 

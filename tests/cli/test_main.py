@@ -1,5 +1,6 @@
 import dataclasses
 import inspect
+import re
 import subprocess
 import sys
 from functools import partial
@@ -10,9 +11,10 @@ import pytest
 from PIL import Image
 
 import adain
-from adain.cli import main
+from adain.cli import main, parser
 from adain.imaging import reader
 from adain.methods import METHODS
+from adain.models.backbones import BACKBONES
 from tests.conftest import ROOT, exit_code
 
 
@@ -68,7 +70,7 @@ def test_a_broken_content_does_not_stop_the_others(make_picture, tmp_path, capsy
         ({"--content": "missing.png"}, "missing.png: no such file"),
         ({"--output": "out.xyz"}, "Expected a name that ends in one of .png"),
         ({"--output": "CONTENT"}, "is an input and would be overwritten"),
-        ({"--method": "magic"}, "the methods are adain"),
+        ({"--method": "magic"}, "unknown method magic; choose from adain"),
         ({"--checkpoint": "missing.safetensors"}, "neither a file of weights nor a method"),
         ({"--device": "tpu"}, "device tpu cannot be used here"),
         ({"--precision": "int4"}, "precision"),
@@ -321,7 +323,82 @@ def test_every_flag_is_explained(name, capsys):
         )
         for flag in {*names} - {"settings"}:
             assert f"--{flag.replace('_', '-')}" in text
-    assert "None" not in text
+    assert not re.search(r"None|null\)|typing|Union|Literal", text)
+
+
+def test_help_is_grouped_by_topic(capsys):
+    assert exit_code("stylize", "--help") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("usage: adain stylize PHOTO PAINTING [flags]\n")
+    headings = re.findall(r"^(\S.*):$", text, re.MULTILINE)
+    assert headings[:3] == ["Input and output", "Method", "Strength, strokes, and colors"]
+    assert headings[-1] == "Other flags"
+    assert "Settings of gatys" not in headings
+    assert exit_code("stylize", "--method", "gatys", "--help") == 0
+    text = capsys.readouterr().out
+    assert "\nSettings of gatys:\n" in text
+    assert "(default: [relu1_1,relu2_1,relu3_1,relu4_1,relu5_1])" in " ".join(text.split())
+
+
+def test_every_flag_has_a_topic():
+    flags = {flag.name for command in main.COMMANDS.values() for flag in parser.flags_of(command)}
+    assert flags == {name for names in parser.TOPICS.values() for name in names}
+
+
+def test_every_command_has_a_topic():
+    assert sorted(name for names in main.TOPICS.values() for name in names) == sorted([*main.COMMANDS, "train"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--size", "big"], "Expected --size to be a whole number, got big"),
+        (["--style-size", "x"], "Expected --style-size to be a whole number or content, got x"),
+        (["--precision", "int4"], "Expected --precision to be auto, fp32, bf16 or fp16, got int4"),
+        (["--alpha", "1", "x"], "Expected --alpha to be a number, got x"),
+        (["--alpha"], "Expected a value after --alpha, got none"),
+        (["--gatys.steps", "4"], "unknown flag --gatys.steps"),
+        (["--alpha", "2"], "--alpha must be between 0 (the content) and 1 (the style), got 2"),
+        (["--work-size", "5"], "--work-size must be content or at least 64 pixels, got 5"),
+        (["--method", "gatys", "--gatys.steps", "x"], "Expected --gatys.steps to be a whole number, got x"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_errors_have_one_prefix_and_name_flags_as_they_are_typed(flags, message, capsys):
+    assert stylize("--content", "a.png", "--style", "b.png", *flags) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"adain: error: {message}")
+    assert error.count("\n") == 1
+
+
+def test_required_flags_are_named(capsys):
+    assert exit_code("grid", "--content", "a") == 2
+    assert capsys.readouterr().err.startswith("adain: error: Expected --style, --output, got none; see adain grid")
+
+
+def test_list_names_methods_backbones_and_weights_with_their_licenses(capsys):
+    assert exit_code("list") == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {name} " in text for name in (*METHODS, *BACKBONES))
+    for path in (ROOT / "checkpoints").glob("*.safetensors"):
+        size = f"{path.stat().st_size / 1e6:.1f} MB"
+        assert re.search(rf"^  {path.name} +{size} +\S", text, re.MULTILINE)
+    assert "CC BY 4.0 (Oxford Visual Geometry Group)" in text
+    assert "not stated" not in text
+
+
+def test_evaluate_takes_a_size(make_picture, tmp_path, capsys):
+    content, style = make_picture("c/a.png"), make_picture("s/b.png", seed=1)
+    tables = []
+    for size in ("64", "96"):
+        flags = "--content", content, "--style", style, "--output", tmp_path / size, "--size", size
+        assert exit_code("evaluate", *flags, "--method", "adain-lite", "--device", "cpu") == 0
+        tables.append((tmp_path / size / "figures.csv").read_text())
+    assert tables[0] != tables[1]
+    assert exit_code("evaluate", *flags[:-1], "32") == 2
+    assert "--size of at least 64" in capsys.readouterr().err
+    assert exit_code("evaluate", *flags, "--flicker") == 2
+    assert "Expected no --size with --flicker, got 96" in capsys.readouterr().err
 
 
 def test_help_does_not_wait_for_torch_nor_stylizing_for_lightning():

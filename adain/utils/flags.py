@@ -1,0 +1,208 @@
+"""Help texts and errors of command lines, for people who do not read Python."""
+
+import argparse
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from types import NoneType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+
+from jsonargparse import DefaultHelpFormatter
+
+from adain.utils.checks import did_you_mean
+from adain.utils.errors import shortened
+
+METAVARS: dict[Any, str] = {int: "N", float: "X", bool: "true|false", str: "TEXT"}
+"""What stands for a value of each type in help texts. The flags of commands use their own names for text."""
+
+TYPE_NAMES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "list": "a list, such as [A,B]",
+    "tuple": "a list, such as [A,B]",
+}
+"""Types in error messages."""
+
+LONGEST_ERROR = 400
+"""Characters of an error message."""
+
+PRINT_CONFIG_HELP = "Print all flags as YAML, in the form that --config reads, and exit."
+
+
+class PlainFormatter(DefaultHelpFormatter):
+    """Formats help texts with defaults, but without types of Python and defaults that say nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        if "print_config" in action.dest:
+            return PRINT_CONFIG_HELP
+        text = _sentence(action.help or "")
+        is_switch = action.nargs == 0
+        if "%(default)" in text or "default:" in text.lower() or is_switch or not _is_telling(action.default):
+            return text
+        # Replaced here, because argparse would print Python's form of a list.
+        default = _as_typed(action.default, action.nargs == argparse.ONE_OR_MORE).replace("%", "%%")
+        return f"{text} (default: {default})"
+
+    def _metavar_formatter(self, action: argparse.Action, default_metavar: str) -> Any:
+        typehint = getattr(action, "_typehint", None)
+        if action.metavar is None and typehint is not None:
+            metavar = _metavar(typehint, default_metavar)
+            return lambda size: (metavar,) * size
+        return super()._metavar_formatter(action, default_metavar)
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        if action.nargs == argparse.ONE_OR_MORE:
+            (metavar,) = self._metavar_formatter(action, default_metavar)(1)
+            return f"{metavar} ..."
+        return super()._format_args(action, default_metavar)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        """The flag with its value; `--flag+`, which appends to a list, is left out."""
+        names = [name for name in action.option_strings if not name.endswith("+")]
+        if not names or action.nargs == 0 or "print_config" in action.dest:
+            return ", ".join(names) or super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(names)} {value}"
+
+
+def _sentence(text: str) -> str:
+    """The help text with an upper-case first letter and a period, without the markup of docstrings."""
+    text = " ".join(text.replace("``", "").replace("`", "").split())
+    if not text:
+        return text
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", ")")) else ".")
+
+
+def _is_telling(default: Any) -> bool:
+    """Whether a default is worth printing: neither empty nor an object of the code."""
+    return isinstance(default, int | float | str | list | tuple) and default not in (argparse.SUPPRESS, "", [], ())
+
+
+def _as_typed(value: Any, spread: bool) -> str:
+    """A default as it is typed; `spread` lists are separated by spaces."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, list | tuple):
+        return str(value)
+    items = map(str, value)
+    return " ".join(items) if spread else f"[{','.join(items)}]"
+
+
+def _metavar(typehint: Any, text: str) -> str:
+    """What stands for a value of a type; `text` stands for any text."""
+    names = list(dict.fromkeys(_metavars(typehint, text)))
+    return "|".join(names) if len(names) <= 3 else text
+
+
+def _metavars(typehint: Any, text: str) -> Iterator[str]:
+    origin = get_origin(typehint)
+    if origin is Literal:
+        choices = [str(choice) for choice in get_args(typehint)]
+        yield choices[0] if len(choices) == 1 else "{" + ",".join(choices) + "}"
+    elif origin in (list, tuple) or getattr(origin, "__name__", "") == "Sequence":
+        yield "[" + ",".join(dict.fromkeys(_metavars(get_args(typehint)[0], "NAME"))) + ",...]"
+    elif get_args(typehint) and (origin is Union or origin.__name__ == "UnionType"):
+        for member in get_args(typehint):
+            if member is not NoneType:
+                yield from _metavars(member, text)
+    elif typehint in METAVARS and typehint is not str:
+        yield METAVARS[typehint]
+    else:
+        yield text
+
+
+class PlainErrors(argparse.ArgumentParser):
+    """Mixin for parsers of jsonargparse whose errors take one line and name flags as they are typed."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the message and exit with code 2."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        program = parser.prog.replace(" [options]", "")
+        plain = plain_message(message, flags_of(self)).rstrip(".")
+        see = " See" if plain.endswith("?") else "; see"
+        print(f"adain: error: {plain}{see} {program} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def flags_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The flags of a parser and its subcommands."""
+    flags = []
+    for action in parser._actions:
+        flags += [flag for flag in action.option_strings if not flag.endswith("+")]
+        if isinstance(action, argparse._SubParsersAction):
+            for subparser in action.choices.values():
+                flags += flags_of(subparser)
+    return list(dict.fromkeys(flags))
+
+
+def plain_message(message: str, flags: list[str]) -> str:
+    """An error message of jsonargparse in one line, in the words of the command line.
+
+    Args:
+        message: The message.
+        flags: All flags, with which misspelled ones are compared.
+    """
+    message = " ".join(message.split())
+    if unknown := re.search(r"unrecognized arguments: (\S+)", message, re.IGNORECASE):
+        name = unknown[1].partition("=")[0]
+        what = "unknown flag" if name.startswith("-") else "Expected flags, got"
+        return f"{what} {name}{did_you_mean(name, flags)}"
+    if command := re.search(r"argument subcommand: invalid choice: '?(\S+?)'? \(choose from (.*)\)", message):
+        return f"unknown command {command[1]}; choose from {command[2].replace(chr(39), '')}"
+    if command := re.search(r"expected \"subcommand\" to be one of \{(.*)\}", message):
+        return f"Expected one of the commands {command[1].replace(',', ', ')}, got none"
+    if setting := re.search(r"Option '(\S+)' is not accepted", message):
+        return f"unknown setting {setting[1]}"
+    if missing := re.search(r"arguments are required: (.+)", message):
+        return f"Expected {', '.join(_flag(name, flags) for name in missing[1].split(', '))}, got none"
+    if empty := re.search(r"argument (--\S+?)(?:/\S+)?: expected (?:at least )?one argument", message):
+        return f"Expected a value after {empty[1]}, got none"
+    if key := re.search(r"Parser key \"([\w.]+)\"", message):
+        flag = _flag(key[1], flags)
+        if name := re.search(r"Expected a dot import path string: (\S+)", message):
+            return f"Expected {flag} to be the name of a class, got {name[1]}; {flag}.help CLASS describes one"
+        given = re.search(r"(?:Got value|Given value): (\S+)", message)
+        expected = _expected(message)
+        if given and expected:
+            return f"Expected {flag} to be {expected}, got {given[1].strip(',')}"
+        reason = message[key.end() :].lstrip(": ")
+        return shortened(f"{flag}: {reason}", LONGEST_ERROR)
+    return shortened(message, LONGEST_ERROR)
+
+
+def with_flags(message: str, flags: Iterable[str]) -> str:
+    """An error message of the library with the flags for the names of Python, such as --style-size for style_size."""
+    for flag in flags:
+        name = flag.removeprefix("--")
+        if "-" in name:
+            message = re.sub(rf"(?<![\w.-]){name.replace('-', '_')}(?![\w.-])", flag, message)
+        else:
+            message = re.sub(rf"^(a )?{re.escape(name)} must be", f"{flag} must be", message)
+    return message
+
+
+def _flag(key: str, flags: list[str]) -> str:
+    """The flag of a key of the configuration, such as --style-size of style_size."""
+    without_command = key.partition(".")[2]
+    for name in (key.replace("_", "-"), key, without_command):
+        if f"--{name}" in flags:
+            return f"--{name}"
+    return f"--{key}"
+
+
+def _expected(message: str) -> str:
+    """The types that a message about a wrong value lists, such as `a whole number or content`."""
+    union = re.search(r"Subtypes: \[(.*?)\] Errors:", message)
+    names = []
+    for kind, choices in re.findall(r"<class '(\w+)'>|typing\.Literal(\[.*?\])", union[1] if union else message):
+        if choices:
+            names += [str(choice) for choice in ast.literal_eval(choices)]
+        elif kind in TYPE_NAMES:
+            names.append(TYPE_NAMES[kind])
+    names = list(dict.fromkeys(names))
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} or {names[-1]}"
