@@ -57,21 +57,27 @@ class Scale:
     sides: Sequence[int] = (256, 512, 1024, 2048)
     images: Sequence[int] = (1, 8)
     matrix: int = 8192
+    rounds: int = 3
+    """The rate is that of the best round."""
     seconds: float = 1.0
-    """Time of one round; the rate is the best of three."""
+    """Time of a round."""
     end_to_end_seconds: float = 20.0
     warm_up_steps: int = 20
     photos: int = 256
 
 
-TOY = Scale(32, (2,), (2,), (32, 48), (1, 2), 64, 0.01, 0.5, 2, 4)
+TOY = Scale(
+    crop=32, batches=(2,), end_to_end_batches=(2,), sides=(32, 48), images=(1, 2), matrix=64, rounds=1, seconds=0,
+    end_to_end_seconds=0.5, warm_up_steps=2, photos=4,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The device, and the fastest 16-bit type on it, or float32 if there is none."""
+    """The device, the fastest 16-bit type on it, or float32 if there is none, and how rates are measured on it."""
 
     device: torch.device
+    scale: Scale
 
     @property
     def dtype(self) -> torch.dtype:
@@ -86,39 +92,37 @@ class Machine:
         """The context in which a careful user runs float32 weights."""
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
 
-    def rate(self, call: Callable[[], object], seconds: float) -> float:
-        """Calls a second, which the device may overlap: the best of three rounds after three calls to warm up."""
-        for _ in range(3):
+    def rate(self, call: Callable[[], object]) -> float:
+        """Calls a second, which the device may overlap, after as many calls to warm up as there are rounds."""
+        for _ in range(self.scale.rounds):
             call()
+        count = max(1, round(self.scale.seconds / self._seconds(call, 1)))
+        return count / min(self._seconds(call, count) for _ in range(self.scale.rounds))
+
+    def _seconds(self, call: Callable[[], object], count: int) -> float:
         self.synchronize()
         start = time.perf_counter()
-        call()
+        for _ in range(count):
+            call()
         self.synchronize()
-        count = max(1, round(seconds / (time.perf_counter() - start)))
-        best = 0.0
-        for _ in range(3):
-            start = time.perf_counter()
-            for _ in range(count):
-                call()
-            self.synchronize()
-            best = max(best, count / (time.perf_counter() - start))
-        return best
+        return time.perf_counter() - start
 
     def free_memory(self) -> None:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def peak(self, dtype: torch.dtype, side: int, seconds: float) -> float:
+    def peak(self, dtype: torch.dtype) -> float:
         """Operations a second of a product of square matrices."""
+        side = self.scale.matrix
         square = torch.rand(side, side, device=self.device).to(dtype)
-        return 2 * side**3 * self.rate(lambda: square @ square, seconds)
+        return 2 * side**3 * self.rate(lambda: square @ square)
 
 
-def rate_or_reason(target: Machine, call: Callable[[], object], seconds: float) -> float | str:
+def rate_or_reason(target: Machine, call: Callable[[], object]) -> float | str:
     """The rate, or why there is none."""
     try:
-        return target.rate(call, seconds)
+        return target.rate(call)
     except torch.OutOfMemoryError:
         return "out of memory"
     except RuntimeError as error:
@@ -189,9 +193,10 @@ def count_operations(target: Machine, side: int) -> float:
     return float(counter.get_total_flops())
 
 
-def training_from_memory(target: Machine, scale: Scale, compiled: bool) -> None:
+def training_from_memory(target: Machine, compiled: bool) -> None:
     """Print the rates of all contestants, and the peak."""
-    peaks = {dtype: target.peak(dtype, scale.matrix, scale.seconds) for dtype in {torch.float32, target.dtype}}
+    scale = target.scale
+    peaks = {dtype: target.peak(dtype) for dtype in {torch.float32, target.dtype}}
     for dtype, peak in peaks.items():
         print(f"peak of {short(dtype)} matrix products: {peak / 1e12:.3g} TFLOP/s")
     operations = count_operations(target, scale.crop)
@@ -201,7 +206,7 @@ def training_from_memory(target: Machine, scale: Scale, compiled: bool) -> None:
     for pairs in scale.batches:
         steps = training_steps(target, random_batch(target, pairs, scale.crop), compiled)
         for name in list(steps):
-            rate = rate_or_reason(target, steps.pop(name), scale.seconds)
+            rate = rate_or_reason(target, steps.pop(name))
             if isinstance(rate, str):
                 print(f"| {name} | {pairs} | {rate} | | |", flush=True)
                 continue
@@ -214,25 +219,27 @@ def training_from_memory(target: Machine, scale: Scale, compiled: bool) -> None:
 class Clock(Callback):
     """Stops a run after some seconds, and knows how many steps it took in them."""
 
-    def __init__(self, target: Machine, scale: Scale):
+    def __init__(self, target: Machine):
         self.target = target
-        self.scale = scale
         self.start = 0.0
         self.steps_per_second = 0.0
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
         step = trainer.global_step
-        if step == self.scale.warm_up_steps:
+        if step == self.target.scale.warm_up_steps:
             self.target.synchronize()
             self.start = time.perf_counter()
-        elif step > self.scale.warm_up_steps and time.perf_counter() - self.start > self.scale.end_to_end_seconds:
+        elif (
+            step > self.target.scale.warm_up_steps
+            and time.perf_counter() - self.start > self.target.scale.end_to_end_seconds
+        ):
             self.target.synchronize()
-            self.steps_per_second = (step - self.scale.warm_up_steps) / (time.perf_counter() - self.start)
+            self.steps_per_second = (step - self.target.scale.warm_up_steps) / (time.perf_counter() - self.start)
             trainer.should_stop = True
 
 
 @contextmanager
-def photo_folders(scale: Scale) -> Iterator[tuple[Path, Path]]:
+def photo_folders(count: int) -> Iterator[tuple[Path, Path]]:
     """A folder of contents and one of styles: JPEGs of 640 x 480 pixels, cut from the examples."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as base:
@@ -241,7 +248,7 @@ def photo_folders(scale: Scale) -> Iterator[tuple[Path, Path]]:
             sources = [Image.open(path).convert("RGB") for path in sorted((ROOT / "examples" / role).iterdir())]
             folder = Path(base) / role
             folder.mkdir()
-            for i in range(scale.photos):
+            for i in range(count):
                 source = sources[i % len(sources)]
                 width = min(source.width, source.height * 4 // 3) * 7 // 8
                 height = width * 3 // 4
@@ -252,15 +259,16 @@ def photo_folders(scale: Scale) -> Iterator[tuple[Path, Path]]:
         yield folders[0], folders[1]
 
 
-def training_end_to_end(target: Machine, scale: Scale, folders: Sequence[Path], workers: int, compiled: bool) -> None:
+def training_end_to_end(target: Machine, folders: Sequence[Path], workers: int, compiled: bool) -> None:
     """Print the rates of Lightning's trainer with the data loader."""
+    scale = target.scale
     print(f"\n| training end to end, {workers} workers | pairs in a batch | pairs/s |\n| --- | --- | --- |")
     for pairs in scale.end_to_end_batches:
         data = Pictures(
             str(folders[0]), str(folders[1]), size=(2 * scale.crop,) * 2, crop=scale.crop,
             batch_size=pairs, val_pairs=0, workers=workers,
         )  # fmt: skip
-        clock = Clock(target, scale)
+        clock = Clock(target)
         trainer = AutoTrainer(
             **{**TRAINER_DEFAULTS, "default_root_dir": tempfile.gettempdir()},
             accelerator="gpu" if target.device.type == "cuda" else target.device.type,
@@ -310,8 +318,9 @@ def stylizers(target: Machine) -> dict[str, Callable[[Tensor, Tensor], Callable[
     return found
 
 
-def stylizing(target: Machine, scale: Scale) -> None:
+def stylizing(target: Machine) -> None:
     """Print the images a second of each contestant, at each size."""
+    scale = target.scale
     cells = [f"{side} px, {images} at a time" for side in scale.sides for images in scale.images]
     print(f"\n| stylizing, images/s | {' | '.join(cells)} |\n| --- |{' --- |' * len(cells)}")
     for name, prepare in stylizers(target).items():
@@ -320,17 +329,18 @@ def stylizing(target: Machine, scale: Scale) -> None:
             for images in scale.images:
                 content = torch.rand(images, 3, side, side, device=target.device)
                 call = prepare(content, torch.rand(1, 3, side, side, device=target.device))
-                rate = rate_or_reason(target, call, scale.seconds)
+                rate = rate_or_reason(target, call)
                 print(f" {rate if isinstance(rate, str) else f'{images * rate:.1f}'} |", end="", flush=True)
         print()
 
 
-def operators(target: Machine, scale: Scale) -> None:
+def operators(target: Machine) -> None:
     """Print the operators of a training step by the time that they take on the device."""
     activities = [ProfilerActivity.CPU]
     if target.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
-    step = next(iter(training_steps(target, random_batch(target, scale.batches[-1], scale.crop), False).values()))
+    batch = random_batch(target, target.scale.batches[-1], target.scale.crop)
+    step = next(iter(training_steps(target, batch, False).values()))
     for _ in range(3):
         step()
     target.synchronize()
@@ -362,17 +372,21 @@ def main(words: Sequence[str] | None = None) -> None:
         parser.error("expected both --content and --style, or neither")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("there is no CUDA device; --device cpu --toy tries the program")
-    target, scale = Machine(torch.device(options.device)), TOY if options.toy else Scale()
+    target = Machine(torch.device(options.device), TOY if options.toy else Scale())
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("high")  # as the command line of training does
     print(machine(options.device))
     torch.backends.cudnn.benchmark = True  # as the trainer does
-    training_from_memory(target, scale, options.compile)
-    operators(target, scale)
-    with photo_folders(scale) if options.content is None else nullcontext((options.content, options.style)) as folders:
-        training_end_to_end(target, scale, folders, options.workers, options.compile)
+    training_from_memory(target, options.compile)
+    operators(target)
+    with (
+        photo_folders(target.scale.photos)
+        if options.content is None
+        else nullcontext((options.content, options.style)) as folders
+    ):
+        training_end_to_end(target, folders, options.workers, options.compile)
     torch.backends.cudnn.benchmark = False
-    stylizing(target, scale)
+    stylizing(target)
 
 
 if __name__ == "__main__":

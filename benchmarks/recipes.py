@@ -19,7 +19,7 @@ import torch
 import yaml
 from pytorch_lightning import Callback
 
-from benchmarks.gpu import Scale, photo_folders
+from benchmarks.gpu import photo_folders
 from benchmarks.timing import machine
 
 ROOT = Path(__file__).parents[1]
@@ -81,16 +81,18 @@ def measure(recipe: Path, folders: Sequence[Path], root: Path, steps: int, flags
 
 def main(words: Sequence[str] | None = None) -> None:
     """Print a row for each recipe."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("names", nargs="*", help="of recipes; all by default")
     parser.add_argument("--steps", type=int, default=12, help="of each recipe, two of them to warm up")
     options, flags = parser.parse_known_args(words)
-    recipes = [
-        path for path in sorted((ROOT / "configs").glob("*.yaml")) if path.stem in options.names or not options.names
-    ]
+    recipes = sorted((ROOT / "configs").glob("*.yaml"))
+    if options.names:
+        recipes = [path for path in recipes if path.stem in options.names]
     print(machine("cuda" if torch.cuda.is_available() else "cpu"))
     print("| recipe | pairs | pairs/s | hours | memory, GB |\n| --- | --- | --- | --- | --- |")
-    with photo_folders(Scale(photos=32)) as folders:
+    with photo_folders(32) as folders:
         for recipe in recipes:
             cost = measure(recipe, folders, folders[0].parent / "runs", options.steps, flags)
             pairs = yaml.safe_load(recipe.read_text())["trainer"]["max_steps"] * cost["pairs"]

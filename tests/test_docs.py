@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from PIL import Image
 from adain.cli.commands import COMMANDS
 from adain.cli.main import parse_flags
 from benchmarks import recipe_images
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait_for
 
 PAGES = [
     *sorted(ROOT.glob("*.md")),
@@ -157,3 +158,48 @@ def test_the_site_builds_without_warnings(tmp_path):
     names = (tmp_path / "site" / "python" / "index.html").read_text()
     assert all(f'id="adain.{name}"' in names for name in ("inference.pipeline.stylize", "methods.weights.load"))
     assert (tmp_path / "site" / "page" / "index.html").exists()
+
+
+STUBS = {
+    "srun": "trap 'echo saved > saved; exit 0' TERM; echo $$ > running; [ -z $FAILS ] || exit 3; sleep 60 & wait",
+    "scancel": "kill -TERM $(cat running)",
+    "scontrol": 'echo "$@" > requeued',
+}
+"""What the SLURM script calls."""
+
+
+@pytest.fixture
+def slurm_script(tmp_path):
+    """A function that starts the script of the documentation where a cluster is imitated."""
+    (block,) = blocks(ROOT / "docs" / "training.md", "bash")
+    (tmp_path / "job.sh").write_text(block)
+    for name, text in STUBS.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+
+    def start(**variables):
+        environment = {**os.environ, "PATH": path, "SLURM_JOB_ID": "7", "SLURM_NNODES": "2", **variables}
+        return subprocess.Popen(["bash", "job.sh"], cwd=tmp_path, env=environment)
+
+    return start
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_the_slurm_script_saves_and_requeues_before_the_time_limit(number, slurm_script, tmp_path):
+    process = slurm_script()
+    wait_for(lambda: (tmp_path / "running").exists() and (tmp_path / "running").read_text(), process, 60)
+    process.send_signal(number)
+    if number == signal.SIGTERM:  # SLURM sends it to the processes too, and requeues the job itself
+        os.kill(int((tmp_path / "running").read_text()), number)
+    assert process.wait(60) == 0
+    assert (tmp_path / "saved").exists()
+    assert (tmp_path / "requeued").exists() == (number == signal.SIGUSR1)
+    if number == signal.SIGUSR1:
+        assert (tmp_path / "requeued").read_text() == "requeue 7\n"
+
+
+def test_the_slurm_script_fails_if_training_fails(slurm_script, tmp_path):
+    assert slurm_script(FAILS="1").wait(60) == 3
+    assert not (tmp_path / "requeued").exists()

@@ -23,5 +23,5 @@ def test_it_prints_a_rate_for_every_contestant(capsys):
 
 def test_a_pair_takes_the_operations_of_its_convolutions():
     """Three encodings, one decoding, and the gradients of the decoder and of the encoder behind it."""
-    operations = gpu.count_operations(gpu.Machine(torch.device("cpu")), 32)
+    operations = gpu.count_operations(gpu.Machine(torch.device("cpu"), gpu.TOY), 32)
     assert operations / 32**2 * 256**2 == pytest.approx(221e9, rel=0.02)

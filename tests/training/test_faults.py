@@ -164,6 +164,7 @@ def test_ranks_that_resume_from_different_steps_are_refused(forks, words, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # not to fail on a busy machine
 def test_twenty_kills_at_random_moments(forks, words, tmp_path):
     steps = 40
     flags = "--trainer.max_steps", steps, "--ckpt_path", "last", "--last.every_n_steps", 2
