@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adain.imaging import photo
-from adain.training.crops import Crop, IndexedCrops, sample_rng
+from adain.training.crops import Crop, IndexedCrops, permutation, sample_rng
 
 
 class Readable:
@@ -71,3 +71,10 @@ def test_a_cell_holds_bytes_or_a_path(make_picture):
     for cell in (None, {"bytes": None, "path": None}):
         with pytest.raises(OSError, match="got an empty cell"):
             crop(cell, None)
+
+
+def test_a_run_can_be_resumed_in_another_version():
+    """What is drawn for a seed and an index must never change."""
+    assert sample_rng((3, 1), 7).integers(10**6, size=3).tolist() == [130956, 711026, 586763]
+    assert permutation((3, 1), 0, 6).tolist() == [1, 3, 5, 2, 4, 0]
+    assert permutation((3, 1), -1, 6).tolist() == [4, 3, 0, 2, 5, 1]
