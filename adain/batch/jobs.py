@@ -53,15 +53,15 @@ def plan_jobs(
         output: The output folder.
         pairs: `all`, `random`, or a CSV file, as `adain.batch.runner.stylize_folder` takes it.
         method: Ready to stylize.
-        alpha: Strength of the style where the CSV file has none.
+        alpha: Strength of the style where the CSV file has none, from 0 to 1.
         seed: Seed of the random pairs.
         suffix: Suffix of the results.
 
     Raises:
-        ValueError: An alpha out of range, a wrong row in the CSV file, or an output folder among the inputs.
+        ValueError: An alpha for a method with full strength only, a wrong row in the CSV file, or an output folder
+            among the inputs.
         OSError: No such CSV file.
     """
-    check_alpha(alpha)
     jobs = _pair(folders, pairs, method, alpha, seed)
     if not method.takes_style:
         for job in jobs:

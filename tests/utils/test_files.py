@@ -1,0 +1,52 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from adain.utils import files
+
+
+@pytest.fixture
+def dead():
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_only_temporary_files_of_dead_processes_of_this_program_and_host_are_removed(tmp_path, dead):
+    host = files._host()
+    stale = f".adain-{host}-{dead}-1.png", f".adain-{host}-{dead}-1"
+    others = (
+        f".adain-{host}-{os.getpid()}-1.png",  # of a living process
+        f".adain-another_host-{dead}-1.png",
+        f".adain-{host}-{dead}.png",  # not of this form
+        f".adain-{host}-{dead}-1.png.bak",
+        ".adain-notes.txt",
+        f"adain-{host}-{dead}-1.png",
+        ".hidden",
+    )
+    for name in (*stale, *others):
+        (tmp_path / name).touch()
+    files.remove_stale(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*others}
+
+
+def test_temporary_files_have_the_form_that_is_removed(tmp_path, dead, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: dead)
+    with files.atomic_path(tmp_path / "a.png") as temporary:
+        files.remove_stale(tmp_path)
+        assert not temporary.exists()
+        temporary.write_text("new")
+    assert (tmp_path / "a.png").read_text() == "new"
+
+
+def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
+    def touch(self, *_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(files.Path, "touch", touch)
+    writing = files.atomic_path(tmp_path / "a.png")
+    with pytest.raises(PermissionError, match=r"^cannot write .*/a\.png \(Permission denied\); choose another output$"):
+        writing.__enter__()
