@@ -31,15 +31,20 @@ COPIED_STREAMS = ("audio", "subtitle", "attachment")
 ONLY_FILES = {"protocol_whitelist": "file"}
 """Options of FFmpeg: a playlist, which names other files, must not make it connect to a network."""
 
-SWSCALE = Interpolation.LANCZOS | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+# PyAV has names for these constants of FFmpeg since version 18, which needs Python 3.11.
+SWS_FULL_CHR_H_INT = 0x2000
+SWS_ACCURATE_RND = 0x40000
+SWS_CS_BT2020 = 9
 
-MATRICES = {
+SWSCALE = Interpolation.LANCZOS | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT
+
+MATRICES: dict[int, int] = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
     5: Colorspace.ITU601,
     6: Colorspace.ITU601,
     7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
+    9: SWS_CS_BT2020,
 }
 """The names in libswscale of the YUV matrices, by their numbers in frames (ISO/IEC 23091-2)."""
 
