@@ -114,9 +114,9 @@ def prepare(settings: Settings, output: Path, streaming: bool, workers: int, qui
     found = _summary(shards)
     if not found.images:
         shutil.rmtree(partial)
+        reason = f"the first one: {found.failures[0]}" if found.failures else "choose another --source or --split"
         raise ValueError(
-            f"Expected readable images in {settings.source}, got {len(found.failures)} that cannot be read; "
-            f"the first one: {found.failures[0]}"
+            f"Expected readable images in {settings.source}, got {len(found.failures)} that cannot be read; {reason}"
         )
     if output.exists():
         output.rmdir()

@@ -108,6 +108,10 @@ def test_what_is_refused(photos, tmp_path, capsys):
     assert "Expected --size of at least 1" in error("--source", photos, "--output", out, "--size", 0)
     assert "got missing" in error("--source", "missing", "--output", out)
     bad = tmp_path / "bad"
+    empty = tmp_path / "empty.parquet"
+    Dataset.from_dict({"image": [None]}).cast_column("image", Image()).select([]).to_parquet(empty)
+    assert "got 0 that cannot be read" in error("--source", empty, "--output", out, "--streaming")
+    empty.unlink()
     bad.mkdir()
     assert "Expected images in" in error("--source", bad, "--output", out)
     (bad / "a.jpg").write_bytes(b"no")
