@@ -19,8 +19,9 @@ from adain.models.checkpoint_io import read_file
 from adain.training.callbacks import LAST, LastCheckpoint
 from adain.training.datamodule import Pictures
 from adain.training.module import StyleTransfer
-from adain.training.ranks import MonitoredDDP
+from adain.training.ranks import MEMORY_ADVICE, MonitoredDDP
 from adain.training.recipe import portable
+from adain.utils.errors import one_line
 from adain.utils.precision import Half, fast_half, warn_if_emulated
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,8 @@ class AutoTrainer(Trainer):
             precision = MIXED_PRECISION[fast_half(device)]
         elif precision in HALF_TYPES:
             warn_if_emulated(HALF_TYPES[precision], device)
+        if kwargs.get("benchmark") is None and not kwargs.get("deterministic"):
+            kwargs["benchmark"] = True  # cuDNN's fastest convolutions for the size of the crops, which is fixed
         super().__init__(precision=precision, accelerator=accelerator, **kwargs)  # type: ignore[arg-type]
 
 
@@ -190,3 +193,5 @@ def main(args: list[str] | None = None) -> None:
         )
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        raise ValueError(one_line(error, MEMORY_ADVICE)) from error
