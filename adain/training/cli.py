@@ -58,6 +58,7 @@ HALF_TYPES: dict[Any, Half] = {
 EXPECTED_WARNINGS = (
     "LightningCLI's args parameter",  # `adain train` passes the rest of its command line
     r"Found \d+ module\(s\) in eval mode",  # the frozen networks
+    "It is recommended to use .self.log.*sync_dist=True",  # all ranks validate on the same pairs
     ".*isinstance.treespec, LeafSpec. is deprecated",  # between Lightning and torch
 )
 

@@ -29,8 +29,8 @@ class Fault(Callback):
     """Makes one rank fail before a step, and writes the process ids of all ranks into the folder of the runs.
 
     Args:
-        kind: `exception`, `memory` (a device that is out of memory), `nan` (a loss that is not finite), `kill` (SIGKILL), `silence` (SIGSTOP), `terminate`
-            (SIGTERM), or `terminate-all` (SIGTERM to all ranks).
+        kind: `exception`, `memory` (a device that is out of memory), `nan` (a loss that is not finite), `kill`
+            (SIGKILL), `silence` (SIGSTOP), `terminate` (SIGTERM), `terminate-all` (SIGTERM to all ranks), or `none`.
         rank: The rank that fails.
         step: The number of steps before.
     """
