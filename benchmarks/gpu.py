@@ -225,16 +225,14 @@ class Clock(Callback):
         self.steps_per_second = 0.0
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        step = trainer.global_step
-        if step == self.target.scale.warm_up_steps:
+        scale = self.target.scale
+        steps = trainer.global_step - scale.warm_up_steps
+        if steps == 0:
             self.target.synchronize()
             self.start = time.perf_counter()
-        elif (
-            step > self.target.scale.warm_up_steps
-            and time.perf_counter() - self.start > self.target.scale.end_to_end_seconds
-        ):
+        elif steps > 0 and time.perf_counter() - self.start > scale.end_to_end_seconds:
             self.target.synchronize()
-            self.steps_per_second = (step - self.target.scale.warm_up_steps) / (time.perf_counter() - self.start)
+            self.steps_per_second = steps / (time.perf_counter() - self.start)
             trainer.should_stop = True
 
 
@@ -379,11 +377,8 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.backends.cudnn.benchmark = True  # as the trainer does
     training_from_memory(target, options.compile)
     operators(target)
-    with (
-        photo_folders(target.scale.photos)
-        if options.content is None
-        else nullcontext((options.content, options.style)) as folders
-    ):
+    given = nullcontext((options.content, options.style))
+    with given if options.content else photo_folders(target.scale.photos) as folders:
         training_end_to_end(target, folders, options.workers, options.compile)
     torch.backends.cudnn.benchmark = False
     stylizing(target)

@@ -23,9 +23,10 @@ from adain.training.console import Console, quiet_lightning
 from adain.training.datamodule import Pictures
 from adain.training.module import StyleTransfer
 from adain.training.parser import COMMANDS, TrainingParser
-from adain.training.ranks import MonitoredDDP
+from adain.training.ranks import MEMORY_ADVICE, MonitoredDDP
 from adain.training.recipe import portable
 from adain.training.tensorboard import TensorBoardRecords
+from adain.utils.errors import one_line
 from adain.utils.precision import Half, fast_half, warn_if_emulated
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ HALF_TYPES: dict[Any, Half] = {
 EXPECTED_WARNINGS = (
     "LightningCLI's args parameter",  # `adain train` passes the rest of its command line
     r"Found \d+ module\(s\) in eval mode",  # the frozen networks
+    "It is recommended to use .self.log.*sync_dist=True",  # all ranks validate on the same pairs
     ".*isinstance.treespec, LeafSpec.. is deprecated",  # between Lightning and torch
 )
 
@@ -89,6 +91,8 @@ class AutoTrainer(Trainer):
             precision = MIXED_PRECISION[fast_half(device)]
         elif precision in HALF_TYPES:
             warn_if_emulated(HALF_TYPES[precision], device)
+        if kwargs.get("benchmark") is None and not kwargs.get("deterministic"):
+            kwargs["benchmark"] = True  # cuDNN's fastest convolutions for the size of the crops, which is fixed
         given = kwargs.pop("callbacks", None) or []
         callbacks = [*given] if isinstance(given, Iterable) else [given]
         has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
@@ -211,3 +215,5 @@ def main(args: list[str] | None = None, prog: str = "train.py") -> None:
         )
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        raise ValueError(one_line(error, MEMORY_ADVICE)) from error

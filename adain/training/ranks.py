@@ -39,7 +39,9 @@ LOST_CONNECTION = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe",
 """What the messages of collective operations contain after another rank has died."""
 
 RESTART = "resume with --ckpt_path last"
-LOST_RANK = f"lost the connection to another rank, which may have been killed, perhaps for lack of memory; {RESTART}"
+LOST_RANK = "lost the connection to another rank, which may have been killed, perhaps for lack of memory"
+
+MEMORY_ADVICE = "lower --data.batch_size or --data.crop"
 
 
 class RankMonitor:
@@ -212,11 +214,11 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "interrupted"
     if isinstance(error, RuntimeError) and LOST_CONNECTION.search(str(error)):
-        return LOST_RANK
+        return f"{LOST_RANK} ({shortened(str(error), 120)}); {RESTART}"
     if isinstance(error, MisconfigurationException):
         error = ValueError(str(error))
     try:
-        return one_line(cast(Exception, error))
+        return one_line(cast(Exception, error), MEMORY_ADVICE)
     except Exception:
         traceback.print_exception(error)
         return f"{type(error).__name__}: {shortened(str(error), 200)}"

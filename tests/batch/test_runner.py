@@ -439,7 +439,8 @@ def test_transparency_is_kept_in_batches(run_folder, tree):
     assert pixels(tree[2] / "dogs/b__x.png").shape == (32, 40, 3)
 
 
-def test_progress_is_on_standard_error(run_folder, capfd):
+def test_progress_is_on_standard_error_in_a_terminal(run_folder, capfd, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     run_folder(quiet=False)
     run_folder(quiet=False)
     shown = capfd.readouterr()
@@ -447,6 +448,8 @@ def test_progress_is_on_standard_error(run_folder, capfd):
     assert "12/12" in shown.err
     assert "images/s" in shown.err
     run_folder()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)  # a pipe
+    run_folder(quiet=False)
     assert capfd.readouterr() == ("", "")
 
 

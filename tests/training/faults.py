@@ -6,6 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import torch
 from pytorch_lightning import Callback
 
 from adain.training import ranks
@@ -25,11 +26,11 @@ def stop_without_a_word():
 
 
 class Fault(Callback):
-    """Makes one rank fail before a step.
+    """Makes one rank fail before a step, and writes the process ids of all ranks into the folder of the runs.
 
     Args:
-        kind: `exception`, `nan` (a loss that is not finite), `kill` (SIGKILL), `silence` (SIGSTOP), `terminate`
-            (SIGTERM), or `terminate-all` (SIGTERM to all ranks).
+        kind: `exception`, `memory` (a device that is out of memory), `nan` (a loss that is not finite), `kill`
+            (SIGKILL), `silence` (SIGSTOP), `terminate` (SIGTERM), `terminate-all` (SIGTERM to all ranks), or `none`.
         rank: The rank that fails.
         step: The number of steps before.
     """
@@ -49,6 +50,8 @@ class Fault(Callback):
             return
         if self.kind == "exception":
             raise OSError("the disk is gone")
+        if self.kind == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         if self.kind == "nan":
             batch["content"].fill_(float("nan"))
         if self.kind == "kill":

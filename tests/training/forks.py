@@ -18,6 +18,12 @@ DEADLINE = 300
 """Seconds until a run is killed. They are many because machines that test are busy; no run should ever need them."""
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
 class Forks:
     """The program, as a context manager."""
 
@@ -33,9 +39,7 @@ class Forks:
 
     def run(self, *ranks, nodes=1):
         """Run a command line of training on each rank; return the exit codes and what the ranks print."""
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         local_ranks = len(ranks) // nodes
         jobs = []
         for rank, words in enumerate(ranks):

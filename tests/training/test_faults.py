@@ -1,11 +1,15 @@
 """A fault of one rank ends all ranks with its reason, and a killed run is resumed digit for digit."""
 
+import os
 import signal
+import subprocess
+import sys
 
+import psutil
 import pytest
 
-from tests.conftest import picture_folders
-from tests.training.forks import Forks
+from tests.conftest import ROOT, picture_folders, wait_for
+from tests.training.forks import Forks, free_port
 from tests.training.test_module import state
 from tests.training.test_resume import assert_equal
 
@@ -69,6 +73,7 @@ REASONS = {
     "exception": "rank {rank}: the disk is gone",
     "nan": "rank {rank}: Expected a finite loss, got nan at step 3; lower --model.lr",
     "kill": "may have been killed",
+    "memory": "rank {rank}: out of memory; lower --data.batch_size",
 }
 
 
@@ -76,6 +81,7 @@ CASES = [
     ("exception", 2, 1),
     ("nan", 2, 1),
     ("kill", 2, 1),
+    pytest.param("memory", 2, 1, marks=pytest.mark.slow),
     pytest.param("exception", 2, 0, marks=pytest.mark.slow),
     pytest.param("kill", 2, 0, marks=pytest.mark.slow),
     pytest.param("exception", 4, 2, marks=pytest.mark.slow),
@@ -178,3 +184,38 @@ def test_twenty_kills_at_random_moments(forks, words, tmp_path):
         codes, output = forks.run(words(name, *flags))
         assert codes == [0], output
     assert_equal(state(last(tmp_path / "killed")), state(last(tmp_path / "uninterrupted")))
+
+
+def is_running(pid):
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_launchers_one_of_which_is_killed(forks, words, tmp_path):
+    def launch(*flags):
+        port = free_port()
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+        launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "--rdzv-id", "test"]
+        node = words("two", *flags, "--last.every_n_steps", 2, ranks=2, nodes=2, fault={"kind": "none", "rank": 0})
+        command = [*launcher, "train.py", "fit", *map(str, node)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with (tmp_path / "log").open("a") as log:
+            return [subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log) for _ in range(2)]
+
+    launchers = launch("--trainer.max_steps", 100000)
+    wait_for(lambda: list(tmp_path.rglob("last.ckpt")), launchers[0], 600)
+    launchers[1].kill()
+    log = tmp_path / "log"
+    assert launchers[0].wait(120) != 0, log.read_text()
+    assert "the process that started it was killed" in log.read_text()
+    pids = [int(path.read_text()) for path in (tmp_path / "two").glob("*.pid")]
+    assert len(pids) == 2
+    assert not any(map(is_running, pids))
+
+    steps = state(last(tmp_path))["global_step"] + 3
+    codes = [launcher.wait(600) for launcher in launch("--ckpt_path", "last", "--trainer.max_steps", steps)]
+    assert codes == [0, 0], log.read_text()
+    codes, output = forks.run(*[words("one", "--trainer.max_steps", steps, ranks=2)] * 2)
+    assert codes == [0, 0], output
+    assert_equal(state(last(tmp_path / "two")), state(last(tmp_path / "one")))
