@@ -326,15 +326,15 @@ def test_a_method_gets_the_padded_parts_of_tiles():
 
 def test_a_finish_sees_as_far_as_its_radius():
     method, content = Recorder(), picture(16, 64)
-    radii = []
+    widths = []
 
     def finish(stylized, content):
-        radii.append(stylized.shape[3])
+        widths.append(stylized.shape[3])
         return stylized / 2
 
     result = tiling.stylize_tiled(method, content, [Region({})], tile=16, finish=finish, finish_radius=6)
     torch.testing.assert_close(result, (content + 0.75).clamp(0, 1) / 2)
-    assert radii == [32, 48, 48, 32], "3 + 6 pixels, rounded up to 16, on each side"
+    assert widths == [32, 48, 48, 32], "3 + 6 pixels, rounded up to 16, on each side"
 
 
 def test_tiles_at_full_strength_rebuild_nothing(lite, monkeypatch):

@@ -49,7 +49,10 @@ def test_the_center_crop_and_a_random_one():
     torch.testing.assert_close(crop(photo.to_image(pixels), None), pixels[:, 2:6, 3:7])
 
     class Corner:
-        """Draws the largest integer and the smallest float."""
+        """Draws the largest integers, and a given float."""
+
+        def __init__(self, value):
+            self.value = value
 
         def integers(self, low, high=None, endpoint=False):
             assert endpoint, "both ends are included"
@@ -58,9 +61,9 @@ def test_the_center_crop_and_a_random_one():
         def random(self):
             return self.value
 
-    rng = Corner()
-    for rng.value, expected in ((0.5, pixels[:, 4:, 6:]), (0.49, pixels[:, 4:, 6:].flip(2))):
-        torch.testing.assert_close(crop(photo.to_image(pixels), rng), expected)
+    corner = pixels[:, 4:, 6:]
+    torch.testing.assert_close(crop(photo.to_image(pixels), Corner(0.5)), corner)
+    torch.testing.assert_close(crop(photo.to_image(pixels), Corner(0.49)), corner.flip(2))
 
 
 def test_a_cell_holds_bytes_or_a_path(make_picture):
