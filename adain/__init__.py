@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow the lazy
     from adain.inference.style_encoding import encode_style
     from adain.inference.stylizer import Stylizer
     from adain.methods import METHODS
+    from adain.methods.publishing import from_pretrained, push_to_hub
     from adain.methods.weights import load
 
 __version__ = "0.1.0"
@@ -55,10 +56,12 @@ __all__ = [
     "Stylizer",
     "build_bank",
     "encode_style",
+    "from_pretrained",
     "load",
     "load_image",
     "load_picture",
     "prepare",
+    "push_to_hub",
     "save",
     "stylize",
     "to_image",
@@ -70,10 +73,12 @@ _HOMES = {
     "Stylizer": "adain.inference.stylizer",
     "build_bank": "adain.augmentation.bank_building",
     "encode_style": "adain.inference.style_encoding",
+    "from_pretrained": "adain.methods.publishing",
     "load": "adain.methods.weights",
     "load_image": "adain.imaging.reader",
     "load_picture": "adain.imaging.reader",
     "prepare": "adain.inference.preparation",
+    "push_to_hub": "adain.methods.publishing",
     "save": "adain.imaging.writer",
     "stylize": "adain.inference.pipeline",
     "to_image": "adain.imaging.photo",

@@ -107,7 +107,8 @@ class Parser(PlainErrors, ArgumentParser):
         description = parse(inspect.getdoc(function) or "").short_description
         parser = cls(prog=prog, description=description, formatter_class=PlainFormatter)
         parser.add_argument("--config", action="config", help="YAML file with any of these flags.")
-        other = parser._action_groups.pop()
+        groups: Any = parser._action_groups
+        other = groups.pop()
         other.title = "Other flags"
         flags = flags_of(function)
         for title, names in TOPICS.items():
@@ -124,9 +125,9 @@ class Parser(PlainErrors, ArgumentParser):
             from adain.methods import METHODS
 
             parser.add_class_arguments(METHODS[method], method, skip={"seed", "callback"})
-            parser._action_groups[-1].title = f"Settings of {method}"
+            groups[-1].title = f"Settings of {method}"
             parser._option_string_actions[f"--{method}"].help = f"YAML file with settings of {method}."
-        parser._action_groups.append(other)
+        groups.append(other)
         parser.usage = _usage(prog, flags)
         return parser
 

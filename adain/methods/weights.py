@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from adain.methods import METHODS, Method
+from adain.models import hub
 from adain.models.checkpoint_io import CHECKPOINTS, read_file
 from adain.utils.checks import check_choice, did_you_mean
 from adain.utils.errors import shortened
@@ -31,7 +32,8 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
 
     Args:
         name: a key of `METHODS` for its embedded weights, or a file: one written by `convert`, a checkpoint of a
-            training run, or a `decoder.pth` of naoto0804/pytorch-AdaIN.
+            training run, or a `decoder.pth` of naoto0804/pytorch-AdaIN; or a repository of the Hugging Face Hub, such
+            as `user/name`, that `adain.push_to_hub` wrote, which is downloaded once.
         settings: arguments of a method without weights.
 
     Raises:
@@ -58,6 +60,8 @@ def _file(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    if hub.is_repository(name):
+        return hub.download(str(name))
     known = ", ".join(METHODS)
     if path.suffix or len(path.parts) > 1:
         raise FileNotFoundError(f"{name} is neither a file of weights nor a method; the methods are {known}")
@@ -256,6 +260,10 @@ def convert(source: str, output: str) -> None:
         raise ValueError(f"Expected an output that is a .safetensors file, got {output}")
     state, meta = read(source)
     fill(_build(meta, state, source), state, source)
-    half_state = {name: tensor.half().contiguous() for name, tensor in state.items()}
     with atomic_path(output) as temporary:
-        temporary.write_bytes(save(half_state, meta))
+        temporary.write_bytes(save(half(state), meta))
+
+
+def half(state: State) -> State:
+    """Return the weights in float16 on the CPU, as files store them."""
+    return {name: tensor.detach().cpu().half().contiguous() for name, tensor in state.items()}

@@ -71,10 +71,10 @@ class TrainingParser(PlainErrors, LightningArgumentParser):
         kwargs.setdefault("prog", self.program)
         super().__init__(*args, **kwargs)
 
-    def format_help(self) -> str:
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
         """Return the help: the subcommands, or the flags of one of them by topic."""
         program = self.prog.replace(" [options]", "")
-        formatter = self._get_formatter()
+        formatter = formatter or self._get_formatter()
         if self._subcommands_action:
             formatter.add_usage(f"{program} {{{','.join(COMMANDS)}}} [flags]", [], [])
             formatter.add_text(self.description)
@@ -84,7 +84,7 @@ class TrainingParser(PlainErrors, LightningArgumentParser):
             return super().format_help()  # of the settings of a class
         formatter.add_usage(f"{program} --config FILE.yaml [flags]", [], [])
         formatter.add_text(COMMANDS.get(program.split()[-1], self.description))
-        shown = set()
+        shown = set[int]()
         for action in self._actions:
             action.help = HELP.get(action.dest, action.help)
         for title, names in TOPICS.items():
