@@ -71,6 +71,7 @@ bank: $(RUN) ## rebuild the bank of styles of adain-lite for its present weights
 	@test -n "$(STYLES)" || { echo "make bank STYLES=DIR: expected a folder of paintings"; exit 2; }
 	$(BIN)/adain encode-style --method adain-lite --style "$(STYLES)" --limit 2000 \
 		--output checkpoints/adain_lite_bank.safetensors
+	cd checkpoints && sha256sum *.safetensors > SHA256SUMS
 
 bench: $(RUN) ## benchmark training and stylizing against a textbook implementation
 	$(BIN)/python -m benchmarks.speed
