@@ -101,9 +101,9 @@ class LastCheckpoint(Checkpoint):
         path = Path(trainer.log_dir or trainer.default_root_dir) / LAST
         if trainer.global_rank == 0:
             with atomic_path(path) as temporary:
-                trainer.save_checkpoint(temporary)
+                trainer.save_checkpoint(temporary, weights_only=False)
         else:
-            trainer.save_checkpoint(path)  # takes part, but writes no file
+            trainer.save_checkpoint(path, weights_only=False)  # takes part, but writes no file
         self.saved_step = step
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """Runs of several ranks, as `torchrun` starts them, but as forks of a process that has already imported everything.
 
-`Forks` starts this file as a program, which reads a list of runs from each line and answers with the exit codes.
+`Forks` starts this file as a program, which reads the command lines of a run from a line of its input, and answers with
+the exit codes.
 """
 
 import json
@@ -26,6 +27,8 @@ def free_port():
 
 class Forks:
     """The program, as a context manager."""
+
+    runs = 0
 
     def __enter__(self):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -56,8 +59,12 @@ class Forks:
             if len(ranks) == 1:
                 variables = {}  # an ordinary run
             jobs.append(([*map(str, words)], {name: str(value) for name, value in variables.items()}))
-        print(json.dumps(jobs), file=self.process.stdin, flush=True)
-        return tuple(json.loads(self.process.stdout.readline()))
+        self.runs += 1
+        print(json.dumps([self.runs, jobs]), file=self.process.stdin, flush=True)
+        run = 0
+        while run < self.runs:  # not the answer for a test that did not wait for it
+            run, codes, output = json.loads(self.process.stdout.readline())
+        return codes, output
 
 
 def fork(words, variables, log):
@@ -91,8 +98,9 @@ if __name__ == "__main__":
     from adain.training.cli import main
 
     for line in sys.stdin:
+        run, jobs = json.loads(line)
         with tempfile.TemporaryFile("w+") as log:
-            children = [fork(words, variables, log) for words, variables in json.loads(line)]
+            children = [fork(words, variables, log) for words, variables in jobs]
             codes = wait(children)
             log.seek(0)
-            print(json.dumps([codes, log.read()]), flush=True)
+            print(json.dumps([run, codes, log.read()]), flush=True)
