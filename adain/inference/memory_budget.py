@@ -25,7 +25,6 @@ LARGEST_TILE = 768
 SMALLEST_TILE = 64
 """Side in pixels; with the overlap around them, smaller tiles take many times the work."""
 
-
 RESERVE = 2**26
 """Bytes that a process on a CPU needs beside its tiles: to read and write the image, and for gaps between blocks."""
 
