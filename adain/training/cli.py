@@ -4,14 +4,14 @@ import logging
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import StrategyRegistry
@@ -93,13 +93,7 @@ class AutoTrainer(Trainer):
             warn_if_emulated(HALF_TYPES[precision], device)
         if kwargs.get("benchmark") is None and not kwargs.get("deterministic"):
             kwargs["benchmark"] = True  # cuDNN's fastest convolutions for the size of the crops, which is fixed
-        given = kwargs.pop("callbacks", None) or []
-        callbacks = [*given] if isinstance(given, Iterable) else [given]
-        has_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
-        if kwargs.get("enable_progress_bar") is not False and not has_bar:
-            callbacks.append(Console())
-        callbacks.append(TensorBoardRecords())
-        super().__init__(precision=precision, accelerator=accelerator, callbacks=callbacks, **kwargs)  # type: ignore[arg-type]
+        super().__init__(precision=precision, accelerator=accelerator, **kwargs)  # type: ignore[arg-type]
 
 
 def _device_of(accelerator: str) -> torch.device:
@@ -128,6 +122,13 @@ class TrainingCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:  # noqa: D102
         parser.add_lightning_class_args(LastCheckpoint, "last")
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        """Return the trainer with the console of this package, unless there is another progress bar or none."""
+        given = config["callbacks"] if isinstance(config["callbacks"], list) else [config["callbacks"]]
+        has_bar = any(isinstance(callback, ProgressBar) for callback in given)
+        console = [] if has_bar or config["enable_progress_bar"] is False else [Console()]
+        return super()._instantiate_trainer(config, [*callbacks, *console, TensorBoardRecords()])
 
     def before_instantiate_classes(self) -> None:
         """Make sure that a checkpoint is read without running code from it, and can be resumed.
