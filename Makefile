@@ -60,5 +60,5 @@ bench: $(RUN) ## benchmark training and stylizing against a textbook implementat
 	$(BIN)/python -m benchmarks.speed
 
 clean: ## remove the virtual environment, caches, and output folders
-	rm -rf $(VENV) out dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) out dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
