@@ -80,5 +80,5 @@ figures: $(DEV) ## make the tables of the documentation again; ARGS='--only NAME
 	$(BIN)/python -m benchmarks.figures $(ARGS)
 
 clean: ## remove the virtual environment, caches, and output folders
-	rm -rf $(VENV) out dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) out dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -41,8 +41,9 @@ def locked(manifest: Path, other_runs: str) -> Iterator[None]:
         try:
             yield
         finally:
-            if manifest.exists() and manifest.stat().st_size == 0:
-                manifest.unlink()
+            with suppress(OSError):  # Windows deletes no open file
+                if manifest.stat().st_size == 0:
+                    manifest.unlink()
 
 
 def _open_locked(path: Path) -> IO[bytes]:

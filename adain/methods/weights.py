@@ -127,8 +127,11 @@ def fill(method: Method, state: State, origin: str | Path) -> Method:
     Raises:
         ValueError: the weights do not fit the method, or are not finite.
     """
+    versioned = method.state_dict()
+    versioned.clear()  # what stays are versions of the modules: batch norm without one expects keys of its own
+    versioned.update(state)
     try:
-        method.load_state_dict(state)
+        method.load_state_dict(versioned)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{origin} does not fit {type(method).__name__}: {shortened(reason, 300)}") from error

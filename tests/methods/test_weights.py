@@ -189,3 +189,12 @@ def test_a_style_code_without_its_fingerprint_is_refused(small, tmp_path):
     save_file({"mean": torch.ones(1)}, tmp_path / "code.safetensors", {"style": "adain"})
     with pytest.raises(ValueError, match="holds no style code"):
         style_codes.load_code(tmp_path / "code.safetensors", small)
+
+
+def test_weights_with_a_backbone_with_batch_norm_are_loaded(tmp_path):
+    method = METHODS["adain"](backbone="resnet18", layer="layer1", weights="random")
+    path = tmp_path / "a.safetensors"
+    state = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
+    save_file(state, path, weights.metadata(method))
+    loaded = weights.load(path)
+    assert loaded.state_dict().keys() == state.keys()
