@@ -227,7 +227,7 @@ class VideoReader:
         return image[:, :3] * alpha + 1 - alpha
 
 
-def _color_matrix(frame: Any) -> Colorspace:
+def _color_matrix(frame: Any) -> int:
     """Return the YUV matrix of a frame; for an untagged frame the one that players assume for its size."""
     tagged = MATRICES.get(frame.colorspace)
     if tagged is not None:
