@@ -84,7 +84,8 @@ def _build(metadata: dict[str, str], state: State, origin: str | Path) -> Method
     try:
         arguments = json.loads(metadata["arguments"])
         stored = sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in state.values())
-        with _LimitedSize(stored), warnings.catch_warnings():
+        too_large = f"{origin} does not fit {METHODS[name].__name__}: its arguments make a larger network"
+        with _LimitedSize(stored, too_large), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of layers without channels: the weights will not fit
             return METHODS[name](**arguments)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, json.JSONDecodeError) as error:
@@ -95,15 +96,16 @@ def _build(metadata: dict[str, str], state: State, origin: str | Path) -> Method
 
 
 class _LimitedSize(TorchFunctionMode):
-    """Raise RuntimeError where modules allocate more weights than `elements`, with some room for other tensors."""
+    """Raise ValueError where modules allocate more weights than `elements`, with some room for other tensors."""
 
     room = 2**20
     least = 2**10
     """Elements that an allocation counts at least, so that there are not endlessly many."""
 
-    def __init__(self, elements: int):
+    def __init__(self, elements: int, message: str):
         super().__init__()
         self.remaining = elements + self.room
+        self.message = message
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function, after its size is checked if it is `torch.empty`, which all modules use."""
@@ -112,7 +114,7 @@ class _LimitedSize(TorchFunctionMode):
             size = args[0] if args and isinstance(args[0], tuple | list) else args
             self.remaining -= max(self.least, math.prod(size))
             if self.remaining < 0:
-                raise RuntimeError("they make a network that is larger than the weights")
+                raise ValueError(self.message)
         return func(*args, **kwargs)
 
 

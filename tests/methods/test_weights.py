@@ -192,7 +192,7 @@ def test_a_style_code_without_its_fingerprint_is_refused(small, tmp_path):
 
 
 def test_weights_with_a_backbone_with_batch_norm_are_loaded(tmp_path):
-    method = METHODS["adain"](backbone="resnet18", layer="layer1", weights="random")
+    method = METHODS["adain"](backbone="vgg11_bn", layer="relu1_1", weights="random")
     path = tmp_path / "a.safetensors"
     state = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
     save_file(state, path, weights.metadata(method))
