@@ -92,7 +92,7 @@ def test_the_board_has_losses_speed_and_images(finished):
     assert {f"train/{name}" for name in named} <= set(scalars)
     assert {"lr", "val/content", "val/style"} <= set(scalars)
     assert len(board.Scalars("train/style")) == 4
-    assert images == ["content | style | stylized"]
+    assert images == ["content | style | stylized", "alpha 0 to 1"]
     assert [event.step for event in board.Images(images[0])] == [2, 4]
     assert board.Images(images[0])[0].width == 3 * 32, "content, style, stylized"
     assert board.Images(images[0])[0].height == 3 * 32, "a row for each held-out pair"
