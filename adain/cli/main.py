@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 from docstring_parser import parse
@@ -77,7 +78,7 @@ def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> di
     """The values of a function's flags, and the settings of methods by method, if there are any, as `settings`."""
     if function is COMMANDS["stylize"]:
         words = _positionals_as_flags(words)
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         if word.split("=")[0] == "--config":
             check_configuration(following if word == "--config" else word.partition("=")[2])
     methods = _methods_with_settings(function, words)

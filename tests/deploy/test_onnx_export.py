@@ -195,7 +195,7 @@ def test_methods_that_cannot_be_exported_are_refused_with_alternatives(name, tmp
         ({"--calibration": "folder"}, "precision fp32 takes no calibration folders, got 1"),
         ({"--format": "tflite"}, "tflite"),
         ({"--method": "johnson", "--style": "code"}, "takes no style code"),
-        ({"--method": "johnson", "--alpha-blend": "features"}, "leave out alpha_blend"),
+        ({"--method": "johnson", "--alpha-blend": "features"}, "leave out --alpha-blend"),
         ({"--alpha-blend": "linear"}, "linear"),
         ({"--checkpoint": "missing.safetensors"}, "neither a file of weights nor a method"),
     ],

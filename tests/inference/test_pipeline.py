@@ -85,12 +85,12 @@ def test_a_style_brought_to_the_size_of_the_content(ready, make_picture):
 
 @pytest.mark.parametrize("ready", [name for name in TRAINED if name in STYLED], indirect=True)
 def test_the_style_distance_falls_as_alpha_rises(ready, examples):
-    content = reader.load_image(examples / "content" / "chelsea.png", 128)
-    style = reader.load_image(examples / "style" / "starry_night.jpg", 128)
+    content = reader.load_image(examples / "content" / "chelsea.png", 256)
+    style = reader.load_image(examples / "style" / "starry_night.jpg", 256)
     loss = PerceptualLoss()
     backbone = Backbone("vgg19", loss.layers)
     code = adain.encode_style(ready, style)
-    stylized = [adain.stylize(content, code, ready, alpha=alpha) for alpha in (0, 0.25, 0.5, 0.75, 1)]
+    stylized = [adain.stylize(content, code, ready, alpha=alpha) for alpha in (0, 0.5, 1)]
     features, target = backbone(content), backbone(style)
     distances = [loss(backbone(picture), features, target)["style"].item() for picture in stylized]
     assert distances == sorted(distances, reverse=True)

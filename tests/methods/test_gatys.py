@@ -9,7 +9,6 @@ from PIL import Image
 
 import adain
 from adain.cli import main, parser
-from adain.evaluation import metrics
 from adain.evaluation.grid import Variant
 from adain.evaluation.sweep import variations
 from adain.functional import statistics
@@ -302,8 +301,7 @@ def test_a_configuration_holds_any_flag(make_picture, tmp_path):
 
 
 @pytest.mark.usefixtures("no_memory_probe")
-def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(metrics, "EVAL_SIZE", 32)
+def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys):
     content, style = make_picture("c/a.png", seed=0), make_picture("s/x.png", seed=1)
     folders = ["--content", str(content.parent), "--style", str(style.parent), "--output", str(tmp_path / "out")]
     vary = "{init: [content, noise], style_weight: [1, 5, 25]}"
@@ -328,8 +326,8 @@ def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys, monkeypatch):
         assert message in capsys.readouterr().err
 
 
-def test_a_sweep_over_methods(make_picture, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(metrics, "EVAL_SIZE", 32)
+@pytest.mark.usefixtures("no_memory_probe")
+def test_a_sweep_over_methods(make_picture, tmp_path, capsys):
     content, style = make_picture("c/a.png", seed=0), make_picture("s/x.png", seed=1)
     folders = ["--content", str(content.parent), "--style", str(style.parent), "--output", str(tmp_path / "out")]
     flags = ["--gatys.steps", "1", "--size", "32", "--style-size", "32"]
