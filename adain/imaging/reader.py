@@ -115,7 +115,18 @@ def _open(source: Source, options: ReadOptions) -> Iterator[Any]:
     except ContentError:
         raise
     except UNREADABLE as error:
-        raise OSError(f"{name} is not a readable image ({' '.join(str(error).split())})") from error
+        raise OSError(f"{name} is not a readable image ({_reason(error)})") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return on one line why an image cannot be read.
+
+    libvips lists the messages of its threads, as many as there are by then: the first one is the cause.
+    """
+    text = str(error)
+    if isinstance(error, pyvips.Error):
+        text = " ".join(text.splitlines()[:2])
+    return " ".join(text.split())
 
 
 @contextmanager
