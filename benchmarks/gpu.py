@@ -4,7 +4,7 @@ Prints, in less than ten minutes:
 
 - training AdaIN, pairs a second: from memory, and end to end with the data loader, which reads JPEGs of 640 x 480
   pixels cut from the examples, or the given folders, which may be prepared by `adain prepare-data`;
-- stylizing, images a second, with the style encoded before;
+- stylizing, images a second, with the style encoded before, and the content at its own size (`--work-size content`);
 - the operators that take longest in a training step.
 
 The textbook (`benchmarks.textbook`) is measured in float32 and in the way that PyTorch's tuning guide advises: channels
@@ -31,6 +31,7 @@ import torch
 from PIL import Image
 from pytorch_lightning import Callback
 from torch import Tensor, nn
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -270,7 +271,7 @@ def training_end_to_end(target: Machine, folders: Sequence[Path], workers: int, 
         trainer = AutoTrainer(
             **{**TRAINER_DEFAULTS, "default_root_dir": tempfile.gettempdir()},
             accelerator="gpu" if target.device.type == "cuda" else target.device.type,
-            devices=1,
+            devices=[target.device.index or 0] if target.device.type == "cuda" else 1,
             callbacks=[clock],
             logger=False,
             enable_checkpointing=False,
@@ -290,7 +291,7 @@ def stylizers(target: Machine) -> dict[str, Callable[[Tensor, Tensor], Callable[
 
         def ours(content: Tensor, style: Tensor, ready: Any = ready) -> Callable[[], Tensor]:
             code = adain.encode_style(ready, style)
-            return lambda: adain.stylize(content, code, ready)
+            return lambda: adain.stylize(content, code, ready, work_size="content")
 
         found[f"{name} {short(ready.dtype)}"] = ours
     like = adain.prepare("adain", "cpu", "fp32")
@@ -349,7 +350,9 @@ def operators(target: Machine) -> None:
     def seconds(event: Any) -> float:
         return event.self_device_time_total if target.device.type == "cuda" else event.self_cpu_time_total
 
-    events = sorted(profiler.key_averages(), key=lambda event: -seconds(event))
+    # Kernels have events of their own, beside the operators that launched them.
+    events = [event for event in profiler.key_averages() if event.device_type == DeviceType.CPU]
+    events.sort(key=seconds, reverse=True)
     total = sum(map(seconds, events))
     print("\n| training step | calls | share |\n| --- | --- | --- |")
     for event in events[:15]:
