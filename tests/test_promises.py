@@ -110,7 +110,7 @@ finally:
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 @pytest.mark.parametrize("method", ["adain", "adain-lite"])
 def test_max_memory_bounds_the_peak_of_the_process(make_picture, style, method, tmp_path):
-    content, out = make_picture("large.png", (700, 560)), tmp_path / "out.png"
+    content, out = make_picture("large.png", (400, 320)), tmp_path / "out.png"
     words = ["--content", content, "--style", style, "--output", out, "--method", method, *QUICK[2:]]
 
     def run(gib):
