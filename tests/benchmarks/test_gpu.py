@@ -8,6 +8,7 @@ import torch
 from benchmarks import gpu
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice
 def test_it_prints_a_rate_for_every_contestant(capsys):
     gpu.main(["--toy", "--device", "cpu", "--workers", "0"])
