@@ -54,7 +54,7 @@ def test_the_source_archive_has_what_git_tracks(archives):
         pytest.skip("not a git checkout")
     tracked = {name for name in listing.stdout.split("\0") if name}
     assert names - tracked == {"PKG-INFO"}
-    assert {name.split("/")[0] for name in tracked - names} <= {".ci", ".pre-commit-config.yaml"}
+    assert {name.split("/")[0] for name in tracked - names} <= {".ci", ".github", ".pre-commit-config.yaml"}
 
 
 def test_no_archive_has_private_paths_or_keys(archives):
