@@ -14,7 +14,9 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
-UNWANTED = re.compile(r"__pycache__|\.pyc$|\.git/|\.venv|\.env$|\.[a-z]+_cache|(^|/)(out|shared|lightning_logs)/|\.pem$")
+UNWANTED = re.compile(
+    r"__pycache__|\.pyc$|\.git/|\.venv|\.env$|\.[a-z]+_cache|(^|/)(out|shared|lightning_logs)/|\.pem$"
+)
 
 PRIVATE = (f"{ROOT}/".encode(), f"{Path.home()}/".encode(), b"PRIVATE KEY-----")
 """What this machine's files may have taken with them."""
