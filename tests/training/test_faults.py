@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -211,6 +212,9 @@ def test_two_launchers_one_of_which_is_killed(forks, words, tmp_path):
     assert "the process that started it was killed" in log.read_text()
     pids = [int(path.read_text()) for path in (tmp_path / "two").glob("*.pid")]
     assert len(pids) == 2
+    deadline = time.monotonic() + 60
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert not any(map(is_running, pids))
 
     steps = state(last(tmp_path))["global_step"] + 3
