@@ -207,6 +207,7 @@ def test_two_launchers_one_of_which_is_killed(forks, words, tmp_path):
     launchers = launch("--trainer.max_steps", 100000)
     wait_for(lambda: list(tmp_path.rglob("last.ckpt")), launchers[0], 600)
     launchers[1].kill()
+    launchers[1].wait(60)
     log = tmp_path / "log"
     assert launchers[0].wait(120) != 0, log.read_text()
     assert "the process that started it was killed" in log.read_text()
