@@ -6,6 +6,7 @@ Imports take most of the time of a short run. A server process imports everythin
 
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.launcher", "adain.training.cli", "adain.training.datamodule"])
+
+DEADLINE = 300
+"""Seconds until ranks are killed. They are many because machines that test are busy; no run should ever need them."""
 
 
 class Run:
@@ -40,12 +44,52 @@ class Run:
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         self.process.join(timeout)
-        if self.process.is_alive():
+        late = self.process.is_alive()
+        if late:
             self.kill()
-            raise subprocess.TimeoutExpired("train.py", timeout)
+            self.process.join()
         output, errors = (file.read_text() if file.exists() else "" for file in self.files)
         self.logs.cleanup()
+        if late:
+            raise subprocess.TimeoutExpired("train.py", timeout, output, errors)
         return output, errors
+
+
+def run_ranks(*commands: list, nodes: int = 1) -> tuple[list[int], str]:
+    """Run a command line of training on each rank, as `torchrun` starts them.
+
+    Returns:
+        The exit codes, and what all ranks print.
+    """
+    port = free_port()
+    local_ranks = len(commands) // nodes
+    runs = []
+    for rank, words in enumerate(commands):
+        variables = {
+            "RANK": rank,
+            "LOCAL_RANK": rank % local_ranks,
+            "GROUP_RANK": rank // local_ranks,
+            "WORLD_SIZE": len(commands),
+            "LOCAL_WORLD_SIZE": local_ranks,
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": port,
+            "TORCHELASTIC_RUN_ID": "test",
+        }
+        if len(commands) == 1:
+            variables = {}  # an ordinary run
+        runs.append(Run(["fit", *map(str, words)], {name: str(value) for name, value in variables.items()}))
+    try:
+        printed = [text for run in runs for text in run.communicate(DEADLINE)]
+    finally:
+        for run in runs:
+            run.kill()  # those that wait for one that did not end
+    return [run.returncode for run in runs], "".join(printed)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
 
 
 def _main(words: list[str], environment: dict[str, str], folder: Path, files: list[Path]) -> None:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT, picture_folders, wait_for
-from tests.training.forks import Forks, free_port
+from tests.launcher import free_port, run_ranks
 from tests.training.test_module import state
 from tests.training.test_resume import assert_equal
 
@@ -29,12 +29,6 @@ SMALL = {
     "--trainer.log_every_n_steps": 1,
     "--trainer.enable_progress_bar": "false",
 }
-
-
-@pytest.fixture(scope="module")
-def forks():
-    with Forks() as forks:
-        yield forks
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +86,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "ranks", "rank"), CASES)
-def test_a_fault_of_one_rank_ends_all_with_its_reason(kind, ranks, rank, forks, words, tmp_path):
+def test_a_fault_of_one_rank_ends_all_with_its_reason(kind, ranks, rank, words, tmp_path):
     command = words("run", "--last.every_n_steps", 1, ranks=ranks, fault={"kind": kind, "rank": rank})
-    codes, output = forks.run(*[command] * ranks)
+    codes, output = run_ranks(*[command] * ranks)
     expected = [2] * ranks
     if kind == "kill":
         expected[rank] = -signal.SIGKILL
@@ -107,18 +101,18 @@ def test_a_fault_of_one_rank_ends_all_with_its_reason(kind, ranks, rank, forks, 
 
 
 @pytest.mark.slow
-def test_a_rank_that_gives_no_sign_of_life_ends_the_run(forks, words):
+def test_a_rank_that_gives_no_sign_of_life_ends_the_run(words):
     command = words("run", ranks=2, fault={"kind": "silence", "rank": 1})
-    codes, output = forks.run(command, command)
+    codes, output = run_ranks(command, command)
     assert codes == [2, -signal.SIGKILL], output
     assert errors(output) == [
         "adain: error: rank 0: rank 1 has not answered for 3 seconds; resume with --ckpt_path last"
     ]
 
 
-def test_a_source_that_one_node_cannot_read_ends_all(forks, words, folders, tmp_path):
+def test_a_source_that_one_node_cannot_read_ends_all(words, folders, tmp_path):
     commands = [words("run", ranks=2, nodes=2, content=content) for content in (folders[0], tmp_path / "nothing")]
-    codes, output = forks.run(*commands, nodes=2)
+    codes, output = run_ranks(*commands, nodes=2)
     assert codes == [2, 2], output
     assert len(errors(output)) == 2, "each node says it"
     assert all("rank 1: Expected a folder of images" in error for error in errors(output))
@@ -129,60 +123,60 @@ def test_a_source_that_one_node_cannot_read_ends_all(forks, words, folders, tmp_
     ("kind", "ranks"),
     [("terminate", 2), ("terminate-all", 2), pytest.param("terminate-all", 4, marks=pytest.mark.slow)],
 )
-def test_sigterm_stops_all_ranks_which_resume_exactly(kind, ranks, forks, words, tmp_path):
+def test_sigterm_stops_all_ranks_which_resume_exactly(kind, ranks, words, tmp_path):
     command = words("run", ranks=ranks, fault={"kind": kind, "rank": ranks - 1})
-    codes, output = forks.run(*[command] * ranks)
+    codes, output = run_ranks(*[command] * ranks)
     assert codes == [0] * ranks, output
     assert not errors(output)
     assert state(last(tmp_path))["global_step"] == 3, "the step during which the signal came is the last one"
     resumed = words("run", "--ckpt_path", "last", "--trainer.max_steps", 5, ranks=ranks)
     uninterrupted = words("other", "--trainer.max_steps", 5, ranks=ranks)
     for command in (resumed, uninterrupted):
-        codes, output = forks.run(*[command] * ranks)
+        codes, output = run_ranks(*[command] * ranks)
         assert codes == [0] * ranks, output
     assert_equal(state(last(tmp_path / "run")), state(last(tmp_path / "other")))
 
 
 @pytest.mark.slow
-def test_two_nodes_are_one_node_of_as_many_ranks_also_after_one_was_killed(forks, words, tmp_path):
+def test_two_nodes_are_one_node_of_as_many_ranks_also_after_one_was_killed(words, tmp_path):
     """Four ranks in both cases."""
     steps = "--trainer.max_steps", 6
-    codes, output = forks.run(*[words("one", *steps, ranks=4)] * 4)
+    codes, output = run_ranks(*[words("one", *steps, ranks=4)] * 4)
     assert codes == [0] * 4, output
     node = words(
         "two", *steps, "--last.every_n_steps", 2, ranks=4, nodes=2, fault={"kind": "kill", "rank": 2, "step": 5}
     )
-    codes, output = forks.run(*[node] * 4, nodes=2)
+    codes, output = run_ranks(*[node] * 4, nodes=2)
     assert codes == [2, 2, -signal.SIGKILL, 2], output
     assert state(last(tmp_path / "two"))["global_step"] == 4
     node = words("two", *steps, "--ckpt_path", "last", ranks=4, nodes=2)
-    codes, output = forks.run(*[node] * 4, nodes=2)
+    codes, output = run_ranks(*[node] * 4, nodes=2)
     assert codes == [0] * 4, output
     assert_equal(state(last(tmp_path / "two")), state(last(tmp_path / "one")))
 
 
-def test_ranks_that_resume_from_different_steps_are_refused(forks, words, tmp_path):
-    codes, output = forks.run(words("run", "--trainer.max_steps", 2))
+def test_ranks_that_resume_from_different_steps_are_refused(words, tmp_path):
+    codes, output = run_ranks(words("run", "--trainer.max_steps", 2))
     assert codes == [0], output
     nodes = [words("run", ranks=2, nodes=2), words("run", "--ckpt_path", last(tmp_path), ranks=2, nodes=2)]
-    codes, output = forks.run(*nodes, nodes=2)
+    codes, output = run_ranks(*nodes, nodes=2)
     assert codes == [2, 2], output
     assert "Expected all ranks to resume from the same step, got steps 0, 2" in errors(output)[0]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # not to fail on a busy machine
-def test_twenty_kills_at_random_moments(forks, words, tmp_path):
+def test_twenty_kills_at_random_moments(words, tmp_path):
     steps = 40
     flags = "--trainer.max_steps", steps, "--ckpt_path", "last", "--last.every_n_steps", 2
     for seed in range(20):
         killer = ["--trainer.callbacks+=tests.training.faults.KilledAnywhere", "--trainer.callbacks.seed", seed]
-        codes, output = forks.run(words("killed", *flags, *killer))
+        codes, output = run_ranks(words("killed", *flags, *killer))
         assert codes == [-signal.SIGKILL], output
     reached = state(last(tmp_path / "killed"))["global_step"]
     assert 0 < reached < steps
     for name in ("killed", "uninterrupted"):
-        codes, output = forks.run(words(name, *flags))
+        codes, output = run_ranks(words(name, *flags))
         assert codes == [0], output
     assert_equal(state(last(tmp_path / "killed")), state(last(tmp_path / "uninterrupted")))
 
@@ -193,7 +187,7 @@ def is_running(pid):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_two_launchers_one_of_which_is_killed(forks, words, tmp_path):
+def test_two_launchers_one_of_which_is_killed(words, tmp_path):
     def launch(*flags):
         port = free_port()
         launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
@@ -221,6 +215,6 @@ def test_two_launchers_one_of_which_is_killed(forks, words, tmp_path):
     steps = state(last(tmp_path))["global_step"] + 3
     codes = [launcher.wait(600) for launcher in launch("--ckpt_path", "last", "--trainer.max_steps", steps)]
     assert codes == [0, 0], log.read_text()
-    codes, output = forks.run(*[words("one", "--trainer.max_steps", steps, ranks=2)] * 2)
+    codes, output = run_ranks(*[words("one", "--trainer.max_steps", steps, ranks=2)] * 2)
     assert codes == [0, 0], output
     assert_equal(state(last(tmp_path / "two")), state(last(tmp_path / "one")))
