@@ -1,4 +1,7 @@
-"""A local stand-in for the Hugging Face Hub: the part of its HTTP interface with which datasets are read."""
+"""A local stand-in for the Hugging Face Hub: the part of its HTTP interface with which datasets are read.
+
+`tests.model_hub` has the part for models.
+"""
 
 import hashlib
 import json
@@ -12,8 +15,33 @@ API = re.compile(rf"/api/datasets/{REPO}/(?P<call>revision|tree)/[^/]+(/(?P<path
 FILE = re.compile(rf"/(datasets/{REPO}/resolve/[^/]+|cdn/(?P<cdn_repo>[^/]+/[^/]+))/(?P<path>.+)")
 
 
-class Hub:
-    """Serves datasets on localhost while it is entered as a context manager.
+class LocalServer:
+    """An HTTP server on localhost, which runs while it is entered as a context manager.
+
+    Args:
+        handler: The class of `http.server` that answers the requests; it logs nothing.
+    """
+
+    def __init__(self, handler):
+        handler.log_message = lambda *_: None
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server.daemon_threads = True
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Hub(LocalServer):
+    """Serves datasets.
 
     Large files are served like those of the Hub: by a redirect to another address, which supports ranges of bytes.
 
@@ -37,23 +65,7 @@ class Hub:
 
             do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(Handler)
 
 
 class Answer:

@@ -4,14 +4,15 @@ import base64
 import hashlib
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.hub import LocalServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class ModelHub:
-    """Serves model repositories on localhost while it is entered as a context manager.
+class ModelHub(LocalServer):
+    """Serves model repositories.
 
     Attributes:
         repos: the files of each repository by path, by its name.
@@ -35,20 +36,7 @@ class ModelHub:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 hub.answer(self, body)
 
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(Handler)
 
     def answer(self, request, body):
         """Answer a request to create a repository, or one of those that lead to a commit."""
