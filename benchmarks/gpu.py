@@ -21,14 +21,12 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 from torch.autograd import DeviceType
@@ -42,6 +40,7 @@ from adain.training.cli import TRAINER_DEFAULTS, AutoTrainer
 from adain.training.datamodule import Pictures
 from adain.training.module import StyleTransfer
 from adain.utils.precision import DTYPES, fast_half
+from benchmarks.photos import photo_folders
 from benchmarks.textbook import Textbook
 from benchmarks.timing import machine
 
@@ -235,27 +234,6 @@ class Clock(Callback):
             self.target.synchronize()
             self.steps_per_second = steps / (time.perf_counter() - self.start)
             trainer.should_stop = True
-
-
-@contextmanager
-def photo_folders(count: int) -> Iterator[tuple[Path, Path]]:
-    """A folder of contents and one of styles: JPEGs of 640 x 480 pixels, cut from the examples."""
-    rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as base:
-        folders = []
-        for role in ("content", "style"):
-            sources = [Image.open(path).convert("RGB") for path in sorted((ROOT / "examples" / role).iterdir())]
-            folder = Path(base) / role
-            folder.mkdir()
-            for i in range(count):
-                source = sources[i % len(sources)]
-                width = min(source.width, source.height * 4 // 3) * 7 // 8
-                height = width * 3 // 4
-                left, top = int(rng.integers(source.width - width + 1)), int(rng.integers(source.height - height + 1))
-                photo = source.resize((640, 480), box=(left, top, left + width, top + height))
-                photo.save(folder / f"{i}.jpg", quality=92)
-            folders.append(folder)
-        yield folders[0], folders[1]
 
 
 def training_end_to_end(target: Machine, folders: Sequence[Path], workers: int, compiled: bool) -> None:

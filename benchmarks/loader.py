@@ -24,26 +24,11 @@ from adain.imaging import photo, reader
 from adain.training.crops import Crop
 from adain.training.prepare import encode_jpeg
 from adain.utils import memory
+from benchmarks.photos import make_photos
 from benchmarks.timing import machine, take_turns
 
 ROOT = Path(__file__).parents[1]
 CROP = 256
-
-
-def make_photos(count: int) -> list[bytes]:
-    """JPEGs of 640 x 480 pixels, cut from the examples."""
-    sources = sorted((ROOT / "examples" / "content").iterdir())
-    rng, files = np.random.default_rng(0), []
-    for i in range(count):
-        image = Image.open(sources[i % len(sources)]).convert("RGB")
-        width = min(image.width, image.height * 4 // 3) * 7 // 8
-        height = width * 3 // 4
-        left, top = int(rng.integers(image.width - width + 1)), int(rng.integers(image.height - height + 1))
-        file = BytesIO()
-        box = left, top, left + width, top + height
-        image.resize((640, 480), Image.Resampling.LANCZOS, box).save(file, "JPEG", quality=92)
-        files.append(file.getvalue())
-    return files
 
 
 def naoto(data: bytes, transform: Callable[[Image.Image], Tensor]) -> Tensor:
@@ -84,7 +69,7 @@ def main() -> None:
     torch.set_num_threads(1)
     memory.keep_freed()  # as the command line does, for all sides
     rng = np.random.default_rng(0)
-    files = make_photos(options.photos)
+    files = make_photos("content", options.photos)
     calls = {}
 
     def add(name: str, crop: Callable[[bytes], Tensor], data: list[bytes]) -> None:

@@ -19,7 +19,7 @@ import torch
 import yaml
 from pytorch_lightning import Callback
 
-from benchmarks.gpu import photo_folders
+from benchmarks.photos import photo_folders
 from benchmarks.timing import machine
 
 ROOT = Path(__file__).parents[1]
