@@ -16,6 +16,7 @@ from torch import Tensor
 from adain.imaging.color_profiles import srgb_transform
 from adain.imaging.options import MAX_PIXELS
 from adain.imaging.photo import as_batch
+from adain.utils.errors import DECODING_ERRORS
 
 MARKER = b"\xff\xd8"
 """The first bytes of a JPEG file."""
@@ -53,7 +54,7 @@ class PlainJpeg:
             image = JpegImagePlugin.JpegImageFile(BytesIO(data))
             upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
             profile = image.info.get("icc_profile")
-        except Exception:  # each kind of damage raises another type; the reader then reports it
+        except (OSError, *DECODING_ERRORS):  # the reader then reports it
             return None
         plain = image.mode == "RGB" and upright and srgb_transform(profile, "RGB") is None
         return cls(data, image.size) if plain and image.width * image.height <= MAX_PIXELS else None

@@ -18,7 +18,8 @@ def files(folder: Path) -> list[Path]:
     if folder.is_file():
         return [folder]
     formats = Image.registered_extensions()  # this also fills Image.OPEN
-    readable = {suffix for suffix in formats if formats[suffix] in Image.OPEN.keys() - {*REFUSED_FORMATS}}
+    accepted = Image.OPEN.keys() - {*REFUSED_FORMATS}
+    readable = {suffix for suffix, format in formats.items() if format in accepted}
     found = []
     for path in folder.rglob("*"):
         if path.suffix.lower() in readable and not path.name.startswith("."):
