@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from PIL import Image
 
 import adain
+import adain.augmentation
 import adain.video
 from tests.conftest import ROOT
 
@@ -95,7 +96,7 @@ def test_the_public_names_are_there():
         adain.stylise  # noqa: B018
 
 
-@pytest.mark.parametrize("package", [adain, adain.video], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [adain, adain.augmentation, adain.video], ids=lambda package: package.__name__)
 def test_lazy_names_are_listed_for_editors_and_completion(package):
     """What is imported lazily, what type checkers see, `__all__`, and `dir` agree."""
     tree = ast.parse(Path(package.__file__).read_text())
