@@ -4,7 +4,7 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from adain.methods import Method, weights
+from adain.methods import METHODS, Method, weights
 from adain.models import hub
 
 CARD = """---
@@ -85,7 +85,7 @@ def push_to_hub(source: Method | str | Path, name: str, license: str, private: b
 
 def model_card(name: str, license: str, metadata: dict[str, str]) -> str:
     """Return the model card of weights, from the metadata of their file."""
-    takes_style = weights.METHODS[metadata["method"]].takes_style
+    takes_style = METHODS[metadata["method"]].takes_style
     recipe = RECIPE.format(**metadata) if metadata.keys() >= {"steps", "recipe"} else ""
     return CARD.format(
         name=name,
