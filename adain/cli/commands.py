@@ -1,6 +1,5 @@
 """The commands of `adain`: typed functions, whose signatures give the flags and whose docstrings give the help."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -356,9 +355,7 @@ def prepare_data(
 
     found = prepare(Settings(source, split, column, size, quality), Path(output), streaming, workers, quiet)
     print(f"{output}: {found.images} images, {found.bytes / 1e6:.1f} MB")
-    for failure in found.failures:
-        print(f"adain: {failure}", file=sys.stderr)
-    return 1 if found.failures else 0
+    return report_failures(found.failures)
 
 
 def serve(

@@ -19,7 +19,7 @@ from adain.cli.stylize_command import SETTINGS, STANDARD
 from adain.utils import memory
 from adain.utils.checks import did_you_mean
 from adain.utils.errors import one_line
-from adain.utils.flags import with_flags
+from adain.utils.flags import flag_name, with_flags
 from adain.utils.interrupts import Terminated, terminated_cleanly
 
 TOPICS = {
@@ -71,7 +71,7 @@ def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
         with _quiet_log(values.get("quiet", False)), terminated_cleanly():
             return function(**collect(function, values))
 
-    return guarded(call, ["--" + flag.name.replace("_", "-") for flag in flags_of(function)])
+    return guarded(call, [flag_name(flag.name) for flag in flags_of(function)])
 
 
 def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> dict[str, Any]:

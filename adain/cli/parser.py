@@ -10,7 +10,7 @@ import yaml
 from docstring_parser import parse
 from jsonargparse import ArgumentParser
 
-from adain.utils.flags import PlainErrors, PlainFormatter
+from adain.utils.flags import PlainErrors, PlainFormatter, flag_name
 
 MOST_VALUES = 10_000
 """Values of a configuration file."""
@@ -117,9 +117,8 @@ class Parser(PlainErrors, ArgumentParser):
                 group = parser.add_argument_group(title)
                 for flag in topic:
                     _add(group, flag)
-        without_topic = {flag.name for flag in flags} - {name for names in TOPICS.values() for name in names}
         for flag in flags:
-            if flag.name in without_topic:
+            if not any(flag.name in names for names in TOPICS.values()):
                 _add(other, flag)
         for method in methods:
             from adain.methods import METHODS
@@ -141,7 +140,7 @@ def _usage(prog: str, flags: Sequence[Flag]) -> str:
 
 def _add(group: Any, flag: Flag) -> None:
     """Add a flag to a group of a parser."""
-    name = "--" + flag.name.replace("_", "-")
+    name = flag_name(flag.name)
     required = flag.default is inspect.Parameter.empty
     if flag.type is bool:
         group.add_argument(name, action="store_true", help=flag.help)

@@ -12,6 +12,7 @@ from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions
 from adain.inference.naming import result_stem
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions
 from adain.utils.errors import CONTENT_ERRORS, OptimizationError, one_line
+from adain.utils.flags import flag_name
 from adain.video import detection, formats
 
 if TYPE_CHECKING:
@@ -191,13 +192,14 @@ def _stylize_files(request: Request, steady: float | None, log: str | None, snap
         run = Run(method, style, request.size, style_options, request.read_options, steady, recorder)
         failures = run.stylize_each(outputs, videos)
     all_wrong = len(failures) == len(outputs) and all(failure.wrong_input for failure in failures)
-    return report_failures([failure.message for failure in failures], all_wrong)
+    messages = dict.fromkeys(failure.message for failure in failures)  # a style or a mask may fail for several contents
+    return report_failures([*messages], all_wrong)
 
 
 def _refuse_for_folders(options: StyleOptions, **others: Any) -> None:
     """Raise ValueError for flags that apply to single images only; those of `others` that are None were not given."""
     flags = {"style_weight": options.style_weight, "mask": options.mask, "feather": options.feather or None, **others}
-    wrong = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value is not None]
+    wrong = [flag_name(name) for name, value in flags.items() if value is not None]
     if wrong:
         raise ValueError(
             f"{', '.join(wrong)} cannot be used with a folder of contents; leave out, or name single images"
@@ -285,7 +287,7 @@ class Run:
 def report_failures(failures: Sequence[str], all_wrong: bool = False) -> int:
     """Print what failed; returns the exit code, 2 if all inputs were wrong."""
     prefix = "adain: error: " if all_wrong else "adain: "
-    for failure in dict.fromkeys(failures):  # a style or a mask may fail for several contents
+    for failure in failures:
         print(prefix + failure, file=sys.stderr)
     if not failures:
         return 0

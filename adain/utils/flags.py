@@ -121,20 +121,25 @@ class PlainErrors(argparse.ArgumentParser):
         """Print the message and exit with code 2."""
         parser = getattr(ex, "subcommand_parser", None) or self
         program = parser.prog.replace(" [options]", "")
-        plain = plain_message(message, flags_of(self)).rstrip(".")
+        plain = plain_message(message, all_flags(self)).rstrip(".")
         see = " See" if plain.endswith("?") else "; see"
         print(f"adain: error: {plain}{see} {program} --help", file=sys.stderr)
         sys.exit(2)
 
 
-def flags_of(parser: argparse.ArgumentParser) -> list[str]:
-    """The flags of a parser and its subcommands."""
+def flag_name(name: str) -> str:
+    """The flag of a parameter or a field, such as --style-size of style_size."""
+    return "--" + name.replace("_", "-")
+
+
+def all_flags(parser: argparse.ArgumentParser) -> list[str]:
+    """The flags of a parser and its subcommands, as they are typed."""
     flags = []
     for action in parser._actions:
         flags += [flag for flag in action.option_strings if not flag.endswith("+")]
         if isinstance(action, argparse._SubParsersAction):
             for subparser in action.choices.values():
-                flags += flags_of(subparser)
+                flags += all_flags(subparser)
     return list(dict.fromkeys(flags))
 
 
@@ -187,9 +192,9 @@ def with_flags(message: str, flags: Iterable[str]) -> str:
 def _flag(key: str, flags: list[str]) -> str:
     """The flag of a key of the configuration, such as --style-size of style_size."""
     without_command = key.partition(".")[2]
-    for name in (key.replace("_", "-"), key, without_command):
-        if f"--{name}" in flags:
-            return f"--{name}"
+    for flag in (flag_name(key), f"--{key}", f"--{without_command}"):
+        if flag in flags:
+            return flag
     return f"--{key}"
 
 
