@@ -1,12 +1,15 @@
 """The baselines: AdaIN written plainly, as a careful reader of the paper would, and as in naoto0804/pytorch-AdaIN.
 
 float32, NCHW, a padding module before every convolution, one encoder pass for each picture that needs one. They take
-the weights of this repository, so that all compute the same. They stay as they are; see speed.py.
+the weights of this repository and its decoder's upsampling, so that all compute the same. They stay as they are; see
+speed.py.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from adain.models.layers import UpConv2d
 
 # relu1_1, relu2_1, relu3_1 and relu4_1 end the four parts of VGG-19.
 PARTS = [[3, 64], [64, 64, "pool", 128], [128, 128, "pool", 256], [256, 256, 256, 256, "pool", 512]]
@@ -16,14 +19,16 @@ DECODER = [512, 256, "up", 256, 256, 256, 128, "up", 128, 64, "up", 64, 3]
 def layers(widths: list) -> list[nn.Module]:
     modules: list[nn.Module] = []
     inputs, *rest = widths
+    pad: type[nn.Module] = nn.ReflectionPad2d
     for width in rest:
         if width == "pool":
             modules.append(nn.MaxPool2d(2))
         elif width == "up":
             modules.append(nn.Upsample(scale_factor=2, mode="nearest"))
+            pad = nn.ReplicationPad2d  # after nearest upsampling, reflection repeats the border pixels, too
         else:
-            modules += [nn.ReflectionPad2d(1), nn.Conv2d(inputs, width, 3), nn.ReLU()]
-            inputs = width
+            modules += [pad(1), nn.Conv2d(inputs, width, 3), nn.ReLU()]
+            inputs, pad = width, nn.ReflectionPad2d
     return modules
 
 
@@ -52,11 +57,15 @@ class Textbook(nn.Module):
         self.parts.requires_grad_(False)
 
     def fill(self, encoder: nn.Module, decoder: nn.Module) -> "Textbook":
-        """Copy the weights of other networks' convolutions, in their order."""
+        """Copy the weights of other networks' convolutions, in their order, and the upsampling."""
         for part, source in ((self.parts, encoder), (self.decoder, decoder)):
             for ours, theirs in zip(convolutions(part), convolutions(source), strict=True):
                 ours.weight.data.copy_(theirs.weight)
                 ours.bias.data.copy_(theirs.bias)
+        modes = [module.upsampling for module in decoder.modules() if isinstance(module, UpConv2d)]
+        upsamplings = [module for module in self.decoder if isinstance(module, nn.Upsample)]
+        for upsampling, mode in zip(upsamplings, modes, strict=True):
+            upsampling.mode = mode
         return self
 
     def encode(self, images: Tensor) -> list[Tensor]:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.launcher", "adain.training.cli", "adain.training.datamodule"])
+# This module is not among them: the server, whose current folder is that of the first test, may not find it.
+CONTEXT.set_forkserver_preload(["adain.training.cli", "adain.training.datamodule"])
 
 DEADLINE = 300
 """Seconds until ranks are killed. They are many because machines that test are busy; no run should ever need them."""

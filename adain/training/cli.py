@@ -165,12 +165,19 @@ class TrainingCLI(LightningCLI):
             self._remove_new_folders()
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Run a subcommand. A run that fails before its first step leaves no folder."""
+        """Run a subcommand. A run that fails before its first step leaves no folder.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C at a time when there is no step to finish. Lightning alone exits with code 1 then,
+                without a message.
+        """
         try:
             super()._run_subcommand(subcommand)
-        except BaseException:
+        except BaseException as error:
             if subcommand == "fit" and not self.model.has_trained:
                 self._remove_new_folders()
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
             raise
 
     def _remove_new_folders(self) -> None:

@@ -44,7 +44,8 @@ def test_alpha_zero_is_the_photo(name, precision, make_picture):
         found = adain.stylize(photo, style, method, **options).pixels
         return (found.float() - photo.pixels.float()).abs().mean()
 
-    assert apart(alpha=0.001) < 1, "nor does it jump"
+    rounding = 2 if precision == "bf16" else 1  # of two passes through the decoder, whose difference is added
+    assert apart(alpha=0.001) < rounding, "nor does it jump"
     assert precision == "bf16" or apart(alpha=0, alpha_blend="features") > 5, "the network alone does not rebuild it"
 
 

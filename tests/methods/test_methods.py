@@ -68,7 +68,8 @@ def test_adain_on_other_backbones_and_norms(norm):
 
 
 def test_adaconv_starts_as_adain_with_its_decoder():
-    adain, adaconv = weights.load("adain"), METHODS["adaconv"]().eval()
+    adain = weights.load("adain")
+    adaconv = METHODS["adaconv"](upsampling=adain.arguments["upsampling"]).eval()
     weights.fill(adaconv, {**adaconv.state_dict(), **adain.state_dict()}, "adain")
     content, style = images(2, 3, 32, 48), images(1, 3, 40, 24)
     for alpha in (0.0, 0.4, 1.0):

@@ -1,4 +1,4 @@
-"""Faults for test_faults.py, as callbacks that a training run loads."""
+"""Faults for tests, as callbacks that a training run loads."""
 
 import os
 import random
@@ -62,6 +62,13 @@ class Fault(Callback):
             os.kill(os.getpid(), signal.SIGTERM)
         if self.kind == "terminate-all":
             terminate_all(Path(trainer.default_root_dir))
+
+
+class InterruptedEarly(Callback):
+    """Ctrl-C before the first step."""
+
+    def on_fit_start(self, trainer, module):
+        signal.raise_signal(signal.SIGINT)
 
 
 class KilledAnywhere(Callback):

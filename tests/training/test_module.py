@@ -116,7 +116,7 @@ def test_a_run_killed_and_resumed_ends_with_the_same_weights(finished, tmp_path)
 def test_an_interrupted_run_saves_its_last_step_and_resumes_exactly(finished, number, tmp_path):
     seldom = "--last.every_n_steps", "100000", "--trainer.val_check_interval", "100000"
     process = start(finished[0], tmp_path / "a", "--trainer.max_steps", "100000", *seldom)
-    wait_for(lambda: any(path.stat().st_size > 5000 for path in tmp_path.rglob("events.*")), process)
+    wait_for(lambda: any(b"train/loss" in path.read_bytes() for path in tmp_path.rglob("events.*")), process)
     assert not list(tmp_path.rglob("last.ckpt")), "the interruption writes it"
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
@@ -127,6 +127,14 @@ def test_an_interrupted_run_saves_its_last_step_and_resumes_exactly(finished, nu
     uninterrupted = train(finished[0], tmp_path / "c", "--trainer.max_steps", steps, *seldom)
     for name, tensor in state(uninterrupted)["state_dict"].items():
         assert torch.equal(state(resumed)["state_dict"][name], tensor), name
+
+
+def test_ctrl_c_before_the_first_step_says_so(finished, tmp_path):
+    process = start(finished[0], tmp_path, "--trainer.callbacks+=tests.training.faults.InterruptedEarly")
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, output + errors
+    assert "adain: interrupted\n" in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["test.yaml"], "no folder of a run that did not start"
 
 
 def test_the_newest_checkpoint_is_found_or_a_run_starts(finished, tmp_path):
