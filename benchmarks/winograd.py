@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adain.functional import winograd
-from adain.models.layers import Conv2d, UpConv2d
+from adain.models.layers import Conv2d
 from adain.utils import memory
 from benchmarks.timing import machine, take_turns
 
@@ -33,7 +33,6 @@ SHAPES = [
     (4, 256, 512, 16),
     (1, 256, 256, 16),
 ]
-UPSAMPLED = [(1, 256, 256, 64), (1, 128, 128, 128), (1, 64, 64, 256), (4, 256, 256, 16), (4, 64, 64, 64)]
 
 
 def ratio(call: Callable[[], object], rounds: int) -> float:
@@ -70,19 +69,14 @@ def main() -> None:
     # Whatever the table says: everything is measured.
     winograd.MEASURED = {torch.backends.cpu.get_cpu_capability(): (winograd.Limits(channels=1, tiles=1),)}
     print(machine())
-    print("| layer | batch | channels | side | tiles | forward | with input gradient | with kernel gradient |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for kind, shapes in (("convolution", SHAPES), ("after bilinear upsampling", UPSAMPLED)):
-        for batch, inputs, outputs, side in shapes:
-            arguments = {"padding": 1, "padding_mode": "reflect"}
-            if kind == "convolution":
-                layer = Conv2d(inputs, outputs, 3, **arguments)
-            else:
-                layer = UpConv2d(inputs, outputs, 3, upsampling="bilinear", **arguments)
-            x = torch.rand(batch, inputs, side, side).to(memory_format=torch.channels_last)
-            found = " | ".join(f"{value:.2f}" for value in measure(layer, x, options.rounds))
-            tiles = batch * (-(-side // winograd.TILE)) ** 2
-            print(f"| {kind} | {batch} | {inputs} to {outputs} | {side} | {tiles} | {found} |", flush=True)
+    print("| batch | channels | side | tiles | forward | with input gradient | with kernel gradient |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for batch, inputs, outputs, side in SHAPES:
+        layer = Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect")
+        x = torch.rand(batch, inputs, side, side).to(memory_format=torch.channels_last)
+        found = " | ".join(f"{value:.2f}" for value in measure(layer, x, options.rounds))
+        tiles = batch * (-(-side // winograd.TILE)) ** 2
+        print(f"| {batch} | {inputs} to {outputs} | {side} | {tiles} | {found} |", flush=True)
 
 
 if __name__ == "__main__":

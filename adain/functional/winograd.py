@@ -131,13 +131,8 @@ def rotate(weight: Tensor) -> Tensor:
     return weight.flip(2, 3).transpose(0, 1)
 
 
-def convolve(
-    x: Tensor, kernel: Tensor, bias: Tensor | None, border: Border, padding: int = 1, upscale: int = 1
-) -> Tensor:
+def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, border: Border, padding: int = 1) -> Tensor:
     """Convolve `x` with a transformed kernel.
-
-    With `upscale` s, the O = s s P channels of a pixel become s x s pixels of P channels, as in `torch.nn.PixelShuffle`
-    except that the channels of one pixel are consecutive here.
 
     Args:
         x: contiguous input (B, H, W, C).
@@ -145,10 +140,9 @@ def convolve(
         bias: bias (O,), if any.
         border: how to pad the input.
         padding: number of pixels that are added to every side.
-        upscale: the factor s.
 
     Returns:
-        Output (B, O / s^2, s (H + 2 padding - 2), s (W + 2 padding - 2)), channels last in memory.
+        Output (B, O, H + 2 padding - 2, W + 2 padding - 2), channels last in memory.
     """
     batch = len(x)
     height = x.shape[1] + 2 * padding - 2
@@ -156,10 +150,8 @@ def convolve(
     outputs = kernel.shape[2]
     down = _tiles(height)
     across = _tiles(width)
-    run = outputs // upscale  # number of values that one pixel of x contributes to one row of the result
-    full = (batch, outputs // upscale**2, upscale * down * TILE, upscale * across * TILE)
-    result = torch.empty(full, memory_format=torch.channels_last)
-    strips = result.permute(0, 2, 3, 1).view(batch * down, TILE, upscale * across * TILE * run)
+    result = torch.empty((batch, outputs, down * TILE, across * TILE), memory_format=torch.channels_last)
+    strips = result.permute(0, 2, 3, 1).view(batch * down, TILE, across * TILE * outputs)
     scratch = Scratch(x)
     for rows in _strips(x, down, across):
         n = len(rows)
@@ -168,13 +160,13 @@ def convolve(
         if bias is not None:
             # A^T is 1 in the whole column of point 1, so a value added there is added to every pixel of the tile.
             products[WINDOW + 1] += bias
-        products = products.view(WINDOW, WINDOW, n, across, upscale, run).permute(0, 2, 1, 4, 3, 5)
-        columns = scratch.get("rows", n, WINDOW, upscale, across, TILE, run)
+        products = products.view(WINDOW, WINDOW, n, across, outputs).permute(0, 2, 1, 3, 4)
+        columns = scratch.get("rows", n, WINDOW, across, TILE, outputs)
         _reduce_columns(products, columns, scratch)
         torch.bmm(A_T.expand(n, TILE, WINDOW), columns.view(n, WINDOW, -1), out=strips[rows.start : rows.stop])
     if (height, width) == (down * TILE, across * TILE):
         return result  # not a view: PyTorch allows later layers to change the output of a `Convolution` in place
-    return result[:, :, : upscale * height, : upscale * width].contiguous(memory_format=torch.channels_last)
+    return result[:, :, :height, :width].contiguous(memory_format=torch.channels_last)
 
 
 def weight_gradient(x: Tensor, gradient: Tensor, border: Border) -> Tensor:
@@ -210,9 +202,8 @@ def weight_gradient(x: Tensor, gradient: Tensor, border: Border) -> Tensor:
 class Convolution(torch.autograd.Function):
     """A 3x3 convolution of (B, C, H, W) whose output and gradients are computed by this module.
 
-    It is called as `Convolution.apply(x, weight, bias, kernel, rotated, border, upscale)`. For an `upscale` of s,
-    `weight` is (s s P, C, 3, 3) and `bias` is (s s P,). `kernel` and `rotated` are the results of `transform_kernel`
-    for `weight` and `rotate(weight)` if they are known, else None.
+    It is called as `Convolution.apply(x, weight, bias, kernel, rotated, border)`. `weight` is (O, C, 3, 3). `kernel`
+    and `rotated` are the results of `transform_kernel` for `weight` and `rotate(weight)` if they are known, else None.
     """
 
     @staticmethod
@@ -224,25 +215,18 @@ class Convolution(torch.autograd.Function):
         kernel: Tensor | None,
         rotated: Tensor | None,
         border: Border,
-        upscale: int,
     ) -> Tensor:
         ctx.save_for_backward(x, weight, rotated)
         ctx.border = border
-        ctx.upscale = upscale
         if kernel is None:
             kernel = transform_kernel(weight)
-        return convolve(_nhwc(x), kernel, bias, border, upscale=upscale)
+        return convolve(_nhwc(x), kernel, bias, border)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
         x, weight, rotated = ctx.saved_tensors
-        gradient = gradient.permute(0, 2, 3, 1)
-        s = ctx.upscale
-        if s > 1:
-            blocks = gradient.unflatten(2, (-1, s)).unflatten(1, (-1, s))
-            gradient = blocks.transpose(2, 3).flatten(3)
-        gradient = gradient.contiguous()
+        gradient = _nhwc(gradient)
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
             if rotated is None:
@@ -253,7 +237,7 @@ class Convolution(torch.autograd.Function):
             to_weight = weight_gradient(_nhwc(x), gradient, ctx.border)
         if ctx.needs_input_grad[2]:
             to_bias = gradient.sum((0, 1, 2))
-        return to_x, to_weight, to_bias, None, None, None, None
+        return to_x, to_weight, to_bias, None, None, None
 
 
 class Scratch:

@@ -10,21 +10,13 @@ from adain.functional import winograd
 
 Upsampling = Literal["nearest", "bilinear"]
 
-# Row t of phase p: the weight that each tap of a 3-tap kernel on the upsampled line has for pixel t - 1 of the
-# original.
-_NEAREST = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
-_BILINEAR = torch.tensor(
-    [[[0.75, 0.25, 0], [0.25, 0.75, 0.75], [0, 0, 0.25]], [[0.25, 0, 0], [0.75, 0.75, 0.25], [0, 0.25, 0.75]]]
-)
-PHASES = {
-    mode: torch.einsum("pra,qsb->pqrsab", line, line).reshape(36, 9)
-    for mode, line in (("nearest", _NEAREST), ("bilinear", _BILINEAR))
-}
-"""Maps (36, 9) from a 3x3 kernel on the upsampled image to four 3x3 kernels on the original image, one per phase."""
-
 _TRANSPOSED = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
 TRANSPOSED = torch.kron(_TRANSPOSED, _TRANSPOSED).T
 """Map (9, 16) to the 4x4 kernel whose transposed convolution of stride 2 equals a 3x3 one after nearest upsampling."""
+
+_BLUR = torch.tensor([0.25, 0.5, 0.25])
+BLUR = torch.outer(_BLUR, _BLUR)
+"""The (3, 3) kernel that turns nearest upsampling into bilinear upsampling."""
 
 
 class Conv2d(nn.Conv2d):
@@ -33,8 +25,6 @@ class Conv2d(nn.Conv2d):
     The algorithm applies to 3x3 convolutions of stride 1 that preserve the size. Kernels that are not trained are
     transformed once and cached.
     """
-
-    upscale = 1
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -51,27 +41,11 @@ class Conv2d(nn.Conv2d):
 
     def _winograd_is_faster(self, x: Tensor) -> bool:
         trained = self.weight.requires_grad and torch.is_grad_enabled()
-        return self.supports_winograd and winograd.faster(x, self.upscale**2 * self.out_channels, trained)
+        return self.supports_winograd and winograd.faster(x, self.out_channels, trained)
 
     def _winograd(self, x: Tensor) -> Tensor:
-        bias = self.bias
-        if bias is not None and self.upscale > 1:
-            bias = bias.repeat(self.upscale**2)
-        if self.weight.requires_grad:
-            weight = self.phase_weight()
-            kernel = None
-            rotated = None
-        else:
-            weight = self.weight
-            kernel, rotated = self._transformed_kernels(x.requires_grad)
-        return winograd.Convolution.apply(x, weight, bias, kernel, rotated, self._border(), self.upscale)
-
-    def phase_weight(self) -> Tensor:
-        """Return the kernel (upscale^2 C', C, 3, 3) on the grid of the input."""
-        return self.weight
-
-    def _border(self) -> winograd.Border:
-        return self.padding_mode  # type: ignore[return-value]
+        kernel, rotated = (None, None) if self.weight.requires_grad else self._transformed_kernels(x.requires_grad)
+        return winograd.Convolution.apply(x, self.weight, self.bias, kernel, rotated, self.padding_mode)
 
     def _transformed_kernels(self, backward: bool) -> list[Tensor | None]:
         """Return the cached transformed kernel of a frozen layer, and the rotated one if the input needs a gradient."""
@@ -84,9 +58,9 @@ class Conv2d(nn.Conv2d):
         kernels = cached[2]
         with torch.inference_mode(False), torch.no_grad():  # so that autograd can use the kernels later
             if kernels[0] is None:
-                kernels[0] = winograd.transform_kernel(self.phase_weight())
+                kernels[0] = winograd.transform_kernel(self.weight)
             if backward and kernels[1] is None:
-                kernels[1] = winograd.transform_kernel(winograd.rotate(self.phase_weight()))
+                kernels[1] = winograd.transform_kernel(winograd.rotate(self.weight))
         return kernels
 
     def bytes_to_cache(self) -> int:
@@ -94,7 +68,7 @@ class Conv2d(nn.Conv2d):
         large = self.weight.new_empty(1).expand(1, self.in_channels, 512, 512)
         if self._cached_kernels is not None or not self._winograd_is_faster(large):
             return 0
-        return winograd.WINDOW**2 * self.in_channels * self.upscale**2 * self.out_channels * self.weight.itemsize
+        return winograd.WINDOW**2 * self.in_channels * self.out_channels * self.weight.itemsize
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._cached_kernels = None
@@ -105,48 +79,44 @@ class Conv2d(nn.Conv2d):
         return {**self.__dict__, "_cached_kernels": None}
 
 
-class UpConv2d(Conv2d):
+class UpConv2d(nn.Conv2d):
     """A 3x3 convolution of the input upsampled by 2, computed without the upsampled image.
 
     It equals `nn.Upsample(scale_factor=2, mode=upsampling)` followed by `nn.Conv2d`, except that bilinear upsampling
     with reflection repeats the border pixels of the upsampled image. The arguments are those of `nn.Conv2d`.
 
     After nearest upsampling, four pixels share a value, and their weights can be added: the result is one transposed
-    4x4 convolution of stride 2, with less than half of the products. After bilinear upsampling, each of the four phases
-    of a pixel is a 3x3 convolution of the original image, which Winograd's algorithm computes.
+    4x4 convolution of stride 2, with less than half of the products. Bilinear upsampling is nearest upsampling followed
+    by a small blur. Convolutions commute, so that the output can be blurred instead.
     """
 
-    upscale = 2
-    phase_taps: Tensor
     transposed_taps: Tensor
+    blur: Tensor
 
     def __init__(self, *args: Any, upsampling: Upsampling = "nearest", **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.upsampling = upsampling
         # These constants are buffers, so that they move to a device once, together with the weights.
-        self.register_buffer("phase_taps", PHASES[upsampling], persistent=False)
         self.register_buffer("transposed_taps", TRANSPOSED, persistent=False)
+        self.register_buffer("blur", BLUR, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', 2 H, 2 W)."""
+        if self.padding_mode == "zeros":
+            if self.upsampling == "bilinear":  # which repeats the border of the image before it is padded
+                return super().forward(F.interpolate(x, scale_factor=2, mode="bilinear"))
+            return self._transposed(_padded(x, "constant"), crop=3)
         # Reflection at the border of an upsampled image repeats its last pixel.
-        mode = "constant" if self.padding_mode == "zeros" else "replicate"
-        if self.upsampling == "bilinear":
-            if mode == "replicate" and self._winograd_is_faster(x):
-                return self._winograd(x)
-            x = F.interpolate(x, scale_factor=2, mode="bilinear")
-            return F.conv2d(_padded(x, mode), self.weight, self.bias)
+        x = _padded(x, "replicate")
+        if self.upsampling == "nearest":
+            return self._transposed(x, crop=3)
+        blur = self.blur.expand(self.out_channels, 1, 3, 3)
+        return F.conv2d(self._transposed(x, crop=2), blur, groups=self.out_channels)
+
+    def _transposed(self, x: Tensor, crop: int) -> Tensor:
+        """Return the convolution after nearest upsampling, without `crop` of the pixels that the padding adds."""
         kernel = (self.weight.flatten(2) @ self.transposed_taps).unflatten(2, (4, 4))
-        return F.conv_transpose2d(_padded(x, mode), kernel.transpose(0, 1), self.bias, stride=2, padding=3)
-
-    def phase_weight(self) -> Tensor:
-        """Return the kernels (4 C', C, 3, 3) of the four phases, row by row."""
-        outputs, inputs = self.weight.shape[:2]
-        phases = self.phase_taps @ self.weight.permute(2, 3, 0, 1).reshape(9, -1)
-        return phases.view(4, 9, outputs, inputs).permute(0, 2, 3, 1).reshape(4 * outputs, inputs, 3, 3)
-
-    def _border(self) -> winograd.Border:
-        return "replicate"
+        return F.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=crop)
 
 
 def _padded(x: Tensor, mode: str) -> Tensor:
