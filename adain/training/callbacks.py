@@ -23,6 +23,9 @@ LAST = "last.ckpt"
 REPEAT_SECONDS = 2
 """For how long after a signal further ones have no effect."""
 
+AGREE_STEPS = 10
+"""Number of steps after which ranks on GPUs tell each other about signals."""
+
 
 class LastCheckpoint(Checkpoint):
     """Saves `last.ckpt` in the folder of the run, at regular steps and whenever the run ends or is interrupted.
@@ -31,7 +34,8 @@ class LastCheckpoint(Checkpoint):
     checkpoint.
 
     After Ctrl-C or SIGTERM, the current step is finished, so that the run can be resumed exactly. A signal to one rank
-    stops all of them after the same step. A second signal, some seconds later, stops at once.
+    stops all of them after the same step; on several GPUs, within `AGREE_STEPS` steps. A second signal, some seconds
+    later, stops at once.
 
     A checkpoint replaces the one before only when it is complete, so that a full disk does not destroy a run.
 
@@ -71,7 +75,8 @@ class LastCheckpoint(Checkpoint):
         trainer.datamodule.position = batch.get("position")
         self.batch = batch
         step = trainer.global_step
-        trainer.should_stop |= trainer.strategy.reduce_boolean_decision(self.stopping, all=False)
+        if not _waits_for_gpu(trainer) or step % AGREE_STEPS == 0:
+            trainer.should_stop |= trainer.strategy.reduce_boolean_decision(self.stopping, all=False)
         # The last step is saved here too: at on_train_end, averaged weights may have replaced the trained ones.
         if step % self.every_n_steps == 0 or step == trainer.max_steps or trainer.should_stop:
             self._save(trainer)
@@ -122,6 +127,11 @@ class LastCheckpoint(Checkpoint):
             loss = module.loss.total(module(self.batch)[1])
         module.train(training)
         return bool(loss.isfinite())
+
+
+def _waits_for_gpu(trainer: Trainer) -> bool:
+    """Return whether a decision of all ranks makes the processor wait until the GPUs have finished all their work."""
+    return trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu"
 
 
 def _check_same_step(trainer: Any) -> None:
