@@ -57,6 +57,7 @@ def modules_beside_the_base_dependencies():
     return {module for module, names in installed.items() if not base & {canonicalize_name(name) for name in names}}
 
 
+@pytest.mark.slow
 def test_the_command_of_an_installed_wheel_needs_only_the_base_dependencies(tmp_path, examples):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path), str(ROOT)]

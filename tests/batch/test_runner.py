@@ -362,6 +362,7 @@ runner.stylize_folder(*sys.argv[1:4], method="adain-lite", device="cpu", precisi
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_is_resumed(tree, tmp_path, calls):
     options = {"method": "adain-lite", "device": "cpu", "precision": "fp32", "workers": 0, "quiet": True}
     killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, tree)], cwd=ROOT, capture_output=True, check=False)

@@ -16,7 +16,6 @@ from adain.functional import adaptive_convolution
 from adain.methods import METHODS, style_codes, weights
 from tests.conftest import exit_code
 
-QUICK = "adain-lite"
 ABLE = [name for name in METHODS if name not in REFUSED]
 SIZES = {(1, 64, 64): (64, 64), (1, 96, 131): (40, 71), (2, 100, 78): (90, 33), (1, 17, 16): (16, 130)}
 """The size of the style by the batch and size of the content."""
@@ -56,6 +55,14 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def tiny_session(tiny, tmp_path_factory):
+    """A session for the small adain-lite that takes the picture of a style."""
+    path = tmp_path_factory.mktemp("tiny") / "picture.onnx"
+    export(path, tiny)
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
 def tiny_graph(tiny, tmp_path_factory):
     """The file of the small adain-lite that takes a style code and blends features."""
     path = tmp_path_factory.mktemp("tiny") / "code.onnx"
@@ -70,11 +77,17 @@ def run(session, content, style=None, alpha=1.0):
     return torch.from_numpy(session.run(None, named)[0])
 
 
-@pytest.mark.parametrize(
-    "name", [QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ABLE if name != QUICK)]
-)
+def test_the_graph_gives_the_result_of_a_small_method_at_any_size(tiny, tiny_session):
+    check_sizes(tiny_session, adain.prepare(tiny, "cpu", "fp32"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ABLE)
 def test_the_graph_gives_the_result_of_the_method_at_any_size(exported, name):
-    session, ready = exported(name), adain.prepare(name, "cpu", "fp32")
+    check_sizes(exported(name), adain.prepare(name, "cpu", "fp32"))
+
+
+def check_sizes(session, ready):
     assert (len(session.get_inputs()) == 3) == ready.takes_style
     for content, style in ((smooth_image(*a), smooth_image(1, *b)) for a, b in SIZES.items()):
         for alpha in (0.0, 0.5, 1.0) if ready.takes_style else (1.0,):
@@ -85,18 +98,18 @@ def test_the_graph_gives_the_result_of_the_method_at_any_size(exported, name):
             torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
 
 
-def test_alpha_zero_is_the_photo_to_the_last_bit(exported):
+def test_alpha_zero_is_the_photo_to_the_last_bit(tiny, tiny_session):
     content, style = smooth_image(3, 40, 52), smooth_image(1, 33, 64)
-    found = run(exported(QUICK), content, style, [0.0, 0.6, 0.0])
+    found = run(tiny_session, content, style, [0.0, 0.6, 0.0])
     assert torch.equal(found[::2], content[::2])
-    wanted = adain.stylize(content[1:2], style, QUICK, precision="fp32", alpha=0.6)
+    wanted = adain.stylize(content[1:2], style, tiny, precision="fp32", alpha=0.6)
     torch.testing.assert_close(found[1:2], wanted, atol=1e-3, rtol=0)
 
 
-def test_nothing_is_decoded_twice_at_full_strength(exported, tmp_path):
+def test_nothing_is_decoded_twice_at_full_strength(tiny_session, tmp_path):
     options = onnxruntime.SessionOptions()
     options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "profile")
-    session = onnxruntime.InferenceSession(exported(QUICK)._model_path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(tiny_session._model_path, options, providers=["CPUExecutionProvider"])
     for alpha in (1.0, 0.5):
         run(session, smooth_image(2, 24, 32), smooth_image(1, 24, 24), alpha)
     events = json.loads(Path(session.end_profiling()).read_text())
@@ -117,14 +130,14 @@ def test_the_blend_of_the_paper_is_an_option(tiny, tiny_graph):
         assert (wanted - adain.stylize(content, style, ready, alpha=alpha)).abs().mean() > 0.01
 
 
-def test_down_to_a_single_pixel(exported):
+def test_down_to_a_single_pixel(tiny, tiny_session):
     content, style = torch.rand(1, 3, 1, 1), torch.rand(1, 3, 1, 40)
-    wanted = adain.stylize(content, style, "adain-lite", precision="fp32")
-    torch.testing.assert_close(run(exported("adain-lite"), content, style), wanted, atol=1e-3, rtol=0)
+    wanted = adain.stylize(content, style, tiny, precision="fp32")
+    torch.testing.assert_close(run(tiny_session, content, style), wanted, atol=1e-3, rtol=0)
 
 
-def test_a_style_and_a_strength_for_each_of_a_batch(exported):
-    session, content, styles = exported("adain-lite"), smooth_image(2, 40, 52), smooth_image(2, 33, 64)
+def test_a_style_and_a_strength_for_each_of_a_batch(tiny_session):
+    session, content, styles = tiny_session, smooth_image(2, 40, 52), smooth_image(2, 33, 64)
     together = run(session, content, styles, [0.3, 1.0])
     for i, alpha in enumerate((0.3, 1.0)):
         alone = run(session, content[i : i + 1], styles[i : i + 1], alpha)
@@ -162,6 +175,7 @@ def test_smaller_files_give_nearly_the_same_result(exported, examples, precision
     assert torch.equal(run(small, content, style, 0.0), content), "both passes are rounded alike"
 
 
+@pytest.mark.slow
 def test_the_metadata_describe_the_file(exported):
     session = exported("adain-lite")
     about = session.get_modelmeta().custom_metadata_map

@@ -126,6 +126,7 @@ def random_networks(monkeypatch):
     monkeypatch.setattr(fidelity.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_memory_probe")
 @pytest.mark.filterwarnings("ignore::UserWarning:torchmetrics")
 def test_perceptual_figures_of_perfect_results_are_zero(make_picture, tmp_path, random_networks):

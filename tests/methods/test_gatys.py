@@ -304,16 +304,16 @@ def test_a_configuration_holds_any_flag(make_picture, tmp_path):
 def test_a_sweep_over_two_flags(make_picture, tmp_path, capsys):
     content, style = make_picture("c/a.png", seed=0), make_picture("s/x.png", seed=1)
     folders = ["--content", str(content.parent), "--style", str(style.parent), "--output", str(tmp_path / "out")]
-    vary = "{init: [content, noise], style_weight: [1, 5, 25]}"
+    vary = "{init: [content, noise], style_weight: [1, 25]}"
     assert main.main(["sweep", *folders, "--vary", vary, "--size", "32", "--gatys.steps", "2"]) == 0
     assert "| init noise, style_weight 25 | 1 |" in capsys.readouterr().out
     losses = list(csv.DictReader((tmp_path / "out" / "losses.csv").read_text().splitlines()))
-    assert len(losses) == 6 * 2
+    assert len(losses) == 4 * 2
     metrics_rows = list(csv.DictReader((tmp_path / "out" / "figures.csv").read_text().splitlines()))
-    assert [bool(row["loss"]) for row in metrics_rows] == [False] + 6 * [True]
+    assert [bool(row["loss"]) for row in metrics_rows] == [False] + 4 * [True]
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         width, height = sheet.size
-    assert (width // 256, height // 192) == (2 + 3, 2), "the last flag runs across"
+    assert (width // 256, height // 192) == (2 + 2, 2), "the last flag runs across"
     assert main.main(["sweep", *folders]) == 2
     assert "Expected values to vary" in capsys.readouterr().err
     wrong = {
@@ -349,7 +349,7 @@ def test_every_experiment_names_real_settings(path):
     assert len(cases) > 1
     for case in cases:
         method = Gatys(**{**case.settings, "weights": "random", "steps": 1})
-        content, style = images(64, 128)
+        content, style = images(32, 48)
         assert method.stylize(content, method.encode_style(style)).shape == content.shape
 
 

@@ -1,6 +1,4 @@
-import os
 import re
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -12,7 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from adain.functional import normalization
 from adain.methods import AdaIN
 from adain.training import console, tensorboard
-from tests.conftest import ROOT, exit_code, picture_folders
+from tests.conftest import exit_code, picture_folders
+from tests.launcher import Run
 
 CONFIG = {
     "model": {
@@ -38,12 +37,11 @@ def run(tmp_path_factory):
     content, style = picture_folders(base, 4)
     (base / "small.yaml").write_text(yaml.safe_dump(CONFIG))
     sources = ["--data.content", str(content), "--data.style", str(style)]
-    command = [sys.executable, "train.py", "fit", "--config", str(base / "small.yaml"), *sources]
-    command += ["--trainer.default_root_dir", str(base / "runs")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stdout + process.stderr
-    return process, base / "runs" / "lightning_logs" / "version_0"
+    words = ["fit", "--config", str(base / "small.yaml"), *sources, "--trainer.default_root_dir", str(base / "runs")]
+    process = Run(words, {})
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, output + errors
+    return SimpleNamespace(stdout=output, stderr=errors), base / "runs" / "lightning_logs" / "version_0"
 
 
 @pytest.fixture(scope="module")

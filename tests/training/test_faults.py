@@ -121,7 +121,11 @@ def test_a_source_that_one_node_cannot_read_ends_all(words, folders, tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "ranks"),
-    [("terminate", 2), ("terminate-all", 2), pytest.param("terminate-all", 4, marks=pytest.mark.slow)],
+    [
+        ("terminate-all", 2),
+        pytest.param("terminate", 2, marks=pytest.mark.slow),
+        pytest.param("terminate-all", 4, marks=pytest.mark.slow),
+    ],
 )
 def test_sigterm_stops_all_ranks_which_resume_exactly(kind, ranks, words, tmp_path):
     command = words("run", ranks=ranks, fault={"kind": kind, "rank": ranks - 1})

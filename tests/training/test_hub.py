@@ -138,7 +138,7 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("streaming", ["false", "true"])
+@pytest.mark.parametrize("streaming", [pytest.param("false", marks=pytest.mark.slow), "true"])
 def test_the_default_datasets(repos, streaming, tmp_path):
     dropped = ["data/train-00000-of-00002-67e35002d152155c.parquet", "data/train-00000-of-00002.parquet"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}

@@ -21,7 +21,7 @@ from adain.training.callbacks import LastCheckpoint
 from adain.training.datamodule import Pictures
 from adain.training.module import StyleTransfer, reconstruction_share
 from tests.conftest import ROOT, picture_folders, wait_for
-from tests.launcher import Run
+from tests.launcher import Run, run_ranks
 
 CONFIG = {
     "model": {"method": {"class_path": "AdaIN", "init_args": {"layer": "relu2_1"}}, "loss": {}},
@@ -43,12 +43,16 @@ CONFIG["model"]["loss"] = {
 }
 
 
-def start(folders, root, *flags, launcher=(), config=CONFIG):
+def command_line(folders, root, *flags, config=CONFIG):
     root.mkdir(parents=True, exist_ok=True)
     (root / "test.yaml").write_text(yaml.safe_dump(config))
     words = ["fit", "--config", str(root / "test.yaml"), "--data.content", str(folders[0])]
     words += ["--data.style", str(folders[1]), "--trainer.default_root_dir", str(root)]
-    words += ["--trainer.enable_progress_bar", "false", *flags]
+    return [*words, "--trainer.enable_progress_bar", "false", *flags]
+
+
+def start(folders, root, *flags, launcher=(), config=CONFIG):
+    words = command_line(folders, root, *flags, config=config)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # one order of summation on every machine
     if not launcher and "--trainer.devices" not in flags:
         return Run(words, environment)
@@ -175,6 +179,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_replace_a_good_one(finishe
     assert not list(checkpoint.parent.glob(".adain-*"))
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together(finished, tmp_path):
     flags = "--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.log_every_n_steps", "3"
     process = start(finished[0], tmp_path, "--trainer.max_steps", "100000", *flags)
@@ -204,7 +209,7 @@ def test_checkpoints_do_not_contain_the_frozen_networks(finished):
     assert {name.split(".")[1] for name in checkpoint["state_dict"]} == {"decoder"}
 
 
-@pytest.mark.parametrize("streaming", ["false", "true"])
+@pytest.mark.parametrize("streaming", [pytest.param("false", marks=pytest.mark.slow), "true"])
 def test_training_on_datasets(finished, tmp_path, streaming):
     sources = []
     for folder in finished[0]:
@@ -225,9 +230,11 @@ def test_training_on_datasets(finished, tmp_path, streaming):
 def test_ranks_share_a_batch_and_train_as_one(finished, ranks, tmp_path):
     flags = "--data.batch_size", "8", "--trainer.max_steps", "20", "--trainer.val_check_interval", "20"
     alone = state(train(finished[0], tmp_path / "alone", *flags))
-    shared = state(
-        train(finished[0], tmp_path / "shared", *flags, "--trainer.devices", str(ranks), "--trainer.strategy", "ddp")
-    )
+    flags += "--trainer.devices", str(ranks), "--trainer.strategy", "ddp"
+    _, *words = command_line(finished[0], tmp_path / "shared", *flags)
+    codes, output = run_ranks(*[words] * ranks)
+    assert codes == [0] * ranks, output
+    shared = state(next((tmp_path / "shared").rglob("last.ckpt")))
     assert alone["global_step"] == shared["global_step"] == 20
     for name, tensor in alone["state_dict"].items():
         torch.testing.assert_close(shared["state_dict"][name], tensor, atol=1e-4, rtol=0)
