@@ -8,10 +8,7 @@ from benchmarks import gpu
 from tests.conftest import exit_code, picture_folders
 from tests.training.test_module import state
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 
 
 def image(height, width, seed):

@@ -349,7 +349,7 @@ def test_every_experiment_names_real_settings(path):
     assert len(cases) > 1
     for case in cases:
         method = Gatys(**{**case.settings, "weights": "random", "steps": 1})
-        content, style = images(32, 48)
+        content, style = images(64, 128)
         assert method.stylize(content, method.encode_style(style)).shape == content.shape
 
 
