@@ -29,8 +29,8 @@ CUDA_PIXELS = 30_000_000
 """Limit on the pixels of a batch on CUDA, whose padding refuses features of 2^31 elements: the networks have up to 64
 channels at full resolution."""
 
-RESERVE = 2**26
-"""Bytes that a process on a CPU needs beside its tiles: to read and write the image, and for gaps between blocks."""
+RESERVE = 2**27
+"""Bytes that a process on a CPU needs beside its tiles: to read and write the image, for convolutions, and for gaps."""
 
 
 def largest_tile(pixels: Tensor) -> int:
