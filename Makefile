@@ -33,7 +33,7 @@ demo: $(RUN) ## stylize the example photos in the example styles
 	$(BIN)/adain grid --content examples/content --style examples/style --output out/demo
 
 test: $(DEV) ## run the tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(DEV) ## run the slow tests, and the GPU tests if there is a GPU
 	$(BIN)/python -m pytest -n 2 -m '(slow or gpu) and not browser'
