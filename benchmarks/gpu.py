@@ -44,8 +44,6 @@ from benchmarks.photos import photo_folders
 from benchmarks.textbook import Textbook
 from benchmarks.timing import machine
 
-ROOT = Path(__file__).parents[1]
-
 
 @dataclass(frozen=True)
 class Scale:

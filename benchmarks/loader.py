@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ from adain.utils import memory
 from benchmarks.photos import make_photos
 from benchmarks.timing import machine, take_turns
 
-ROOT = Path(__file__).parents[1]
 CROP = 256
 
 

@@ -105,24 +105,23 @@ class UpConv2d(nn.Conv2d):
         if self.padding_mode == "zeros":
             if self.upsampling == "bilinear":  # which repeats the border of the image before it is padded
                 return super().forward(F.interpolate(x, scale_factor=2, mode="bilinear"))
-            return self._transposed(_padded(x, "constant"), crop=3)
-        # Reflection at the border of an upsampled image repeats its last pixel.
-        x = _padded(x, "replicate")
+            return self._transposed(x, crop=1)
+        x = _padded(x)  # reflection at the border of an upsampled image repeats its last pixel
         if self.upsampling == "nearest":
             return self._transposed(x, crop=3)
         blur = self.blur.expand(self.out_channels, 1, 3, 3)
         return F.conv2d(self._transposed(x, crop=2), blur, groups=self.out_channels)
 
     def _transposed(self, x: Tensor, crop: int) -> Tensor:
-        """Return the convolution after nearest upsampling, without `crop` of the pixels that the padding adds."""
+        """Return the convolution after nearest upsampling, of all pixels that `x` reaches but the outer `crop`."""
         kernel = (self.weight.flatten(2) @ self.transposed_taps).unflatten(2, (4, 4))
         return F.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=crop)
 
 
-def _padded(x: Tensor, mode: str) -> Tensor:
-    """Pad one pixel on every side."""
-    if mode == "replicate" and torch.compiler.is_compiling():
+def _padded(x: Tensor) -> Tensor:
+    """Repeat the border pixels once on every side."""
+    if torch.compiler.is_compiling():
         # torch.compile computes wrong strides for the gradient of replication padding.
         x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
         return torch.cat([x[..., :1], x, x[..., -1:]], 3)
-    return F.pad(x, (1, 1, 1, 1), mode)
+    return F.pad(x, (1, 1, 1, 1), "replicate")

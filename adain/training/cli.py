@@ -176,7 +176,7 @@ class TrainingCLI(LightningCLI):
         except BaseException as error:
             if subcommand == "fit" and not self.model.has_trained:
                 self._remove_new_folders()
-            if isinstance(error.__context__, KeyboardInterrupt):
+            if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
                 raise error.__context__ from None
             raise
 

@@ -46,13 +46,13 @@ CONFIG["model"]["loss"] = {
 def command_line(folders, root, *flags, config=CONFIG):
     root.mkdir(parents=True, exist_ok=True)
     (root / "test.yaml").write_text(yaml.safe_dump(config))
-    words = ["fit", "--config", str(root / "test.yaml"), "--data.content", str(folders[0])]
+    words = ["--config", str(root / "test.yaml"), "--data.content", str(folders[0])]
     words += ["--data.style", str(folders[1]), "--trainer.default_root_dir", str(root)]
     return [*words, "--trainer.enable_progress_bar", "false", *flags]
 
 
 def start(folders, root, *flags, launcher=(), config=CONFIG):
-    words = command_line(folders, root, *flags, config=config)
+    words = ["fit", *command_line(folders, root, *flags, config=config)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # one order of summation on every machine
     if not launcher and "--trainer.devices" not in flags:
         return Run(words, environment)
@@ -231,7 +231,7 @@ def test_ranks_share_a_batch_and_train_as_one(finished, ranks, tmp_path):
     flags = "--data.batch_size", "8", "--trainer.max_steps", "20", "--trainer.val_check_interval", "20"
     alone = state(train(finished[0], tmp_path / "alone", *flags))
     flags += "--trainer.devices", str(ranks), "--trainer.strategy", "ddp"
-    _, *words = command_line(finished[0], tmp_path / "shared", *flags)
+    words = command_line(finished[0], tmp_path / "shared", *flags)
     codes, output = run_ranks(*[words] * ranks)
     assert codes == [0] * ranks, output
     shared = state(next((tmp_path / "shared").rglob("last.ckpt")))
