@@ -68,7 +68,7 @@ class InterruptedEarly(Callback):
     """Ctrl-C before the first step."""
 
     def on_fit_start(self, trainer, module):
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt  # not a signal, which a process in the background ignores
 
 
 class KilledAnywhere(Callback):
