@@ -1,7 +1,5 @@
 """AdaIN-lite: a small network for CPUs, designed for this project. Encoders and decoder are trained together."""
 
-from typing import get_args
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,7 +8,6 @@ from adain.functional import normalization, statistics
 from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable
 from adain.models.layers import Conv2d, UpConv2d, Upsampling
-from adain.utils.checks import check_choice
 
 
 class Block(nn.Module):
@@ -70,7 +67,6 @@ class AdaINLite(EncoderDecoder, Trainable):
         upsampling: Upsampling = "nearest",
     ):
         super().__init__()
-        check_choice("upsampling", upsampling, get_args(Upsampling))
         self.arguments = {"widths": list(widths), "blocks": blocks, "style_widths": list(style_widths), "code": code}
         if upsampling != "nearest":  # omitted by default, so that the fingerprints of earlier weights stay the same
             self.arguments["upsampling"] = upsampling

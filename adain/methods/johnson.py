@@ -1,10 +1,13 @@
 """Johnson: one network per style, without a style image at inference (Johnson, Alahi & Fei-Fei, ECCV 2016)."""
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor, nn
 
 from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.methods.base import Alpha, StyleCode, Trainable
-from adain.models.layers import Conv2d, UpConv2d
+from adain.models.layers import Conv2d, UpConv2d, Upsampling
 
 
 class Residual(nn.Module):
@@ -29,15 +32,22 @@ class Johnson(Trainable):
     Args:
         width: number of channels of the first convolution. The residual blocks have four times as many.
         blocks: number of residual blocks.
+        upsampling: upsampling before the last two 3x3 convolutions. `bilinear` reduces the grid artifacts of `nearest`.
+
+    Raises:
+        ValueError: unknown upsampling.
     """
 
     name = "johnson"
     stride = 4
     takes_style = False
 
-    def __init__(self, width: int = 32, blocks: int = 5):
+    def __init__(self, width: int = 32, blocks: int = 5, upsampling: Upsampling = "nearest"):
         super().__init__()
         self.arguments = {"width": width, "blocks": blocks}
+        if upsampling != "nearest":  # omitted by default, so that the fingerprints of earlier weights stay the same
+            self.arguments["upsampling"] = upsampling
+        up_conv = partial(UpConv2d, upsampling=upsampling)
         last = nn.Conv2d(width, 3, 9, padding=4, padding_mode="reflect")
         nn.init.normal_(last.weight, std=0.1 / last.weight[0].numel() ** 0.5)  # start around mid-gray
         nn.init.constant_(last.bias, 0.45)  # type: ignore[arg-type]
@@ -46,8 +56,8 @@ class Johnson(Trainable):
             *_layer(width, 2 * width, stride=2),
             *_layer(2 * width, 4 * width, stride=2),
             *(Residual(4 * width) for _ in range(blocks)),
-            *_layer(4 * width, 2 * width, kind=UpConv2d),
-            *_layer(2 * width, width, kind=UpConv2d),
+            *_layer(4 * width, 2 * width, kind=up_conv),
+            *_layer(2 * width, width, kind=up_conv),
             last,
         )
 
@@ -67,7 +77,7 @@ class Johnson(Trainable):
 
 
 def _layer(
-    inputs: int, outputs: int, size: int = 3, stride: int = 1, kind: type[nn.Conv2d] = Conv2d
+    inputs: int, outputs: int, size: int = 3, stride: int = 1, kind: Callable[..., nn.Conv2d] = Conv2d
 ) -> list[nn.Module]:
     """Return a convolution with its normalization and activation."""
     conv = kind(inputs, outputs, size, stride, size // 2, padding_mode="reflect", bias=False)

@@ -1,7 +1,7 @@
 """Decoders that mirror a backbone and map its features back to an image."""
 
 from collections import OrderedDict
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import nn
 
@@ -37,7 +37,6 @@ def mirror(
         ValueError: unknown normalization or upsampling.
     """
     check_choice("norm", norm, NORMS)
-    check_choice("upsampling", upsampling, get_args(Upsampling))
     widths = [3, *backbone.plan(layer)]
     net = OrderedDict[str, nn.Module]()
     for i in range(len(widths) - 1, 0, -1):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adain.functional import winograd
+from adain.utils.checks import check_choice
 
 Upsampling = Literal["nearest", "bilinear"]
 
@@ -83,7 +84,8 @@ class UpConv2d(nn.Conv2d):
     """A 3x3 convolution of the input upsampled by 2, computed without the upsampled image.
 
     It equals `nn.Upsample(scale_factor=2, mode=upsampling)` followed by `nn.Conv2d`, except that bilinear upsampling
-    with reflection repeats the border pixels of the upsampled image. The arguments are those of `nn.Conv2d`.
+    with reflection repeats the border pixels of the upsampled image. The arguments are those of `nn.Conv2d`. An unknown
+    upsampling raises ValueError.
 
     After nearest upsampling, four pixels share a value, and their weights can be added: the result is one transposed
     4x4 convolution of stride 2, with less than half of the products. Bilinear upsampling is nearest upsampling followed
@@ -94,6 +96,7 @@ class UpConv2d(nn.Conv2d):
     blur: Tensor
 
     def __init__(self, *args: Any, upsampling: Upsampling = "nearest", **kwargs: Any):
+        check_choice("upsampling", upsampling, get_args(Upsampling))
         super().__init__(*args, **kwargs)
         self.upsampling = upsampling
         # These constants are buffers, so that they move to a device once, together with the weights.

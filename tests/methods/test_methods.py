@@ -126,7 +126,7 @@ def test_adain_lite_by_configuration():
     assert method.stylize(images(1, 3, 20, 24), code).shape == (1, 3, 20, 24)
 
 
-@pytest.mark.parametrize("name", ["adaconv", "adain-lite"])
+@pytest.mark.parametrize("name", ["adaconv", "adain-lite", "johnson"])
 def test_bilinear_upsampling_by_configuration(name):
     torch.manual_seed(0)
     nearest, bilinear = METHODS[name]().eval(), METHODS[name](upsampling="bilinear").eval()
