@@ -30,7 +30,7 @@ CUDA_PIXELS = 30_000_000
 channels at full resolution."""
 
 RESERVE = 2**27
-"""Bytes that a process on a CPU needs beside its tiles: to read and write the image, for convolutions, and for gaps."""
+"""Bytes that a process on a CPU needs beside its tiles: to read and write the image, and for convolutions."""
 
 
 def largest_tile(pixels: Tensor) -> int:
@@ -81,7 +81,9 @@ def choose_tile(method: Method, pixels: Tensor, max_memory: float | None, finish
         limit = float(memory.free(method.device))
         budget = limit / 2 if on_gpu else min(limit / 2, DEFAULT_CPU_BUDGET)
     else:
-        held = 0 if on_gpu else memory.held() + RESERVE + pixels.nbytes + _bytes_to_cache(method)
+        if not on_gpu:
+            memory.return_freed()  # the gaps between retained blocks can exceed the limit
+            held = memory.held() + RESERVE + pixels.nbytes + _bytes_to_cache(method)
         limit = budget = max_memory * GIB - held
     if on_gpu:
         budget = min(budget, CUDA_PIXELS * _bytes_per_pixel(method))

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 RETAINED_BYTES = 2**28
 """Limit, in bytes, on the freed memory at the end of the heap, and on the size of the blocks allocated there."""
 
+RETURNED_BYTES = 2**20
+"""Size, in bytes, from which freed blocks are returned to the system under a memory limit."""
+
 M_TRIM_THRESHOLD = -1  # as in malloc.h
 M_MMAP_THRESHOLD = -3
 
@@ -23,6 +26,17 @@ def keep_freed() -> None:
     if library:
         library.mallopt(M_TRIM_THRESHOLD, RETAINED_BYTES)
         library.mallopt(M_MMAP_THRESHOLD, RETAINED_BYTES)
+
+
+def return_freed() -> None:
+    """Return freed blocks above `RETURNED_BYTES` to the system from now on.
+
+    The process then holds little more than the memory in use, as retained blocks leave gaps, but it takes longer.
+    """
+    library = _glibc()
+    if library:
+        library.mallopt(M_TRIM_THRESHOLD, RETURNED_BYTES)
+        library.mallopt(M_MMAP_THRESHOLD, RETURNED_BYTES)
 
 
 def free(device: "torch.device") -> int:
