@@ -118,7 +118,7 @@ class StylizePage:
             inputs,
             outputs,
             trigger_mode="always_last",
-            api_name="painted",
+            api_name="stylized",
             **progress,
         )
         self.buttons.optimize.click(self.on_optimize, inputs, outputs, api_name="optimized", **progress)
@@ -252,7 +252,7 @@ def _build_controls(method: str) -> dict[str, Any]:
 def _build_buttons() -> Buttons:
     with gr.Row():
         return Buttons(
-            stylize=gr.Button("Stylize", variant="primary", elem_id="paint"),
+            stylize=gr.Button("Stylize", variant="primary", elem_id="stylize"),
             optimize=gr.Button("Optimize", variant="primary", elem_id="optimize", visible=False),
             stop=gr.Button("Stop", variant="stop", elem_id="stop", visible=False),
         )
