@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +91,12 @@ def _stylize_variant(
     callback = {"callback": recorder} if variant.method in ITERATIVE else {}
     method = variant.prepare(device, **callback)
     options = variant.options
-    codes: list[Any] = []
-    for style in styles:
-        code, options = style_encoding.encode_once(method, style if method.takes_style else None, variant.options)
-        codes.append(code)
+    codes: list[Any] = [None] * len(styles)
+    if method.takes_style:
+        for i, style in enumerate(styles):
+            codes[i], options = style_encoding.encode_once(method, style, variant.options)
+    else:  # the styles are only compared with, at the size that the variants share
+        options = replace(options, style_size=None)
     for content in contents:
         image = reader.load_image(content, variant.size)
         for style, code in zip(styles, codes, strict=True):

@@ -388,6 +388,13 @@ def test_list_names_methods_backbones_and_weights_with_their_licenses(capsys):
     assert "not stated" not in text
 
 
+@pytest.mark.parametrize("command", [("evaluate", "--method", "johnson"), ("sweep", "--vary", "{method: [johnson]}")])
+def test_networks_of_one_style_are_compared_with_the_styles(command, make_picture, tmp_path, capsys):
+    images = "--content", make_picture("content/a.png"), "--style", make_picture("style/b.png", seed=1)
+    assert exit_code(*command, *images, "--size", "64", "--device", "cpu", "--output", tmp_path / "out") == 0
+    assert re.search(r"johnson \| 1 \| \d", capsys.readouterr().out)
+
+
 def test_evaluate_takes_a_size(make_picture, tmp_path, capsys):
     content, style = make_picture("c/a.png"), make_picture("s/b.png", seed=1)
     tables = []
