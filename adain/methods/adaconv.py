@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adain.functional import adaptive_convolution, statistics
 from adain.functional.losses import Features
 from adain.functional.statistics import StatisticsFn, at_least_float32, compute_statistics
-from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable
+from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable, upsampling_argument
 from adain.models.backbones import Backbone
 from adain.models.decoders import mirror
 from adain.models.layers import UpConv2d, Upsampling
@@ -98,8 +98,7 @@ class AdaConv(EncoderDecoder, Trainable):
             "groups": list(groups),
             "residual": residual,
         }
-        if upsampling != "nearest":  # omitted by default, so that the fingerprints of earlier weights stay the same
-            self.arguments["upsampling"] = upsampling
+        self.arguments |= upsampling_argument(upsampling)
         self.residual = residual
         self.groups = tuple(groups)
         self.encoder = Backbone(layers=self.layers)

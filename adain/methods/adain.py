@@ -6,7 +6,7 @@ from torch import Tensor
 
 from adain.functional import normalization, statistics
 from adain.functional.statistics import StatisticsFn, compute_statistics
-from adain.methods.base import Alpha, EncodedContent, FeatureDecoder, StyleCode, Trainable
+from adain.methods.base import Alpha, EncodedContent, FeatureDecoder, StyleCode, Trainable, upsampling_argument
 from adain.models.backbones import POOL, Backbone, Padding, Pooling
 from adain.models.decoders import Norm, mirror
 from adain.models.layers import Upsampling
@@ -44,8 +44,7 @@ class AdaIN(FeatureDecoder, Trainable):
         settings = {"weights": weights, "padding": padding, "pooling": pooling}
         self.network = {"name": backbone, **settings}
         self.arguments = {"backbone": backbone, "layer": layer, "norm": norm, **settings}
-        if upsampling != "nearest":  # omitted by default, so that the fingerprints of earlier weights stay the same
-            self.arguments["upsampling"] = upsampling
+        self.arguments |= upsampling_argument(upsampling)
 
         self.encoder = Backbone(layers=self.layers, **self.network)
         self.decoder = mirror(self.encoder, layer, norm, padding, upsampling)

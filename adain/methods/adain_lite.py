@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from adain.functional import normalization, statistics
 from adain.functional.statistics import StatisticsFn, compute_statistics
-from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable
+from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable, upsampling_argument
 from adain.models.layers import Conv2d, UpConv2d, Upsampling
 
 
@@ -68,8 +68,7 @@ class AdaINLite(EncoderDecoder, Trainable):
     ):
         super().__init__()
         self.arguments = {"widths": list(widths), "blocks": blocks, "style_widths": list(style_widths), "code": code}
-        if upsampling != "nearest":  # omitted by default, so that the fingerprints of earlier weights stay the same
-            self.arguments["upsampling"] = upsampling
+        self.arguments |= upsampling_argument(upsampling)
         # Each block has two convolutions at a quarter of the size. The rest is downsampling and upsampling.
         self.receptive_radius = 8 * blocks + 24
         # Modules are built in a fixed order, which determines the initial weights for a given seed.

@@ -14,6 +14,7 @@ from adain.functional import normalization
 from adain.functional.losses import Features
 from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.models.backbones import Backbone
+from adain.models.layers import Upsampling
 
 Alpha = float | Tensor
 """Strength of the style in [0, 1]. Exported graphs use a tensor (B,) with one value per image."""
@@ -266,3 +267,11 @@ class Trainable(Method):
             style_features: the backbone's features of `style`.
         """
         return self.stylize(content, self.encode_style(style))
+
+
+def upsampling_argument(upsampling: Upsampling) -> dict[str, Any]:
+    """Return the entry of `arguments` for the upsampling of a network.
+
+    `nearest` has none, so that the fingerprints of weights from before there was a choice stay the same.
+    """
+    return {} if upsampling == "nearest" else {"upsampling": upsampling}

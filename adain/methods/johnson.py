@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from adain.functional.statistics import StatisticsFn, compute_statistics
-from adain.methods.base import Alpha, StyleCode, Trainable
+from adain.methods.base import Alpha, StyleCode, Trainable, upsampling_argument
 from adain.models.layers import Conv2d, UpConv2d, Upsampling
 
 
@@ -45,8 +45,7 @@ class Johnson(Trainable):
     def __init__(self, width: int = 32, blocks: int = 5, upsampling: Upsampling = "nearest"):
         super().__init__()
         self.arguments = {"width": width, "blocks": blocks}
-        if upsampling != "nearest":  # omitted by default, so that the fingerprints of earlier weights stay the same
-            self.arguments["upsampling"] = upsampling
+        self.arguments |= upsampling_argument(upsampling)
         up_conv = partial(UpConv2d, upsampling=upsampling)
         last = nn.Conv2d(width, 3, 9, padding=4, padding_mode="reflect")
         nn.init.normal_(last.weight, std=0.1 / last.weight[0].numel() ** 0.5)  # start around mid-gray

@@ -64,7 +64,7 @@ def test_equal_names_never_share_an_output(planned, tree):
     assert {"cats/c__z.png", "dogs/b__z.png"} < names(whole), "only those that are alike have a hash"
     for row in ("a.jpg,old/x.png", "a.png,x.png", "cats/c_.png,y.png"):
         (alone,) = planned(pairs=write_csv(content.parent / "t.csv", "content,style", row))
-        assert alone in whole, "names do not depend on what else is painted"
+        assert alone in whole, "names do not depend on what else is stylized"
 
 
 def test_long_names_are_cut(planned, tree):

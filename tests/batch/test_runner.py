@@ -235,7 +235,7 @@ def test_workers_read_16_bit_files_after_libvips_was_used_in_this_process(run_fo
     assert len(results(output)) == 3 * len(SIZES)
 
 
-def test_what_cannot_be_painted_in_a_batch_is_painted_alone(run_folder, tree, monkeypatch):
+def test_what_cannot_be_stylized_in_a_batch_is_stylized_alone(run_folder, tree, monkeypatch):
     stylize = pipeline.stylize
 
     def fails(content, *args, **kwargs):
@@ -299,7 +299,7 @@ def test_other_weights_paint_again(run_folder, tree, calls, lite):
     assert sum(calls) == 12
 
 
-def test_only_what_is_missing_damaged_or_changed_is_painted_again(run_folder, tree, calls):
+def test_only_what_is_missing_damaged_or_changed_is_stylized_again(run_folder, tree, calls):
     run_folder()
     before = results(tree[2])
     (tree[2] / "a__x.png").unlink()
@@ -371,7 +371,7 @@ def test_a_run_that_was_killed_is_resumed(tree, tmp_path, calls):
     own = tree[2] / ".backup-999999-01.png"
     own.write_bytes(b"a user's own hidden file")
     assert stylize_folder(*tree, batch_size=2, **options) == []
-    assert sum(calls) == 12 - 5, "what had its line is not painted again"
+    assert sum(calls) == 12 - 5, "what had its line is not stylized again"
     own.unlink()  # which fails if the run deleted it
     assert stylize_folder(*tree[:2], tmp_path / "whole", batch_size=2, **options) == []
     assert_alike(tree[2], results(tmp_path / "whole"))

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import pyvips
 
-from tests.conftest import ROOT, picture
+from tests.conftest import ROOT
 
 pytestmark = [
     pytest.mark.slow,
@@ -107,8 +107,8 @@ class Visitor:
 
 
 @pytest.fixture
-def images(tmp_path):
-    return [picture(tmp_path / name, (80, 64), seed) for seed, name in enumerate(("photo.png", "painting.png"))]
+def images(make_picture):
+    return [make_picture("photo.png", (80, 64)), make_picture("painting.png", (80, 64), seed=1)]
 
 
 def resident_mib(process):

@@ -100,7 +100,7 @@ def test_evaluate_writes_what_it_returns(make_picture, tmp_path):
     assert reader.read(tmp_path / "out" / "sheet.png").size[0] > 3 * 256
 
 
-def test_evaluate_takes_results_painted_before(make_picture, tmp_path):
+def test_evaluate_takes_results_made_before(make_picture, tmp_path):
     content, style = make_picture("c/a.png", seed=0), make_picture("s/x.png", seed=1)
     folder = tmp_path / "gatys"
     with pytest.raises(FileNotFoundError, match=r"a__x\.png: no such file"):
