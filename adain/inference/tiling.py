@@ -11,6 +11,7 @@ from adain.inference.regions import Finish, Layers, Region, any_below_full_stren
 from adain.inference.tile_statistics import ImageStatistics, StatisticsFns
 from adain.inference.tiles import GRID, Tile, padded_part, split_into_tiles
 from adain.methods import EncoderDecoder, Method
+from adain.utils.errors import ContentError
 
 
 def stylize_tiled(
@@ -89,8 +90,16 @@ def _layers(
 
 
 def to_dtype(stylized: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values clamped to [0, 1], as `dtype`: floating, or scaled and rounded to `torch.uint8` or `torch.uint16`."""
+    """Values clamped to [0, 1], as `dtype`: floating, or scaled and rounded to `torch.uint8` or `torch.uint16`.
+
+    Raises:
+        ContentError: There is a NaN, because values overflowed in the network. It would become black pixels.
+    """
     stylized = stylized.float().clamp(0, 1)
+    if stylized.sum().isnan():
+        raise ContentError(
+            "the network computed NaN instead of colors; use precision fp32, or encode the style again if it is a code"
+        )
     if dtype in WHITE:
         return (stylized * WHITE[dtype]).round().to(dtype)
     return stylized.to(dtype)

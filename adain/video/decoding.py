@@ -140,6 +140,8 @@ class VideoReader:
         is_still_image = self.container.format.name.endswith(("_pipe", "image2"))
         if not streams or is_still_image:
             raise OSError(f"{self.path} is not a video: it contains no moving images")
+        if streams[0].codec_context is None:
+            raise OSError(f"{self.path}: no decoder for its video; convert it, or repair its header")
         return streams[0]
 
     def _check_frame_size(self, width: int, height: int) -> None:

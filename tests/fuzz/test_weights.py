@@ -166,6 +166,7 @@ def test_hostile_codes(worker, tmp_path, code):
     hostile = {
         "NaN": save({name: vector * float("nan")}, metadata),
         "infinity": save({name: vector + float("inf")}, metadata),
+        "overflow in the network": save({name: vector * 1e20}, metadata),
         "another name": save({"mean": vector}, metadata),
         "another length": save({name: vector[:, :5].contiguous()}, metadata),
         "another rank": save({name: vector[0].contiguous()}, metadata),
