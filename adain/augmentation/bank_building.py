@@ -94,7 +94,7 @@ def _encode_files(
     """Encode files one by one; also return the sources of those that could be read."""
     codes = []
     sources = []
-    for source, path in tqdm(files.items(), unit=" styles", disable=quiet):
+    for source, path in tqdm(files.items(), unit=" styles", disable=quiet or None):
         try:
             codes.append(encode_style(method, path, style_size, read_options=read_options))
         except OSError as error:

@@ -100,7 +100,7 @@ def prepare(settings: Settings, output: Path, streaming: bool, workers: int, qui
     images = source.images(len(shards) * SHARD_IMAGES)
     with atomic_path(partial / SETTINGS) as temporary:
         temporary.write_text(json.dumps(settings.as_dict(), indent=2) + "\n")
-    with ThreadPoolExecutor(max(1, workers)) as pool, tqdm(unit=" images", disable=quiet) as progress:
+    with ThreadPoolExecutor(max(1, workers)) as pool, tqdm(unit=" images", disable=quiet or None) as progress:
         progress.update(len(shards) * SHARD_IMAGES)
         try:
             while True:
