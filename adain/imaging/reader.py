@@ -171,7 +171,10 @@ def _identify(file: BinaryIO) -> Any:
                 if format in REFUSED_FORMATS:
                     raise OSError(f"{format} files are programs; convert it to PNG")
                 file.seek(0)
-                return factory(file, "")
+                try:
+                    return factory(file, "")
+                except MemoryError:  # only the header has been read
+                    raise OSError("its header announces more data than fit into memory") from None
     raise OSError("unsupported format, or not an image")
 
 

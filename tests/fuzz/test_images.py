@@ -136,6 +136,7 @@ HOSTILE = {
     "huge.bmp": b"BM" + bytes(12) + struct.pack("<IiiHH", 40, 2**31 - 1, -(2**31), 1, 24) + bytes(24),
     "huge.ppm": b"P6 99999999 99999999 255\n",
     "zero.ppm": b"P6 0 0 255\n",
+    "huge-palette.psd": struct.pack(">4sH6xHIIHHI", b"8BPS", 1, 3, 4, 4, 8, 3, 2**31 - 1),
     "nan.pfm": b"Pf 2 2 -1\n" + np.array([np.nan, 1, 0, 1], "<f4").tobytes(),
     "nan.tif": float_tiff(np.array([[np.nan, 1], [0, 1]], np.float32)),
     "infinite.tif": float_tiff(np.array([[np.inf, 1], [0, 1]], np.float32)),
