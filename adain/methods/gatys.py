@@ -23,7 +23,9 @@ from adain.utils.errors import OptimizationError
 
 FORMS = ("normalized", "original")
 
-STARTS = ("content", "style", "noise")
+STYLE_DISTANCES = ("squared", "norm")
+
+STARTS = ("content", "style", "noise", "gaussian")
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -32,6 +34,8 @@ MAX_HALVINGS = 5  # a style code contains this many halvings of the style, whate
 START_SIZE = (512, 512)  # of a style image in a style code; one size for all, so that codes can be averaged
 
 SUM_LR = 1e-2  # learning rate of SGD, times half the number of values that the original form's content loss sums up
+
+NO_DISTANCE = 1e-12  # added before a square root, whose gradient is infinite at 0
 
 MIN_STEPS = 10  # steps after which a lower loss can be expected; the first steps of L-BFGS may increase it
 
@@ -65,6 +69,8 @@ class Gatys(Method):
         style_weight: factor of the style loss.
         tv_weight: factor of the total variation, the mean squared difference of neighboring pixels.
         form: form of the losses: `normalized` uses means, `original` uses the sums of the paper.
+        style_distance: distance of the Gram matrices of a layer: `squared`, as in the paper, or `norm`, its square
+            root.
         optimizer: optimizer of the pixels. L-BFGS needs by far the fewest steps.
         lr: learning rate; by default 1 for lbfgs, 0.02 for adam, 1e-3 for sgd, and for sgd with the original form, 1e-2
             divided by half the number of values of the content features, because eq. 1 is a sum.
@@ -73,7 +79,8 @@ class Gatys(Method):
         steps: number of steps at each size, each one forward and backward pass through the backbone. Coarse sizes end
             earlier if the loss stalls.
         tolerance: stop when ten steps at the full size lower the loss by no more than this fraction.
-        init: image to start from: content, style, noise, or the result of a feed-forward method, by its name.
+        init: image to start from: content, style, noise (uniform), gaussian (noise of mean 0.5 and standard deviation
+            0.25), or the result of a feed-forward method, by its name.
         seed: seed of the noise.
         coarsest: shorter side in pixels above which images are optimized from coarse to fine; 0 disables this.
         precondition: exponent p of the factor 1 / frequency^p in the spectrum of the steps, which saves most of the
@@ -102,6 +109,7 @@ class Gatys(Method):
         style_weight: float = 5.0,
         tv_weight: float = 0.0,
         form: Literal["normalized", "original"] = "normalized",
+        style_distance: Literal["squared", "norm"] = "squared",
         optimizer: OptimizerName = "lbfgs",
         lr: float | None = None,
         history: int = 50,
@@ -117,6 +125,7 @@ class Gatys(Method):
         arguments = dict(locals())
         super().__init__()
         check_choice("form", form, FORMS)
+        check_choice("style_distance", style_distance, STYLE_DISTANCES)
         check_choice("optimizer", optimizer, OPTIMIZERS)
         _check_at_least("steps", steps, 1)
         _check_at_least("history", history, 1)
@@ -127,6 +136,7 @@ class Gatys(Method):
         self.style_layers = _layer_weights("style", style_layers, style_layer_weights)
         self.weights = (content_weight, style_weight, tv_weight)
         self.original = form == "original"
+        self.squared = style_distance == "squared"
         self.descent_options = DescentOptions(optimizer, lr, history, momentum, steps, tolerance, precondition)
         self.steps = steps
         self.init = init
@@ -211,7 +221,10 @@ class Gatys(Method):
         for layer, weight in self.style_layers.items():
             scale = 1 / 4 if self.original else 1
             masked = _apply_regions(features, regions, layer)
-            style_part = style_part + weight * scale * gram_loss(masked, grams[layer]).sum()
+            distances = scale * gram_loss(masked, grams[layer])
+            if not self.squared:
+                distances = (distances + NO_DISTANCE).sqrt()
+            style_part = style_part + weight * distances.sum()
         if self.weights[2]:
             tv_part = total_variation(image).sum()
         terms = torch.stack([content_part, style_part, tv_part])
@@ -286,6 +299,9 @@ class Gatys(Method):
         if self.init == "noise":
             generator = torch.Generator().manual_seed(self.seed)
             return torch.rand(content.shape, generator=generator).to(content)
+        if self.init == "gaussian":
+            generator = torch.Generator().manual_seed(self.seed)
+            return (0.5 + 0.25 * torch.randn(content.shape, generator=generator)).to(content)
         if self.init == "style":
             return _resize(code["picture"][:1], content.shape[2:])
         if self.start is None:

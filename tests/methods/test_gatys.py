@@ -12,7 +12,7 @@ from adain.cli import main, parser
 from adain.evaluation.grid import Variant
 from adain.evaluation.sweep import variations
 from adain.functional import statistics
-from adain.functional.losses import gram_loss, total_variation
+from adain.functional.losses import content_loss, gram_loss, total_variation
 from adain.inference.recorder import OptimizationRecorder, unique_names
 from adain.methods import pixel_descent
 from adain.methods.gatys import Gatys
@@ -63,6 +63,43 @@ def test_the_losses_are_the_equations(form):
         style_term += weight * (g - a).square().sum() / ((4 if form == "original" else 1) * channels**2)
     expected = [2 * content_term, 3 * style_term, 5 * total_variation(image)[0]]
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-9, atol=0)
+
+
+def test_the_gradients_are_those_of_the_paper():
+    """Eq. 2 and 6: with respect to the activation before the ReLU, and zero where that is below zero."""
+    generator = torch.Generator().manual_seed(0)
+    before, content, style = torch.randn(3, 1, 5, 4, 6, generator=generator).double().unbind()
+    before.requires_grad_()
+    f, p, style = before.relu(), content.relu(), style.relu()
+    active = (before > 0).double()
+    (found,) = torch.autograd.grad(content_loss(f, p).sum() * p.numel() / 2, before)
+    torch.testing.assert_close(found, (f - p).detach() * active)
+
+    before.requires_grad_()
+    f = before.relu()
+    (found,) = torch.autograd.grad(gram_loss(f, statistics.gram(style)).sum() / 4, before)
+    matrix, other = f.detach().flatten(2)[0], style.flatten(2)[0]
+    difference = matrix @ matrix.T - other @ other.T
+    expected = (matrix.T @ difference).T / (5**2 * (4 * 6) ** 2)
+    torch.testing.assert_close(found.flatten(2)[0], expected * active.flatten(2)[0])
+
+
+def test_the_norm_is_the_root_of_each_layers_squared_distance():
+    layers = {"content_layers": ["relu1_1"], "style_layers": ["relu1_1", "relu2_1"]}
+    content, style = images(32, 32)
+
+    def style_terms(distance):
+        terms = []
+        for weights in ([1, 0], [0, 1], [2, 3]):
+            method = Gatys(**layers, style_layer_weights=weights, style_weight=1, style_distance=distance)
+            grams = {layer: method.encode_style(style)[f"{layer}/0"] for layer in method.style_layers}
+            terms.append(method.losses(content, method.backbone(content), grams)[1].item())
+        return terms
+
+    first, second, _ = style_terms("squared")
+    assert style_terms("norm") == pytest.approx([first**0.5, second**0.5, 2 * first**0.5 + 3 * second**0.5], rel=1e-4)
+    same = Gatys(**layers, style_distance="norm", steps=1, precondition=0)
+    assert same.stylize(content, same.encode_style(content)).isfinite().all()
 
 
 def test_the_gradient_against_finite_differences():
@@ -186,7 +223,7 @@ def test_wrong_settings():
         Gatys(content_layer_weights=[1, 2])
     with pytest.raises(ValueError, match="unknown optimizer newton; choose from lbfgs, adam, sgd"):
         Gatys(optimizer="newton")
-    with pytest.raises(ValueError, match="unknown init sky; choose from content, style, noise, adain"):
+    with pytest.raises(ValueError, match="unknown init sky; choose from content, style, noise, gaussian, adain"):
         Gatys(init="sky")
     with pytest.raises(ValueError, match="not finite at step 1"):
         run(20, style_weight=float("inf"))
@@ -353,6 +390,17 @@ def test_every_experiment_names_real_settings(path):
         assert method.stylize(content, method.encode_style(style)).shape == content.shape
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "presets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_stylizes(path, make_picture, tmp_path):
+    content, style = make_picture("content.png"), make_picture("style.png", seed=1)
+    output = tmp_path / "result.png"
+    words = ["stylize", "--content", content, "--style", style, "--output", output, "--config", path]
+    words += ["--size", 32, "--gatys.weights", "random", "--gatys.steps", 2, "--device", "cpu", "--quiet"]
+    assert main.main([str(word) for word in words]) == 0
+    with Image.open(output) as image:
+        assert min(image.size) == 32
+
+
 SMALL = {"content_layers": ["relu1_1"], "style_layers": ["relu1_1"]}
 """Layers that cost little to compute."""
 
@@ -483,6 +531,9 @@ def test_starts_are_the_images_they_name():
     expected = torch.nn.functional.interpolate(large, (32, 32), mode="bicubic", antialias=True)
     torch.testing.assert_close(start("style"), expected)
     assert torch.equal(start("noise"), torch.rand(content.shape, generator=torch.Generator().manual_seed(4)))
+    gaussian = start("gaussian")
+    assert gaussian.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert gaussian.std().item() == pytest.approx(0.25, abs=0.02)
     expected = adain.stylize(content, style, "adain-lite", device="cpu", alpha_blend="features")
     torch.testing.assert_close(start("adain-lite"), expected, atol=1e-4, rtol=0)
 
