@@ -366,6 +366,7 @@ def serve(
     max_pixels: int = 64 * 1024**2,
     max_upload: float = 32,
     queue: int = 16,
+    styles: str | None = None,
 ) -> int:
     """Serve a web page that stylizes images, until Ctrl-C.
 
@@ -377,10 +378,11 @@ def serve(
         max_pixels: Most pixels of an upload or a result; larger ones are refused.
         max_upload: Largest file in MiB; larger ones are refused.
         queue: Most requests that wait; further ones are refused.
+        styles: Folder of styles to choose from, besides the examples.
     """
     from adain.deploy.web.server import serve
 
-    serve(host, port, method, device, max_pixels, max_upload, queue)
+    serve(host, port, method, device, max_pixels, max_upload, queue, styles)
     return 0
 
 

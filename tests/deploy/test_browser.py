@@ -41,7 +41,10 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def visit(browser, server):
-    """A function that opens the page for another visitor; no page may send a request to another host."""
+    """A function that opens the page for another visitor, who first sees an example.
+
+    No page may send a request to another host.
+    """
     contexts, hosts = [], set()
 
     def visit(**options):
@@ -50,7 +53,7 @@ def visit(browser, server):
         page.set_default_timeout(60_000)
         page.on("request", lambda request: hosts.add(urlparse(request.url).netloc))
         page.goto(server)
-        page.wait_for_selector("#photo input[type=file]", state="attached")
+        command(page, "summer_palace.jpg")
         return page
 
     yield visit
@@ -92,12 +95,16 @@ def choose(page, label, value):
 
 
 def shown(page, before=None):
-    """Wait for a result at an address other than `before`; returns its bytes and its address."""
+    """Wait for a result at an address other than `before`; returns its bytes and its address.
+
+    The first image of the slider is the photo, the last one is the result.
+    """
     changed = (
-        "before => { const i = document.querySelector('#result img'); return i && i.src !== before && i.complete }"
+        "before => { const i = [...document.querySelectorAll('#result img')].at(-1);"
+        " return i && i.src !== before && i.complete }"
     )
     page.wait_for_function(changed, arg=before)
-    address = page.get_attribute("#result img", "src")
+    address = page.locator("#result img").last.get_attribute("src")
     return page.request.get(address).body(), address
 
 
@@ -116,6 +123,7 @@ def values(data):
 def test_upload_move_the_slider_see_the_result_change_and_download_it(visit, files, tmp_path, monkeypatch):
     page = visit()
     give(page, *files)
+    command(page, "photo of a #1.png", "a style.jpg", "--size 64")
     first, address = shown(page)
     box = page.locator("#alpha input[type=range]").bounding_box()
     page.mouse.click(box["x"] + 0.3 * box["width"], box["y"] + box["height"] / 2)
@@ -138,8 +146,9 @@ def test_upload_move_the_slider_see_the_result_change_and_download_it(visit, fil
 def test_examples_a_second_style_and_a_method_without_a_style_input(visit):
     page = visit()
     set_size(page, 64)
+    page.click("#second-style-section > button")
     for name in ("photo", "style", "second-style"):
-        page.locator(f"#{name}-examples button").first.click()
+        page.locator(f"#{name}-gallery button").first.click()
     line = command(page, "examples/content/astronaut.png", "--style-weight 0.5 0.5")
     assert line.count("examples/style/composition_vii.jpg") == 2
     page.locator("#mix input[type=range]").press("ArrowRight")
@@ -219,8 +228,8 @@ def test_it_fits_on_a_phone(visit, files):
 def test_a_screenshot_for_the_readme(visit, tmp_path, request):
     target = request.config.getoption("--screenshot") or tmp_path / "web.png"
     page = visit()
-    page.locator("#photo-examples button").nth(1).click()
-    page.locator("#style-examples button").nth(2).click()
+    page.locator("#photo-gallery button").nth(1).click()
+    page.locator("#style-gallery button").nth(2).click()
     shown(page)
     command(page, "chelsea.png", "starry_night.jpg")
     page.mouse.move(0, 0)

@@ -223,22 +223,56 @@ def test_a_bug_is_not_hidden():
 @pytest.mark.parametrize(
     ("method", "shown"),
     [
-        ("adain", {"style", "second", "stylize", "alpha", "size"}),
-        ("johnson", {"stylize", "size"}),
-        ("gatys", {"style", "second", "optimize", "stop", "alpha", "size", "steps"}),
+        ("adain", {"style", "second", "stylize", "alpha", "strokes"}),
+        ("johnson", {"stylize"}),
+        ("gatys", {"style", "second", "optimize", "stop", "alpha", "strokes", "steps"}),
     ],
 )
 def test_the_page_shows_what_the_method_needs(method, shown):
-    names = ["style", "second", "stylize", "optimize", "stop", "color", "alpha", "size", "mix", "steps"]
-    updates = dict(zip(names, page.method_updates(method, None), strict=False))
+    names = ["style", "second", "stylize", "optimize", "stop", "color", "alpha", "mix", "strokes", "steps"]
+    *changes, note = page.method_updates(method, None)
+    updates = dict(zip(names, changes, strict=True))
     assert {name for name, update in updates.items() if update.get("visible")} == shown
+    assert note == page.METHOD_NOTES[method]
     assert updates["color"]["choices"] == ["style", "keep-luminance", *["coral"] * (method != "johnson")]
 
 
-def test_a_wheel_has_no_examples(service, monkeypatch, tmp_path):
-    async def galleries():
-        return sum(type(block) is gr.Gallery for block in page.StylizePage(service, "adain").build().blocks.values())
+def test_every_method_has_a_note():
+    assert page.METHOD_NOTES.keys() == page.METHODS.keys()
 
-    assert asyncio.run(galleries()) == 3
-    monkeypatch.setattr(image_picker, "EXAMPLES", tmp_path)
-    assert asyncio.run(galleries()) == 0
+
+def blocks(service, kind, *styles):
+    """The blocks of one kind of the page."""
+
+    async def built():
+        return page.StylizePage(service, "adain", styles).build().blocks.values()
+
+    return [block for block in asyncio.run(built()) if type(block) is kind]
+
+
+def test_a_wheel_has_no_examples_and_starts_empty(service, monkeypatch, tmp_path):
+    assert len(blocks(service, gr.Gallery)) == 3
+    for module in (page, image_picker):
+        monkeypatch.setattr(module, "EXAMPLES", tmp_path)
+    assert blocks(service, gr.Gallery) == []
+    assert [state.value for state in blocks(service, gr.State)][:3] == [None] * 3
+
+
+def test_the_styles_of_a_folder_come_first_with_captions(service, make_picture):
+    own = make_picture("my_own-style.png")
+    _, styles, _ = blocks(service, gr.Gallery, own)
+    captions = [item.caption for item in styles.value.root] if hasattr(styles.value, "root") else styles.value
+    assert "My own style" in str(captions[0])
+    assert "Starry night" in str(captions)
+
+
+def test_an_example_is_chosen_at_first_unless_it_is_too_large(service, tmp_path):
+    assert [state.value for state in blocks(service, gr.State)][:2] == [None, None], "10,000 pixels at most"
+    service.max_pixels = 10**7
+    names = [state.value.name for state in blocks(service, gr.State)[:2]]
+    assert names == [f"examples/{page.FIRST_CONTENT}", f"examples/{page.FIRST_STYLE}"]
+
+
+def test_a_wrong_folder_of_styles_is_reported(tmp_path, capsys):
+    assert serve("--port", "0", "--styles", str(tmp_path)) == 2
+    assert str(tmp_path) in capsys.readouterr().err

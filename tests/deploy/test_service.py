@@ -1,11 +1,13 @@
 import math
 import shlex
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import pyvips
 import torch
+from PIL import Image
 
 from adain.cli import main
 from adain.deploy.web.service import StylizeRequest, StylizeService, seconds_left
@@ -51,7 +53,10 @@ def on_the_command_line(request, folder, monkeypatch):
         (("photo.png", "a.jpg", "b.jpg"), {"mix": 0.9, "alpha": 0.7}),
         (("photo.png", "a.jpg", "b.jpg"), {"mix": 0.3, "color": "coral"}),
         (("photo.png", "a.jpg"), {"color": "keep-luminance", "method": "adain"}),
-        (("photo.png",), {"method": "johnson"}),
+        (("photo.png",), {"method": "johnson", "detail": 0.5}),
+        (("photo.png", "a.jpg"), {"stroke_size": 24, "photorealistic": True}),
+        (("photo.png", "a.jpg"), {"stroke_size": 24, "color": "coral"}),
+        (("photo.png", "a.jpg"), {"stroke_size": 24, "method": "gatys"}),
         (("photo.png", "a.jpg"), {"method": "gatys", "alpha": 0.5}),
         (("it's ünlike $HOME & #1.png", "-a b;.jpg"), {}),
     ],
@@ -62,6 +67,21 @@ def test_the_command_line_writes_the_same_file(service, make_request, tmp_path, 
     result = service.stylize(wanted)
     assert result.path.name == wanted.file_name() == result.request.file_name()
     assert on_the_command_line(wanted, tmp_path, monkeypatch).read_bytes() == result.path.read_bytes()
+
+
+def test_a_result_comes_with_the_photo_of_its_size_as_a_jpeg_and_sets_the_expected_time(service, make_request):
+    wanted = make_request()
+    assert service.expected_seconds(wanted) is None
+    result = service.stylize(wanted)
+    formats, sizes = [], set()
+    for path in (result.path, result.jpeg, result.before):
+        with Image.open(path) as image:
+            formats.append(image.format)
+            sizes.add(image.size)
+    assert formats == ["PNG", "JPEG", "JPEG"]
+    assert len(sizes) == 1
+    larger = replace(wanted, size=2 * SIDE)
+    assert service.expected_seconds(larger) == pytest.approx(4 * service.expected_seconds(wanted))
 
 
 def test_at_strength_zero_the_page_shows_the_photo(service, make_request):

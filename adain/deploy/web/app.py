@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from adain.deploy.web.page import StylizePage
-from adain.deploy.web.service import StylizeService
 from adain.utils.extras import require_extra
 
 with require_extra("web", "the web page"):
@@ -18,21 +17,63 @@ with require_extra("web", "the web page"):
     from starlette.responses import PlainTextResponse
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+QUEUE_INTERVAL = 0.05
+"""Seconds between two looks into the queue of requests."""
+
 POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 """The content security policy: the browser loads nothing from other hosts, whatever Gradio's pages request."""
 
 CSS = """
 .gradio-container { max-width: 1240px !important; }
-#head h1 { display: inline; margin-right: .6em; }
+#head h1 { display: inline; margin-right: .6em; font: 600 30px/1 Georgia, "Times New Roman", serif; }
 #head p { display: inline; opacity: .75; }
-.thumbs .grid-wrap { height: auto !important; min-height: 0; padding: 0; }
-.thumbs .grid-container { grid-template: auto / repeat(auto-fill, 35px); grid-auto-rows: 35px; gap: 4px; padding: 1px; }
-.thumbs .gallery-item, .thumbs .thumbnail-item { width: 35px; height: 35px; border-radius: 5px; }
-.thumbs .caption-label { display: none; }
-#result img { width: 100%; height: 100%; object-fit: contain; }
-@media (max-width: 640px) { #result { height: 300px !important; } }
+.thumbs { min-height: 0 !important; }
+.thumbs .grid-wrap { height: auto !important; max-height: 190px; min-height: 0; padding: 0; overflow-y: auto; }
+.thumbs .grid-container { grid-template: auto / repeat(auto-fill, minmax(70px, 1fr)); gap: 6px; padding: 1px;
+  height: auto !important; align-content: start; }
+.thumbs .gallery-item, .thumbs .thumbnail-item { aspect-ratio: 4 / 3; height: auto; border-radius: 6px; }
+.thumbs .caption-label { inset: auto 0 0 0; max-width: none; margin: 0; padding: 1px 5px; font-size: 10px; border: 0;
+  border-radius: 0; color: #fff; background: linear-gradient(#0000, #000b); opacity: 1; }
+#note { opacity: .75; }
 #command textarea { font-family: var(--font-mono); font-size: 12px; }
 """
+
+PAPER = {"paper": "#f5f1e8", "sheet": "#fffdf8", "line": "#ddd5c5", "ink": "#221e19", "soft": "#6f675b"}
+PAPER_DARK = {"paper": "#191714", "sheet": "#23201c", "line": "#3a352e", "ink": "#f0eadf", "soft": "#a89f90"}
+"""Colors of the page, as of the static page, by day and by night."""
+
+THEME_COLORS = {
+    "body_background_fill": "paper",
+    "background_fill_primary": "sheet",
+    "background_fill_secondary": "paper",
+    "block_background_fill": "sheet",
+    "block_label_background_fill": "sheet",
+    "input_background_fill": "paper",
+    "button_secondary_background_fill": "line",
+    "border_color_primary": "line",
+    "block_border_color": "line",
+    "input_border_color": "line",
+    "body_text_color": "ink",
+    "body_text_color_subdued": "soft",
+    "block_label_text_color": "soft",
+    "block_title_text_color": "soft",
+}
+"""The color of each property of Gradio's theme."""
+
+
+def make_theme() -> gr.themes.Base:
+    """Return Gradio's theme in the colors of paper and ink, without fonts of other hosts."""
+    theme = gr.themes.Default(
+        primary_hue="indigo",
+        neutral_hue="stone",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    colors = {}
+    for name, color in THEME_COLORS.items():
+        colors[name] = PAPER[color]
+        colors[f"{name}_dark"] = PAPER_DARK[color]
+    return theme.set(**colors)
 
 
 @dataclass(frozen=True)
@@ -49,34 +90,32 @@ def mount(page: gr.Blocks, options: ServerOptions) -> FastAPI:
     app = FastAPI(openapi_url=None)
     if _is_loopback(options.host):
         app.add_middleware(LoopbackOnly)
-    theme = gr.themes.Default(
-        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-    )
     page.queue(max_size=options.queue, api_open=False, default_concurrency_limit=1)
+    # Gradio looks for requests a thousand times a second, which takes several percent of a core while nothing happens.
+    page._queue.sleep_when_free = QUEUE_INTERVAL
     return gr.mount_gradio_app(
         app,
         page,
         "/",
         show_error=False,
         max_file_size=int(options.max_upload * 2**20),
-        theme=theme,
+        theme=make_theme(),
         css=CSS,
         footer_links=[],
     )
 
 
-async def serve_page(service: StylizeService, method: str, listener: socket.socket, options: ServerOptions) -> None:
+async def serve_page(page: StylizePage, listener: socket.socket, options: ServerOptions) -> None:
     """Serve the page until a signal.
 
     Everything runs in the current event loop, because Gradio would create loops that it does not close.
 
     Args:
-        service: stylizes the requests.
-        method: name of the method that is selected first.
+        page: the page, which is built here.
         listener: a socket that listens already.
         options: the host, for the address that is printed, and the limits.
     """
-    app = mount(StylizePage(service, method).build(), options)
+    app = mount(page.build(), options)
     headers = [("Content-Security-Policy", POLICY), ("Referrer-Policy", "no-referrer")]
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, headers=headers)
     host = f"[{options.host}]" if ":" in options.host else options.host

@@ -1,15 +1,15 @@
-"""A box of the web page to upload an image or choose an example, and the report of errors to the visitor."""
+"""A box of the web page to upload an image or choose one of a gallery, and the report of errors to the visitor."""
 
 import html
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from adain.deploy.web.service import StylizeService, Upload
-from adain.imaging import listing, reader
+from adain.imaging import reader
 from adain.utils.errors import one_line
 from adain.utils.extras import require_extra
 
@@ -20,33 +20,52 @@ EXAMPLES = Path(__file__).parents[3] / "examples"  # in the repository; a wheel 
 
 
 class ImagePicker:
-    """A box to upload an image, and examples to choose from; `upload` is the state with the `Upload`.
+    """A box to upload an image, and a gallery to choose from; `upload` is the state with the `Upload`.
 
     Args:
         service: opens the uploads.
         label: label of the box; in lower case, with dashes, its `elem_id`.
-        folder: the folder of the examples, below `EXAMPLES`.
+        gallery: the images to choose from.
+        chosen: the image of the gallery that is chosen at first, if any.
+        sources: where images come from, besides the gallery, as `gr.Image` names them.
     """
 
-    def __init__(self, service: StylizeService, label: str, folder: str):
+    def __init__(
+        self,
+        service: StylizeService,
+        label: str,
+        gallery: Sequence[Path],
+        chosen: Path | None = None,
+        sources: Sequence[Literal["upload", "webcam", "clipboard"]] = ("upload", "clipboard"),
+    ):
         self.service = service
         self.elem_id = label.lower().replace(" ", "-")
-        self.examples: list[Path] = []
+        self.gallery = gallery
+        upload, preview = None, None
+        if chosen:
+            with suppress(OSError):  # it is larger than this page accepts
+                upload, preview = self._open(chosen)
         with gr.Column(min_width=150) as self.column:
-            self.upload = gr.State(None)
+            self.upload = gr.State(upload)
             self.image = gr.Image(
+                preview,
                 label=label,
                 elem_id=self.elem_id,
-                height=200,
-                sources=["upload"],
+                height=180,
+                sources=[*sources],
                 type="filepath",
                 buttons=[],
                 format="jpeg",
             )
             self._connect_upload()
-            if (EXAMPLES / folder).is_dir():
-                self.examples = listing.files(EXAMPLES / folder)
-                self._build_examples()
+            if gallery:
+                self._build_gallery()
+
+    def _open(self, path: Path) -> tuple[Upload, Image.Image]:
+        """Open an image of the gallery; its name is its path as a command in the repository takes it."""
+        root = EXAMPLES.parent
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        return self.service.open_upload(str(path), name.as_posix())
 
     def on_upload(self, file: dict) -> tuple[Any, Upload]:
         """Open an uploaded file; return its preview and the `Upload`."""
@@ -57,9 +76,10 @@ class ImagePicker:
         return preview, upload
 
     def on_choose(self, event: gr.SelectData) -> tuple[Any, Upload]:
-        """Open an example; return its preview and the `Upload`."""
-        path = self.examples[event.index]
-        upload, preview = self.service.open_upload(str(path), path.relative_to(EXAMPLES.parent).as_posix())
+        """Open an image of the gallery; return its preview and the `Upload`."""
+        path = self.gallery[event.index]
+        with reports_errors(Upload(str(path), path.name, (0, 0))):
+            upload, preview = self._open(path)
         return preview, upload
 
     def _connect_upload(self) -> None:
@@ -79,21 +99,21 @@ class ImagePicker:
         uploaded.failure(lambda: (None, None), None, outputs, queue=False)
         self.image.clear(lambda: None, None, self.upload, queue=False)
 
-    def _build_examples(self) -> None:
-        """Add thumbnails of the examples."""
+    def _build_gallery(self) -> None:
+        """Add thumbnails with captions."""
         thumbnails = []
-        for path in self.examples:
-            thumbnails.append((ImageOps.fit(reader.read(path), (96, 96)), path.stem))
+        for path in self.gallery:
+            thumbnails.append((ImageOps.fit(reader.read(path, shrink=192), (192, 144)), caption(path)))
         gallery = gr.Gallery(
             thumbnails,
-            elem_id=f"{self.elem_id}-examples",
+            elem_id=f"{self.elem_id}-gallery",
             elem_classes="thumbs",
             show_label=False,
             container=False,
             allow_preview=False,
             buttons=[],
             interactive=False,
-            columns=len(thumbnails),
+            columns=3,
             format="jpeg",
         )
         gallery.select(
@@ -104,6 +124,12 @@ class ImagePicker:
             trigger_mode="always_last",
             api_name="choose",
         )
+
+
+def caption(path: Path) -> str:
+    """The name of a file in words: "the_scream.jpg" becomes "The scream"."""
+    words = path.stem.replace("_", " ").replace("-", " ")
+    return words[:1].upper() + words[1:]
 
 
 @contextmanager

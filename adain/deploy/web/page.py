@@ -2,13 +2,14 @@
 
 import inspect
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from adain.deploy.web.image_picker import ImagePicker, reports_errors
+from adain.deploy.web.image_picker import EXAMPLES, ImagePicker, reports_errors
 from adain.deploy.web.service import RETENTION, StylizeRequest, StylizeResult, StylizeService, Upload
-from adain.imaging import photo
+from adain.imaging import listing, photo
 from adain.inference.options import COLORS
 from adain.methods import METHODS, Gatys
 from adain.methods.progress import Progress
@@ -17,15 +18,28 @@ from adain.utils.extras import require_extra
 with require_extra("web", "the web page"):
     import gradio as gr
 
-POLL_INTERVAL = 2  # seconds, see `StylizePage.build`
+POLL_INTERVAL = 2  # seconds, see `StylizePage._poll_for_a_while`
+POLLS = 4  # after each change
 CLEANUP_INTERVAL = 600  # seconds between two searches for files to delete
 
-PICKERS = (("Photo", "content"), ("Style", "style"), ("Second style", "style"))
-"""The label of each image picker, and the folder of its examples."""
+FIRST_CONTENT, FIRST_STYLE = "content/summer_palace.jpg", "style/composition_vii.jpg"
+"""The examples that are stylized at first."""
+
+STROKES = {"As in the style": None, "Fine": 256, "Medium": 512, "Coarse": 768}
+"""Shorter sides of the styles in pixels, by the labels of the page."""
+
+METHOD_NOTES = {
+    "adain": "Any style, at once. A good start.",
+    "adain-lite": "Any style, by a small network: the fastest, with strong colors.",
+    "adaconv": "Any style. Follows the shapes of its strokes, too; slower.",
+    "style-swap": "Any style, patch by patch: keeps the photo's shapes; slow.",
+    "wct": "Any style. Matches its colors and textures closely, and keeps less of the photo.",
+    "johnson": "This method supports only the style that it was trained on, at full strength.",
+    "gatys": "Any style, closest to it. Optimizes the image itself, which takes minutes. You can follow and stop it.",
+}
+"""What each method is good for."""
 
 WELCOME = "Choose a photo and a style, or upload your own."
-TRAINED_STYLE_NOTE = "This method supports only the style that it was trained on, at full strength."
-OPTIMIZATION_NOTE = "This method optimizes the image itself, which takes minutes. You can follow and stop it."
 STOPPED = "Stopped. This is the best result so far."
 COMMAND_RUNS_TO_COMPLETION = " The command line runs all steps."
 
@@ -43,8 +57,10 @@ class Buttons:
 class ResultPanel:
     """What an answer updates."""
 
-    image: gr.Image
-    download: gr.DownloadButton
+    image: gr.ImageSlider
+    """The photo before and after."""
+    png: gr.DownloadButton
+    jpeg: gr.DownloadButton
     command: gr.Textbox
     status: gr.Markdown
     request: gr.State
@@ -52,7 +68,7 @@ class ResultPanel:
 
     def outputs(self) -> list[Any]:
         """The components in the order of an answer."""
-        return [self.image, self.download, self.command, self.status, self.request]
+        return [self.image, self.png, self.jpeg, self.command, self.status, self.request]
 
 
 class StylizePage:
@@ -63,18 +79,21 @@ class StylizePage:
     Args:
         service: stylizes the requests.
         method: name of the method that is selected first.
+        styles: more styles to choose from, besides the examples.
     """
 
     pickers: list[ImagePicker]
     controls: dict[str, Any]
     """The controls by the field of `StylizeRequest` that each one sets."""
     note: gr.Markdown
+    second_style: gr.Accordion
     buttons: Buttons
     results: ResultPanel
 
-    def __init__(self, service: StylizeService, method: str):
+    def __init__(self, service: StylizeService, method: str, styles: Sequence[Path] = ()):
         self.service = service
         self.method = method
+        self.styles = [*styles, *_examples("style")]
 
     def build(self) -> gr.Blocks:
         """Lay out the components and connect their events."""
@@ -82,18 +101,31 @@ class StylizePage:
             gr.Markdown("# adain\nAny photo in the style of any image.", elem_id="head")
             with gr.Row():
                 with gr.Column(scale=6, min_width=340):
-                    with gr.Row():
-                        self.pickers = [ImagePicker(self.service, label, folder) for label, folder in PICKERS]
-                    self.controls = _build_controls(self.method)
-                    self.note = gr.Markdown(visible=False, elem_id="note")
-                    self.buttons = _build_buttons()
+                    self._build_inputs()
                 with gr.Column(scale=7, min_width=340):
                     self.results = _build_results()
             self._connect(page)
-            # Gradio closes the stream of answers after the last one. An answer that is requested in that moment
-            # arrives only with the next event, so a timer fires events.
-            gr.Timer(POLL_INTERVAL).tick(lambda: None, show_progress="hidden")
         return page
+
+    def _build_inputs(self) -> None:
+        """Build everything that a visitor sets."""
+        with gr.Row():
+            content = ImagePicker(
+                self.service,
+                "Photo",
+                _examples("content"),
+                _if_present(EXAMPLES / FIRST_CONTENT),
+                ("upload", "webcam", "clipboard"),
+            )
+            style = ImagePicker(self.service, "Style", self.styles, _if_present(EXAMPLES / FIRST_STYLE))
+        self.controls, self.note = _build_controls(self.method)
+        with gr.Accordion("Second style", open=False, elem_id="second-style-section") as self.second_style:
+            second_style = ImagePicker(self.service, "Second style", self.styles)
+            self.controls["mix"] = gr.Slider(0, 1, 0.5, step=0.05, label="Weight", elem_id="mix")
+        with gr.Accordion("Strokes and details", open=False, elem_id="more"):
+            self.controls |= _build_more_controls()
+        self.pickers = [content, style, second_style]
+        self.buttons = _build_buttons()
 
     def _connect(self, page: gr.Blocks) -> None:
         """Register the events."""
@@ -112,8 +144,9 @@ class StylizePage:
         outputs = self.results.outputs()
         progress: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": self.results.image}
         changes = [component.change for component in (*uploads, *self.controls.values())]
+        self._poll_for_a_while([page.load, self.buttons.optimize.click, *changes])
         gr.on(
-            [self.buttons.stylize.click, *changes],
+            [page.load, self.buttons.stylize.click, *changes],
             self.on_stylize,
             inputs,
             outputs,
@@ -125,44 +158,61 @@ class StylizePage:
         self.buttons.stop.click(self.on_stop, queue=False, api_name="stopped")
         page.unload(self.on_leave)
 
+    def _poll_for_a_while(self, triggers: list[Any]) -> None:
+        """Fire some events after each trigger.
+
+        Gradio closes the stream of answers after the last one. An answer that is requested in that moment arrives only
+        with the next event. Without an end, an idle page would take several percent of a core.
+        """
+        polls = gr.State(0)
+        timer = gr.Timer(POLL_INTERVAL, active=False)
+        gr.on(triggers, lambda: (POLLS, gr.Timer(active=True)), None, [polls, timer], queue=False, api_name="_poll")
+        timer.tick(
+            lambda left: (left - 1, gr.Timer(active=left > 1)),
+            polls,
+            [polls, timer],
+            show_progress="hidden",
+            api_name="_polled",
+        )
+
     def _method_dependents(self) -> list[Any]:
         """The components that `method_updates` updates, in its order."""
-        _, style_picker, second_style_picker = self.pickers
-        controls_but_method = [control for name, control in self.controls.items() if name != "method"]
+        names = ("color", "alpha", "mix", "strokes", "steps")
         return [
-            style_picker.column,
-            second_style_picker.column,
+            self.pickers[1].column,
+            self.second_style,
             self.buttons.stylize,
             self.buttons.optimize,
             self.buttons.stop,
-            *controls_but_method,
+            *(self.controls[name] for name in names),
             self.note,
         ]
 
-    def on_stylize(self, values: dict, visit: gr.Request) -> Any:
-        """Stylize what the page shows, after a click or a change of an input."""
+    def on_stylize(self, values: dict, visit: gr.Request) -> Iterator[Any]:
+        """Stylize what the page shows, when it is opened, and after a click or a change of an input."""
         request = self._request(values)
-        if request is None or METHODS[request.method].iterative:
-            return gr.skip()
         # Two changes at the same time, such as two uploads, fire two events with the same values.
-        if request == values[self.results.request]:
-            return gr.skip()
+        if request is None or METHODS[request.method].iterative or request == values[self.results.request]:
+            yield gr.skip()
+            return
         self.service.begin(str(visit.session_hash))
+        yield self._status_only(_expectation(self.service.expected_seconds(request)))
         started = time.monotonic()
         with reports_errors(request.content, *request.styles):
             result = self.service.pool.submit(self.service.stylize, request).result()
-        return _result_values(result, f"Stylized in {time.monotonic() - started:.2f} s.")
+        yield _result_values(result, f"Stylized in {time.monotonic() - started:.2f} s.")
 
     def on_optimize(self, values: dict, visit: gr.Request) -> Iterator[Any]:
-        """Optimize, and show the progress again and again until the result."""
+        """Optimize, and show the progress again and again until the result. The last result stays until then."""
         request = self._request(values)
         if request is None:
             yield gr.skip()
             return
         visitor = str(visit.session_hash)
         run = self.service.begin(visitor)
-        yield [None, gr.update(value=None, interactive=False), "", "Starting ...", None]
+        yield self._status_only("Starting ...")
         with reports_errors(request.content, *request.styles):
+            _, before = self.service.open_upload(request.content.path, request.content.name)
             for state in self.service.optimize(request, run):
                 if self.service.runs.get(visitor) is not run:  # the visitor has started something else
                     return
@@ -170,8 +220,14 @@ class StylizePage:
                     yield _result_values(state, _final_status(request, state, run.is_set()))
                 else:
                     progress, seconds = state
-                    preview = photo.to_image(progress.picture)
-                    yield [preview, gr.skip(), gr.skip(), _progress_status(progress, seconds), None]
+                    unfinished = gr.update(value=None, interactive=False)
+                    preview = (before, photo.to_image(progress.picture))
+                    yield [preview, unfinished, unfinished, "", _progress_status(progress, seconds), None]
+
+    def _status_only(self, status: str) -> list[Any]:
+        """The values of `ResultPanel.outputs` that change nothing but the status."""
+        panel = self.results
+        return [status if output is panel.status else gr.skip() for output in panel.outputs()]
 
     def on_stop(self, visit: gr.Request) -> None:
         """Stop the optimization, which then shows its best result so far."""
@@ -191,6 +247,7 @@ class StylizePage:
         fields = {name: values[control] for name, control in self.controls.items()}
         for name in ("size", "steps"):
             fields[name] = int(fields[name])
+        fields["stroke_size"] = STROKES[fields.pop("strokes")]
         method = METHODS[fields["method"]]
         if not method.takes_style:
             style_count = 0
@@ -214,39 +271,51 @@ def method_updates(method: str, second: Upload | None) -> list[Any]:
     kind = METHODS[method]
     mixes = kind.takes_style and kind.supports_mixing
     colors = [color for color in COLORS if kind.takes_style or color != "coral"]
-    note = ""
-    if kind.iterative:
-        note = OPTIMIZATION_NOTE
-    elif not kind.takes_style:
-        note = TRAINED_STYLE_NOTE
     return [
         gr.update(visible=kind.takes_style),  # style picker
-        gr.update(visible=mixes),  # picker of the second style
+        gr.update(visible=mixes),  # second style
         gr.update(visible=not kind.iterative),  # button Stylize
         gr.update(visible=kind.iterative),  # button Optimize
         gr.update(visible=kind.iterative),  # button Stop
         gr.update(choices=colors, value="style"),
         gr.update(visible=kind.takes_style),  # strength
-        gr.update(visible=True),  # size
         gr.update(visible=mixes and bool(second)),  # weight of the second style
+        gr.update(visible=kind.takes_style),  # strokes
         gr.update(visible=kind.iterative),  # steps
-        gr.update(value=note, visible=bool(note)),
+        METHOD_NOTES.get(method, ""),
     ]
 
 
-def _build_controls(method: str) -> dict[str, Any]:
-    """Build the controls, by the field of `StylizeRequest` that each one sets."""
+def _examples(folder: str) -> list[Path]:
+    """The example images of a folder; a wheel has none."""
+    return listing.files(EXAMPLES / folder) if (EXAMPLES / folder).is_dir() else []
+
+
+def _if_present(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+def _build_controls(method: str) -> tuple[dict[str, Any], gr.Markdown]:
+    """Build the main controls, by the field of `StylizeRequest` that each one sets, and the note on the method."""
     steps = inspect.signature(Gatys).parameters["steps"].default
     with gr.Row():
         chooser = gr.Dropdown([*METHODS], value=method, label="Method", elem_id="method", min_width=140)
         color = gr.Dropdown([*COLORS], value="style", label="Colors", elem_id="color", min_width=140)
+    note = gr.Markdown(METHOD_NOTES.get(method, ""), elem_id="note")
     with gr.Row():
         alpha = gr.Slider(0, 1, 1, step=0.05, label="Strength", elem_id="alpha", min_width=140)
         size = gr.Slider(64, 2048, 512, step=32, label="Shorter side (px)", elem_id="size", min_width=140)
+    count = gr.Slider(5, 500, steps, step=5, label="Steps per size", elem_id="steps", visible=False)
+    return {"method": chooser, "color": color, "alpha": alpha, "size": size, "steps": count}, note
+
+
+def _build_more_controls() -> dict[str, Any]:
+    """Build the controls of the folded section, by field; `strokes` stands for `stroke_size`."""
     with gr.Row():
-        mix = gr.Slider(0, 1, 0.5, step=0.05, label="Second style weight", elem_id="mix", min_width=140)
-        count = gr.Slider(5, 500, steps, step=5, label="Steps per size", elem_id="steps", min_width=140)
-    return {"method": chooser, "color": color, "alpha": alpha, "size": size, "mix": mix, "steps": count}
+        strokes = gr.Dropdown([*STROKES], value=next(iter(STROKES)), label="Strokes", elem_id="strokes", min_width=140)
+        detail = gr.Slider(0, 1, 0, step=0.1, label="Detail of the photo", elem_id="detail", min_width=140)
+    photorealistic = gr.Checkbox(label="Photorealistic: no brush strokes", elem_id="photorealistic")
+    return {"strokes": strokes, "detail": detail, "photorealistic": photorealistic}
 
 
 def _build_buttons() -> Buttons:
@@ -259,20 +328,20 @@ def _build_buttons() -> Buttons:
 
 
 def _build_results() -> ResultPanel:
-    image = gr.Image(
-        label="Result",
-        height=500,
+    image = gr.ImageSlider(
+        label="Photo and result",
+        max_height=560,
         elem_id="result",
         type="filepath",
         interactive=False,
         buttons=["fullscreen"],
         format="jpeg",
+        slider_position=30,
     )
     with gr.Row(equal_height=True):
         status = gr.Markdown(WELCOME, elem_id="status")
-        download = gr.DownloadButton(
-            "Download", interactive=False, elem_id="download", min_width=140, scale=0, size="md"
-        )
+        png = gr.DownloadButton("PNG", interactive=False, elem_id="download", min_width=90, scale=0, size="md")
+        jpeg = gr.DownloadButton("JPEG", interactive=False, elem_id="download-jpeg", min_width=90, scale=0, size="md")
     command = gr.Textbox(
         label="Command line for the same result (run it where the images are)",
         lines=2,
@@ -281,14 +350,20 @@ def _build_results() -> ResultPanel:
         interactive=False,
         elem_id="command",
     )
-    return ResultPanel(image, download, command, status, gr.State(None))
+    return ResultPanel(image, png, jpeg, command, status, gr.State(None))
 
 
 def _result_values(result: StylizeResult, status: str) -> list[Any]:
     """The values of `ResultPanel.outputs` for a result."""
-    path = str(result.path)
-    download = gr.update(value=path, interactive=True)
-    return [path, download, result.request.command_line(), status, result.request]
+    images = (str(result.before), str(result.path))
+    png = gr.update(value=str(result.path), interactive=True)
+    jpeg = gr.update(value=str(result.jpeg), interactive=True)
+    return [images, png, jpeg, result.request.command_line(), status, result.request]
+
+
+def _expectation(seconds: float | None) -> str:
+    """The status line while a result is awaited."""
+    return "Stylizing ..." if seconds is None else f"Stylizing, about {max(seconds, 0.1):.1f} s ..."
 
 
 def _progress_status(progress: Progress, seconds: float) -> str:

@@ -7,14 +7,25 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from adain.deploy.web.service import StylizeService
+from adain.imaging import listing
 from adain.methods import METHODS
 from adain.utils.checks import check_choice
 
 
-def serve(host: str, port: int, method: str, device: str, max_pixels: int, max_upload: float, queue: int) -> None:
+def serve(
+    host: str,
+    port: int,
+    method: str,
+    device: str,
+    max_pixels: int,
+    max_upload: float,
+    queue: int,
+    styles: str | Path | None = None,
+) -> None:
     """Serve the web page until Ctrl-C or SIGTERM.
 
     Args:
@@ -25,10 +36,11 @@ def serve(host: str, port: int, method: str, device: str, max_pixels: int, max_u
         max_pixels: the largest number of pixels of an upload and of a result.
         max_upload: the largest size of an uploaded file in MiB.
         queue: the largest number of waiting requests.
+        styles: folder of styles to choose from, besides the examples.
 
     Raises:
         ValueError: an argument is out of range.
-        OSError: the host or port is not available.
+        OSError: the host or port is not available, or the folder has no images.
     """
     check_choice("method", method, METHODS)
     for name, value in {"max-pixels": max_pixels, "max-upload": max_upload, "queue": queue}.items():
@@ -36,14 +48,17 @@ def serve(host: str, port: int, method: str, device: str, max_pixels: int, max_u
             raise ValueError(f"--{name} must be greater than 0, got {value}")
     if not 0 <= port < 2**16:
         raise ValueError(f"--port must be between 0 (any free port) and 65535, got {port}")
+    gallery = listing.files(Path(styles)) if styles else []
     with _listen(host, port) as listener, _end_on_signals(), _temporary_folder() as folder:
         from adain.deploy.web.app import ServerOptions, serve_page
+        from adain.deploy.web.page import StylizePage
 
         service = StylizeService(folder, device, max_pixels)
         try:
             # Load the method now: errors are reported at the start, and the first visitor does not wait.
             service.load_method(method)
-            asyncio.run(serve_page(service, method, listener, ServerOptions(host, max_upload, queue)))
+            page = StylizePage(service, method, gallery)
+            asyncio.run(serve_page(page, listener, ServerOptions(host, max_upload, queue)))
         finally:
             service.close()
 

@@ -51,6 +51,15 @@ class StylizeRequest:
     size: int  # shorter side in pixels
     steps: int  # used only by an optimization
     device: str
+    stroke_size: int | None = None  # shorter side of the styles in pixels; None for their own
+    photorealistic: bool = False
+    detail: float = 0.0
+
+    @property
+    def pixels(self) -> float:
+        """The number of pixels of the result."""
+        shorter, longer = sorted(self.content.size)
+        return self.size**2 * longer / shorter
 
     @property
     def style_weights(self) -> list[float]:
@@ -80,6 +89,8 @@ class StylizeRequest:
             "alpha": [self.alpha] if self.styles else [],
             "size": [self.size],
             "color": [self.color] if self.color != "style" else [],
+            "style-size": [self.stroke_size] if self.stroke_size and self.styles else [],
+            "detail": [self.detail] if self.detail else [],
             **{f"{self.method}.{name}": [value] for name, value in self.method_settings.items()},
             "device": [self.device] if self.device != "auto" else [],
         }
@@ -92,15 +103,19 @@ class StylizeRequest:
                 word = str(value)
                 # A name that starts with a dash would be parsed as a flag.
                 words.append(f"./{word}" if word.startswith("-") else word)
+        if self.photorealistic:
+            words.append("--photorealistic")
         return shlex.join(words)
 
 
 @dataclass(frozen=True)
 class StylizeResult:
-    """The file of a result, and the request that reproduces it."""
+    """The files of a result, and the request that reproduces it."""
 
     request: StylizeRequest
-    path: Path
+    path: Path  # a PNG file
+    jpeg: Path
+    before: Path  # the content at the size of the result, a JPEG file
 
 
 class StylizeService:
@@ -117,6 +132,7 @@ class StylizeService:
         self.device = device
         self.max_pixels = max_pixels
         self.runs = dict[str, threading.Event]()  # by visitor: the event that stops the optimization
+        self.pace = dict[str, float]()  # by method: seconds per pixel of its latest result
         self.pool = ThreadPoolExecutor(2)  # an optimization does not block the other requests
         self.load_method = lru_cache(maxsize=None)(partial(preparation.prepare, device=device))
         self.encode_style = lru_cache(maxsize=STYLE_CACHE_SIZE)(self._encode_style)
@@ -170,6 +186,7 @@ class StylizeService:
             OSError: an upload no longer exists.
         """
         self._check(request)
+        started = time.monotonic()
         content = reader.load(request.content.path, request.size, ReadOptions(self.max_pixels))
         if METHODS[request.method].iterative:
             settings = request.method_settings
@@ -177,15 +194,24 @@ class StylizeService:
         else:
             method = self.load_method(request.method)
         style, options = self._style_arguments(request, method)
-        stylized = pipeline.stylize(content, style, method, color=request.color, **options)
+        options |= {"color": request.color, "photorealistic": request.photorealistic, "detail": request.detail}
+        stylized = pipeline.stylize(content, style, method, **options)
         path = self.folder / uuid.uuid4().hex / request.file_name()
         writer.save(stylized.pixels, path, like=stylized)
-        return StylizeResult(request, path)
+        jpeg, before = path.with_suffix(".jpg"), path.with_name("before.jpg")
+        writer.save(stylized.pixels, jpeg, like=stylized)
+        writer.save(content.pixels, before, like=content)
+        self.pace[request.method] = (time.monotonic() - started) / request.pixels
+        return StylizeResult(request, path, jpeg, before)
+
+    def expected_seconds(self, request: StylizeRequest) -> float | None:
+        """Return how long a request will take, as the latest one of its method did; None before the first one."""
+        pace = self.pace.get(request.method)
+        return None if pace is None else pace * request.pixels
 
     def _check(self, request: StylizeRequest) -> None:
         """Raise if the result would be too large, or if an upload no longer exists."""
-        shorter, longer = sorted(request.content.size)
-        if request.size**2 * longer / shorter > self.max_pixels:
+        if request.pixels > self.max_pixels:
             raise ValueError(f"the result would have over {self.max_pixels} pixels; choose a smaller size")
         for upload in (request.content, *request.styles):
             if not Path(upload.path).exists():
@@ -197,15 +223,17 @@ class StylizeService:
             return None, {}
         paths = [style.path for style in request.styles]
         if request.color == "coral":  # recolors the style images, so cached codes do not apply
-            return paths, {"style_weight": request.style_weights, "alpha": request.alpha}
+            options = {"style_weight": request.style_weights, "style_size": request.stroke_size}
+            return paths, {**options, "alpha": request.alpha}
         styles: list[Any] = list(paths)
         if not method.iterative:
-            styles = [self.encode_style(request.method, path) for path in paths]
-        mixed = style_encoding.encode_style(method, styles, None, request.style_weights)
+            styles = [self.encode_style(request.method, path, request.stroke_size) for path in paths]
+        size = request.stroke_size if method.iterative else None  # the others are encoded already
+        mixed = style_encoding.encode_style(method, styles, size, request.style_weights)
         return mixed, {"alpha": request.alpha}
 
-    def _encode_style(self, method: str, path: str) -> StyleCode:
-        return style_encoding.encode_style(self.load_method(method), path)
+    def _encode_style(self, method: str, path: str, size: int | None) -> StyleCode:
+        return style_encoding.encode_style(self.load_method(method), path, size)
 
     def optimize(
         self, request: StylizeRequest, stop: threading.Event
