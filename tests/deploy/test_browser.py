@@ -110,7 +110,7 @@ def shown(page, before=None):
 
 def command(page, *parts):
     """Wait until the command line contains these parts; returns it."""
-    has = "parts => parts.every(part => document.querySelector('#command textarea').value.includes(part))"
+    has = "parts => parts.every(part => document.querySelector('#command textarea')?.value.includes(part))"
     page.wait_for_function(has, arg=parts)
     return page.input_value("#command textarea")
 
@@ -181,7 +181,8 @@ def test_wrong_and_too_large_uploads_are_reported(visit, files, tmp_path, name, 
     words = [re.escape(part) for part in message.split("|")]
     toast = page.get_by_test_id("toast-body").filter(has_text=re.compile("|".join(words)))
     toast.first.wait_for()
-    page.locator("#photo img").wait_for(state="detached")
+    if name != "notes.txt":  # the browser does not send it, and the page keeps the image before
+        page.locator("#photo img").wait_for(state="detached")
     give(page, *files)
     shown(page)
 

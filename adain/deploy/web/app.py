@@ -28,7 +28,7 @@ CSS = """
 #head h1 { display: inline; margin-right: .6em; font: 600 30px/1 Georgia, "Times New Roman", serif; }
 #head p { display: inline; opacity: .75; }
 .thumbs { min-height: 0 !important; }
-.thumbs .grid-wrap { height: auto !important; max-height: 190px; min-height: 0; padding: 0; overflow-y: auto; }
+.thumbs .grid-wrap { height: auto !important; max-height: 132px; min-height: 0; padding: 0; overflow-y: auto; }
 .thumbs .grid-container { grid-template: auto / repeat(auto-fill, minmax(70px, 1fr)); gap: 6px; padding: 1px;
   height: auto !important; align-content: start; }
 .thumbs .gallery-item, .thumbs .thumbnail-item { aspect-ratio: 4 / 3; height: auto; border-radius: 6px; }

@@ -51,7 +51,7 @@ class ImagePicker:
                 preview,
                 label=label,
                 elem_id=self.elem_id,
-                height=180,
+                height=165,
                 sources=[*sources],
                 type="filepath",
                 buttons=[],
