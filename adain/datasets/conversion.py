@@ -56,8 +56,8 @@ def _value(suffix: str, data: bytes) -> Any:
 def members_of(sample: Sample, source: Source) -> Mapping[str, bytes]:
     """The members of a sample of a tar shard, by suffix, without the image.
 
-    Of the row of a table, a class label becomes cls; bytes and other images become members of their own, named by their
-    columns; and all other columns are in json.
+    Of the row of a table, bytes and other images become members of their own, named by their columns, and all other
+    columns are in json. The first class label is also in cls.
 
     Raises:
         ValueError: A value has no counterpart in JSON.
@@ -77,7 +77,7 @@ def _members_of_row(row: "pa.Table", source: Source) -> dict[str, bytes]:
     (values,) = row.drop_columns([source.image_column]).to_pylist()
     members = {}
     for name, value in list(values.items()):
-        data = value.get("bytes") if _is_file(value) else value
+        data = value["bytes"] if has_bytes(value) else value
         if isinstance(data, bytes):
             members[name.replace(".", "_")] = data
             del values[name]
@@ -91,9 +91,9 @@ def _members_of_row(row: "pa.Table", source: Source) -> dict[str, bytes]:
     return members
 
 
-def _is_file(value: Any) -> bool:
-    """Whether this is the cell of an image or another file of `datasets`."""
-    return isinstance(value, dict) and value.keys() == {"bytes", "path"}
+def has_bytes(value: Any) -> bool:
+    """Whether this is the cell of an image, or of another file of `datasets`, with the bytes of the file."""
+    return isinstance(value, dict) and value.keys() == {"bytes", "path"} and value["bytes"] is not None
 
 
 def _as_json(value: Any) -> Any:

@@ -53,7 +53,7 @@ class ResultOptions:
         per_content: Results for each image, each with draws of its own.
         p: Probability that a result is stylized. The others are only resized and cropped.
         alpha: Strength of the style, from 0 (the content) to 1: one value, or the lowest and the highest.
-        alpha_blend: How an alpha below 1 blends: residual, whose alpha 0 is the content, decodes twice; features is faster.
+        alpha_blend: How an alpha below 1 blends: residual, whose alpha 0 is the content, or features, which is faster.
         size: Shorter side of the results in pixels (default: that of each image). Boxes and masks beside the images
             are not resized.
         crop: Side in pixels of a random square of each image, which is the result. Smaller images are enlarged. Boxes

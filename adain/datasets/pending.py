@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from adain.datasets.draws import Draw, draw
+from adain.datasets.formats import split_suffix, suffix_by_content
 from adain.datasets.options import ResultOptions
 from adain.datasets.samples import Sample
 from adain.imaging import reader, writer
@@ -18,12 +19,6 @@ WINDOW_BATCHES = 8
 
 WINDOW_PIXELS = 2**26
 """Pixels after which no more images are looked at."""
-
-UNKNOWN_SUFFIX = ".png"
-"""Suffix of results whose image has an unknown format, or one that cannot be written."""
-
-SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"II*\0": ".tif", b"MM\0*": ".tif"}
-"""How files of each format start."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ def prepare(sample: Sample, styles: int, options: ResultOptions, read_options: R
     photo = reader.load(image, options.size, read_options)
     if options.crop and min(photo.pixels.shape[2:]) < options.crop:
         photo = reader.load(image, options.crop, read_options)
-    suffix = options.suffix or _suffix_of(sample)
+    suffix = _suffix_of(sample, options)
     unchanged = options.size is None and options.crop is None and suffix == sample.suffix
     found = []
     for number in range(options.per_content):
@@ -72,13 +67,14 @@ def prepare(sample: Sample, styles: int, options: ResultOptions, read_options: R
     return found
 
 
-def _suffix_of(sample: Sample) -> str:
-    """The suffix of the results of a sample: its own, if it can be written."""
-    if not sample.suffix and isinstance(sample.image, bytes):
-        for signature, suffix in SIGNATURES.items():
-            if sample.image.startswith(signature):
-                return suffix
-    return sample.suffix if sample.suffix.lower() in writer.SUFFIXES else UNKNOWN_SUFFIX
+def _suffix_of(sample: Sample, options: ResultOptions) -> str:
+    """The suffix of the results of a sample: that of the options, else its own, if that can be written."""
+    before, own = split_suffix(sample.suffix)
+    if not own and isinstance(sample.image, bytes):
+        own = suffix_by_content(sample.image)
+    if options.suffix:
+        own = options.suffix
+    return before + (own if own.lower() in writer.SUFFIXES else ".png")
 
 
 def crop(photo: Photo, side: int, drawn: Draw) -> Photo:

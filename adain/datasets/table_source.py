@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +128,10 @@ class ParquetSource(TableSource):
 
     def schema(self) -> "pa.Schema":
         """The columns of the first file."""
+        return self._schema
+
+    @cached_property
+    def _schema(self) -> "pa.Schema":
         return _open_parquet(self.files[0]).schema_arrow
 
     def units(self) -> list[Unit]:
@@ -309,7 +313,6 @@ def _common_folder(files: list[Path]) -> Path:
     return folder
 
 
-@lru_cache(maxsize=4)
 def _open_parquet(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -9,7 +9,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from adain.datasets.conversion import members_of, row_of
+from adain.datasets.conversion import has_bytes, members_of, row_of
+from adain.datasets.formats import suffix_by_content
 from adain.datasets.options import Format
 from adain.datasets.samples import Result, Source, Unit
 from adain.utils.files import atomic_path
@@ -67,33 +68,61 @@ class FolderTarget(Target):
         files = []
         rows = []
         for result in results:
-            contents = {result.suffix: result.data}
+            contents = {f"{result.name}{result.suffix}": result.data}
             for suffix, data in (result.sample.members or {}).items():
-                contents[f".{suffix}"] = data
-            for suffix, data in contents.items():
-                files.append(subfolder / f"{result.name}{suffix}")
+                contents[f"{result.name}.{suffix}"] = data
+            if result.sample.row is not None:
+                contents |= self._other_files(result)
+                rows.append(self._metadata(result))
+            for name, data in contents.items():
+                files.append(subfolder / name)
                 with atomic_path(self.folder / files[-1]) as temporary:
                     temporary.write_bytes(data)
-            if result.sample.row is not None:
-                rows.append(self._metadata(result))
         if rows:
             files.append(subfolder / METADATA)
-            _write_parquet(self.folder / files[-1], iter(rows), self._metadata_schema())
+            _write_parquet(self.folder / files[-1], iter(rows), self._metadata_schema)
         return files
 
+    def _other_files(self, result: Result) -> dict[str, bytes]:
+        """The images in other columns, such as masks, by file name."""
+        assert result.sample.row is not None
+        (values,) = result.sample.row.select(self._file_columns).to_pylist()
+        return {_file_name(result, column, cell): cell["bytes"] for column, cell in values.items() if has_bytes(cell)}
+
     def _metadata(self, result: Result) -> "pa.Table":
+        """The row without images, but with the names of their files."""
         import pyarrow as pa
 
-        row = row_of(result.sample, self.schema).drop_columns([self.source.image_column])
-        name = pa.array([f"{result.name}{result.suffix}"])
-        return row.add_column(0, "file_name", name).cast(self._metadata_schema())
+        assert result.sample.row is not None
+        (cells,) = result.sample.row.select(self._file_columns).to_pylist()
+        row = result.sample.row.drop_columns([self.source.image_column, *self._file_columns])
+        row = row.add_column(0, "file_name", pa.array([f"{result.name}{result.suffix}"]))
+        for column, cell in cells.items():
+            name = _file_name(result, column, cell) if has_bytes(cell) else None
+            row = row.append_column(f"{column}_file_name", pa.array([name], pa.string()))
+        return row.cast(self._metadata_schema)
 
+    @cached_property
+    def _file_columns(self) -> list[str]:
+        """The columns with images besides the one that is stylized."""
+        import datasets
+
+        features = datasets.Features.from_arrow_schema(self.schema)
+        files = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+        return [name for name in files if name != self.source.image_column]
+
+    @cached_property
     def _metadata_schema(self) -> "pa.Schema":
         import datasets
 
         features = dict(datasets.Features.from_arrow_schema(self.schema))
-        del features[self.source.image_column]
-        return datasets.Features({"file_name": datasets.Value("string"), **features}).arrow_schema
+        columns: dict[str, Any] = {"file_name": datasets.Value("string")}
+        for name, feature in features.items():
+            if name != self.source.image_column and name not in self._file_columns:
+                columns[name] = feature
+        for name in self._file_columns:
+            columns[f"{name}_file_name"] = datasets.Value("string")
+        return datasets.Features(columns).arrow_schema
 
 
 class ParquetTarget(Target):
@@ -142,6 +171,12 @@ class TarTarget(Target):
 
 
 TARGETS: dict[Format, type[Target]] = {"folder": FolderTarget, "parquet": ParquetTarget, "webdataset": TarTarget}
+
+
+def _file_name(result: Result, column: str, cell: dict[str, Any]) -> str:
+    """The name of the file of an image in another column of the row of a result."""
+    suffix = PurePosixPath(cell["path"] or "").suffix or suffix_by_content(cell["bytes"])
+    return f"{result.name}.{column}{suffix}"
 
 
 def _without_dots(name: str) -> str:

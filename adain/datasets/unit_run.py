@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adain.datasets.formats import split_suffix
 from adain.datasets.network import FAILURES, Network, reproducible
 from adain.datasets.options import ResultOptions
 from adain.datasets.pending import Pending, prepare, windows
@@ -152,7 +153,7 @@ class _Making:
 
 def _encode(stylized: tuple[Pending, Photo]) -> bytes:
     one, photo = stylized
-    return one.original or writer.encode(photo.pixels, one.suffix, photo)
+    return one.original or writer.encode(photo.pixels, split_suffix(one.suffix)[1], photo)
 
 
 def digest_of(folder: Path, files: dict[str, int]) -> str:

@@ -1,0 +1,18 @@
+"""Suffixes of image files."""
+
+SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"II*\0": ".tif", b"MM\0*": ".tif"}
+"""How files of each format start."""
+
+
+def suffix_by_content(data: bytes) -> str:
+    """The suffix of the format of a file of an image; empty if it is not among `SIGNATURES`."""
+    for signature, suffix in SIGNATURES.items():
+        if data.startswith(signature):
+            return suffix
+    return ""
+
+
+def split_suffix(suffix: str) -> tuple[str, str]:
+    """A suffix such as .left.png, of a member of a tar shard, in two: what precedes the format, and its suffix."""
+    before, dot, last = suffix.rpartition(".")
+    return before, dot + last
