@@ -12,6 +12,7 @@ from typing import Any
 
 from adain.datasets.unit_run import Status, digest_of
 from adain.utils.files import atomic_path
+from adain.utils.flags import flag_name
 
 OPTIONS = ".options.json"
 """File with the options of the first run."""
@@ -48,7 +49,8 @@ def _compare(earlier: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path
         raise ValueError(f"Expected {what} as in the first run in {folder}, got others; choose another --output")
     first, now = _as_text(earlier.get(name)), _as_text(wanted[name])
     raise ValueError(
-        f"Expected {name} {first} as in the first run in {folder}, got {now}; repeat it, or choose another --output"
+        f"Expected {flag_name(name)} {first} as in the first run in {folder}, got {now}; "
+        "repeat it, or choose another --output"
     )
 
 

@@ -102,8 +102,7 @@ class _Making:
         self.failures: list[str] = []
 
     def write(self) -> list[Path]:
-        # A process for each core is faster than threads; but a GPU would wait for a single thread.
-        threads = GPU_THREADS if self.device != "cpu" else 0
+        threads = threads_for(self.device)
         with ThreadPoolExecutor(threads) if threads else nullcontext() as pool:
             return self.run.target.write(self.unit, self._results(pool))
 
@@ -149,6 +148,11 @@ class _Making:
     def _fail(self, sample: Sample, reason: str) -> None:
         name = str(sample.image) if isinstance(sample.image, Path) else f"{self.unit.name}, {sample.key}"
         self.failures.append(reason if reason.startswith(name) else f"{name}: {reason}")
+
+
+def threads_for(device: str) -> int:
+    """Threads that decode and encode. A GPU would wait for a single one; on a CPU, processes share the cores."""
+    return 0 if device == "cpu" else GPU_THREADS
 
 
 def _encode(stylized: tuple[Pending, Photo]) -> bytes:
