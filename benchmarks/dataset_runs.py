@@ -3,7 +3,7 @@
     python -m benchmarks.dataset_runs
 
 bethgelab/stylize-datasets reads one Pillow image at a time, reads and encodes a random style image of 512 px for it,
-stylizes with AdaIN in float32, and saves a JPEG. This is done here by the plain AdaIN of `benchmarks.textbook`, also with
+stylizes with AdaIN in float32, and saves a JPEG. Here, the plain AdaIN of `benchmarks.textbook` does this, also with
 styles at the size of the contents, with as many threads as the other runs have processes. `stylize-dataset` draws from
 a bank of the same styles. All read and write the same number of JPEG files.
 

@@ -53,14 +53,15 @@ def run_on_ray(run: UnitRun, units: Sequence[Unit], workers: int | None, device:
 def _statuses(ray: Any, run: UnitRun, units: Sequence[Unit], workers: int | None, device: str) -> Statuses:
     resources = ray.cluster_resources()
     use_gpus = device.startswith("cuda") or (device == "auto" and resources.get("GPU", 0) > 0)
-    most = workers or int(resources.get("GPU" if use_gpus else "CPU", 1))
+    available = int(resources.get("GPU" if use_gpus else "CPU", 1))
+    most = max(1, min(workers or available, available, len(units)))
     rows = [{"unit": pickle.dumps(unit)} for unit in units]
     ray.data.DataContext.get_current().enable_progress_bars = False
     statuses = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         Actor,
         fn_constructor_args=(run, "cuda" if use_gpus else device.replace("auto", "cpu")),
-        # At least one, so that the run goes on when nodes are lost.
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(most, len(rows)))),
+        # All are started at once. One is enough to continue with when nodes are lost.
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
         num_cpus=1,
         num_gpus=1 if use_gpus else 0,
     )
