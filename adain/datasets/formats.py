@@ -1,4 +1,6 @@
-"""Suffixes of image files."""
+"""Names and suffixes of files."""
+
+from pathlib import PurePosixPath
 
 SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"II*\0": ".tif", b"MM\0*": ".tif"}
 """How files of each format start."""
@@ -16,3 +18,9 @@ def split_suffix(suffix: str) -> tuple[str, str]:
     """A suffix such as .left.png, of a member of a tar shard, in two: what precedes the format, and its suffix."""
     before, dot, last = suffix.rpartition(".")
     return before, dot + last
+
+
+def safe_name(name: str) -> str:
+    """A relative path for a name that someone else chose: it does not leave the folder in which it is used."""
+    parts = [part if part != ".." else "_" for part in PurePosixPath(name).parts if part != "/"]
+    return "/".join(parts) or "_"

@@ -122,6 +122,8 @@ def stylize_dataset(
         "weights": weights.fingerprint(encoder),
         "style": styles_digest(bank, style_size, is_bank(style)),
         "precision": precision,
+        "column": source_options.column,
+        "key": source_options.key,
         **options.recorded(),
         "max_pixels": read_options.max_pixels,
         "truncated": read_options.truncated,

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from adain.datasets.formats import safe_name
 from adain.datasets.options import Format, SourceOptions
 from adain.datasets.samples import Sample, Unit
 from adain.imaging.reader import UNREADABLE
@@ -79,7 +80,7 @@ class TableSource:
                 name = f"{number:08}"
                 if self.options.key:
                     key = name = str(row.column(self.options.key)[0].as_py())
-                    name = name.replace(".", "_")
+                    name = safe_name(name.replace(".", "_").replace("/", "_"))
                 cell = row.column(column)[0].as_py()
                 path = cell.get("path") if isinstance(cell, dict) else None
                 suffix = PurePosixPath(path or "").suffix

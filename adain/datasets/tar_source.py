@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adain.datasets.conversion import member_columns
+from adain.datasets.formats import safe_name
 from adain.datasets.options import Format
 from adain.datasets.samples import Sample, Unit
 
@@ -66,13 +67,14 @@ class TarSource:
         """The samples of a shard."""
         path = self.folder / unit.part[0]
         for key, members in _groups(path):
+            name = safe_name(key)
             try:
                 chosen = self._image_member(members)
             except OSError as error:
-                yield Sample(key, key, error, members=members)
+                yield Sample(key, name, error, members=members)
                 continue
             others = {name: data for name, data in members.items() if name != chosen}
-            yield Sample(key, key, members[chosen], f".{chosen}", members=others)
+            yield Sample(key, name, members[chosen], f".{chosen}", members=others)
 
     def _image_member(self, members: dict[str, bytes]) -> str:
         """The suffix of the image of a sample."""

@@ -176,7 +176,7 @@ TARGETS: dict[Format, type[Target]] = {"folder": FolderTarget, "parquet": Parque
 def _file_name(result: Result, column: str, cell: dict[str, Any]) -> str:
     """The name of the file of an image in another column of the row of a result."""
     suffix = PurePosixPath(cell["path"] or "").suffix or suffix_by_content(cell["bytes"])
-    return f"{result.name}.{column}{suffix}"
+    return f"{result.name}.{column.replace('/', '_')}{suffix}"
 
 
 def _without_dots(name: str) -> str:

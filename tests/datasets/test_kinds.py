@@ -296,3 +296,13 @@ def test_sources_travel_without_their_files(photos, table, tmp_path):
         copy = pickle.loads(pickle.dumps(source))
         for unit in source.units():
             assert [sample.key for sample in copy.read(unit)] == [sample.key for sample in source.read(unit)]
+
+
+def test_names_of_strangers_do_not_leave_the_output(run, table, tmp_path):
+    shard = write_shard(tmp_path / "in.tar", [(f"{name}.png", encoded(1)) for name in ("../up", "/root", "a/../../b")])
+    run(shard, tmp_path / "inner" / "out", format="folder")
+    assert contents(tmp_path / "inner").keys() == {f"out/in/{name}.png" for name in ("_/up", "root", "a/_/_/b")}
+    named = table.map(lambda row, number: {"image_id": f"../{number}"}, with_indices=True)
+    named.save_to_disk(tmp_path / "named")
+    run(tmp_path / "named", tmp_path / "deep" / "out", format="folder", key="image_id")
+    assert all(name.startswith("out/train-") and ".." not in name for name in contents(tmp_path / "deep"))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -48,9 +49,11 @@ def actors_of(node):
     """The processes on a node in which actors make units."""
     found = []
     for process in node.all_processes["raylet"]:
-        for child in psutil.Process(process.process.pid).children(recursive=True):
-            if "MapWorker" in " ".join(child.cmdline()):
-                found.append(child)
+        with suppress(psutil.NoSuchProcess):  # processes may end meanwhile
+            for child in psutil.Process(process.process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if "MapWorker" in " ".join(child.cmdline()):
+                        found.append(child)
     return found
 
 

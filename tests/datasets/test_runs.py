@@ -15,6 +15,7 @@ from adain.datasets import network, unit_run
 from adain.datasets.local_engine import default_workers, local_devices
 from adain.datasets.options import EngineOptions
 from adain.datasets.ranks import Rank, rank_of
+from adain.datasets.records import check_options
 from tests.conftest import ROOT, exit_code, picture, wait_for
 from tests.datasets.conftest import COUNT, contents, encoded, rows, write_shard
 from tests.hub import Hub
@@ -162,6 +163,8 @@ def test_files_that_were_deleted_or_changed_are_made_again(photos, run, whole, t
 def test_a_run_with_other_options_is_refused(photos, run, tmp_path, capsys):
     run(photos, tmp_path / "out")
     before = contents(tmp_path / "out")
+    other = tmp_path / "other"
+    check_options(other, {"key": "id"})
     base = command(photos, tmp_path / "out", "--quiet", "--workers", "1")
     for flags, message in (
         (["--alpha", "0.5", "1"], "Expected --alpha 1.0 1.0 as in the first run in "),
@@ -175,6 +178,8 @@ def test_a_run_with_other_options_is_refused(photos, run, tmp_path, capsys):
         errors = capsys.readouterr().err
         assert errors.count("\n") == 1
         assert message in errors, errors
+    with pytest.raises(ValueError, match="Expected --key id as in the first run in .*, got none; repeat it"):
+        check_options(other, {"key": None})
     picture(photos / "cat" / "new.png", (40, 36), 50)
     assert exit_code(*base) == 2
     assert contents(tmp_path / "out") == before
