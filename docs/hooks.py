@@ -37,9 +37,13 @@ PYTHON_SECTIONS = {
         "adain.inference.options.StyleOptions",
         "adain.imaging.options.ReadOptions",
         "adain.batch.options.RunOptions",
+        "adain.datasets.options.SourceOptions",
+        "adain.datasets.options.ResultOptions",
+        "adain.datasets.options.EngineOptions",
     ),
     "Folders and videos": (
         "adain.batch.runner.stylize_folder",
+        "adain.datasets.runner.stylize_dataset",
         "adain.video.runner.stylize_video",
         "adain.video.runner.stylize_frames",
         "adain.video.decoding.frames",

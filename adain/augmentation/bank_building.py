@@ -68,7 +68,7 @@ def build_bank(
     codes, sources = _encode_files(files, method, style_size, read_options, quiet, report)
     if not codes:
         raise OSError(f"Expected images that can be read in {folder}, got {len(files)} that cannot; check the folder")
-    bank = make_bank(method, _stacked(codes), sources)
+    bank = make_bank(method, stacked(codes), sources)
     if limit is None:
         return bank
     stored = {name: part[:limit].clone() for name, part in bank.code.items()}
@@ -104,7 +104,8 @@ def _encode_files(
     return codes, tuple(sources)
 
 
-def _stacked(codes: Sequence[StyleCode]) -> StyleCode:
+def stacked(codes: Sequence[StyleCode]) -> StyleCode:
+    """Several codes (1, ...) as one (N, ...)."""
     return {name: torch.cat([code[name] for code in codes]) for name in codes[0]}
 
 
@@ -139,7 +140,7 @@ def as_bank(styles: Styles, method: Method) -> StyleBank:
     for image, code in zip(images, codes, strict=True):
         rows = len(next(iter(code.values())))  # a batch of styles may have been encoded to one code
         sources += [_source(image)] * rows
-    return make_bank(method, _stacked(codes), sources)
+    return make_bank(method, stacked(codes), sources)
 
 
 def _source(image: Style) -> Source:

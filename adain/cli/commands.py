@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from adain.cli.dataset_command import stylize_dataset
 from adain.cli.list_command import list_all
 from adain.cli.stylize_command import SETTINGS, Settings, report_failures, stylize, weights_of
 from adain.inference.options import StyleOptions
@@ -418,6 +419,7 @@ def export(
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "stylize": stylize,
+    "stylize-dataset": stylize_dataset,
     "encode-style": encode_style,
     "grid": grid,
     "evaluate": evaluate,

@@ -23,7 +23,7 @@ from adain.utils.flags import flag_name, with_flags
 from adain.utils.interrupts import Terminated, terminated_cleanly
 
 TOPICS = {
-    "Stylize": ("stylize", "encode-style", "grid", "serve"),
+    "Stylize": ("stylize", "stylize-dataset", "encode-style", "grid", "serve"),
     "Train": ("prepare-data", "train", "convert"),
     "Evaluate": ("evaluate", "sweep"),
     "Weights": ("list", "export"),
@@ -49,7 +49,7 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
     usage = [f"usage: {prog} COMMAND ...; {prog} COMMAND --help for its flags", ""]
     for title, keys in TOPICS.items():
         usage.append(f"{title}:")
-        usage += [f"  {key:12}  {summaries[key]}" for key in keys]
+        usage += [f"  {key:15}  {summaries[key]}" for key in keys]
     if name in ("--help", "-h"):
         print("\n".join(usage))
         return 0

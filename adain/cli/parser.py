@@ -29,16 +29,18 @@ FIELD_TYPES: dict[str, Any] = {
 TOPICS = {
     "Input and output": (
         *("content", "style", "source", "output", "sheet", "size", "format", "contents", "styles"),
-        *("quality", "limit", "max_pixels", "truncated", "quiet"),
+        *("crop", "suffix", "quality", "limit", "max_pixels", "truncated", "report", "quiet"),
     ),
     "Method": ("method", "checkpoint", "device", "precision", "seed", "calibration"),
+    "What is drawn": ("per_content", "p"),
     "Strength, strokes, and colors": (
         *("alpha", "alpha_blend", "style_size", "style_weight", "color", "detail", "photorealistic"),
     ),
     "Masks": ("mask", "feather"),
     "Large images": ("work_size", "tile", "max_memory"),
-    "Datasets": ("split", "column", "streaming"),
-    "Folders": ("pairs", "workers", "verify"),
+    "Datasets": ("split", "column", "key", "streaming", "shard_size"),
+    "Folders": ("pairs",),
+    "Runs": ("workers", "batch_size", "engine", "address", "verify", "retry"),
     "Videos": ("steady", "flicker"),
     "Records of an optimization": ("log", "snapshot_every"),
     "What varies": ("vary", "cases"),

@@ -47,9 +47,21 @@ def save(image: Tensor, path: str | Path, like: Photo | None = None) -> None:
         OSError: The path cannot be written.
     """
     path = check_suffix(path)
+    suffix = ".png" if str(path) == "-" else path.suffix.lower()
+    _write(_for_libvips(image, suffix, like), path, suffix)
+
+
+def encode(image: Tensor, suffix: str, like: Photo | None = None) -> bytes:
+    """The bytes of the file that `save` writes to a path with that suffix; errors as of `save`."""
+    check_suffix(f"name{suffix}")
+    suffix = suffix.lower()
+    return _for_libvips(image, suffix, like).write_to_buffer(suffix, **SUFFIXES[suffix])
+
+
+def _for_libvips(image: Tensor, suffix: str, like: Photo | None) -> pyvips.Image:
+    """The image with everything that its file will have."""
     like = like or Photo(image)
     planes = image_planes(image)
-    suffix = ".png" if str(path) == "-" else path.suffix.lower()
     deep = planes.dtype == torch.uint16 and suffix in WITH_16_BITS
     dtype = torch.uint16 if deep else torch.uint8
     values = to_array(planes, dtype)
@@ -60,7 +72,7 @@ def save(image: Tensor, path: str | Path, like: Photo | None = None) -> None:
         encoded.set_type(pyvips.GValue.blob_type, "exif-data", like.exif)
     if like.profile:
         encoded.set_type(pyvips.GValue.blob_type, "icc-profile-data", _srgb_profile())
-    _write(encoded, path, suffix)
+    return encoded
 
 
 def _alpha_channel(alpha: Tensor, sides: tuple[int, int], dtype: torch.dtype) -> np.ndarray:

@@ -109,7 +109,7 @@ class Source:
     def _load_dataset(self, path: Path) -> Any:
         import datasets  # not needed to train on folders
 
-        if _is_saved_to_disk(path):
+        if is_saved_to_disk(path):
             dataset = datasets.load_from_disk(self.name)
             if isinstance(dataset, datasets.DatasetDict):
                 dataset = dataset[self.split]
@@ -121,9 +121,9 @@ class Source:
 
 
 def _is_folder_of_images(path: Path) -> bool:
-    return path.is_dir() and not _is_saved_to_disk(path) and not any(path.rglob("*.parquet"))
+    return path.is_dir() and not is_saved_to_disk(path) and not any(path.rglob("*.parquet"))
 
 
-def _is_saved_to_disk(path: Path) -> bool:
+def is_saved_to_disk(path: Path) -> bool:
     """Whether `save_to_disk` of `datasets` has written this folder."""
     return (path / "state.json").exists() or (path / "dataset_dict.json").exists()

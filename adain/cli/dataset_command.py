@@ -1,0 +1,102 @@
+"""The command that stylizes data sets, `adain stylize-dataset`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from adain.cli.stylize_command import report_failures
+from adain.datasets.options import (
+    DEFAULT_ENGINE_OPTIONS,
+    DEFAULT_RESULT_OPTIONS,
+    DEFAULT_SOURCE_OPTIONS,
+    EngineOptions,
+    Format,
+    ResultOptions,
+    SourceOptions,
+)
+from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions
+
+if TYPE_CHECKING:
+    from adain.datasets.runner import Report
+
+
+def stylize_dataset(
+    content: str,
+    output: str,
+    style: str | None = None,
+    method: str = "adain-lite",
+    checkpoint: str | None = None,
+    format: Format | None = None,
+    style_size: int = 256,
+    source_options: SourceOptions = DEFAULT_SOURCE_OPTIONS,
+    result_options: ResultOptions = DEFAULT_RESULT_OPTIONS,
+    read_options: ReadOptions = DEFAULT_READ_OPTIONS,
+    engine_options: EngineOptions = DEFAULT_ENGINE_OPTIONS,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    report: str | None = None,
+) -> int:
+    """Stylize a data set, with its labels: folders, parquet or arrow files, tar shards, or a data set from the Hub.
+
+    Args:
+        content: Data set: a folder of images, usually with a subfolder for each class; parquet or arrow files, or a
+            folder of them; tar shards, a folder of them, or a pattern such as train-{000..146}.tar; or the name of a
+            data set on the Hugging Face Hub.
+        output: Folder for the results. To continue an interrupted run, repeat the command.
+        style: File of a bank that encode-style wrote, an image, or a data set of styles (default: the embedded bank of
+            adain-lite). A style is drawn for each result.
+        method: Method to use, with its embedded weights: adain-lite, adain, or adaconv.
+        checkpoint: File of weights to use instead of the method's embedded ones.
+        format: Kind of the results (default: that of the content).
+        style_size: Stroke size: shorter side in pixels at which styles are encoded that are not in a bank.
+        source_options: How the data set is read.
+        result_options: What is made of each image.
+        read_options: Which images are accepted.
+        engine_options: Where and how the work is done.
+        device: Device to use: auto, cpu, cuda, mps, or another one of torch.
+        precision: Floating-point type of the network. auto is bf16 where that is fast and within 1/255, else fp32.
+        report: File to write with the numbers of the run and all failures, as JSON.
+    """
+    from adain.datasets.runner import stylize_dataset
+
+    found = stylize_dataset(
+        content,
+        style,
+        output,
+        checkpoint or method,
+        format=format,
+        style_size=style_size,
+        source_options=source_options,
+        options=result_options,
+        read_options=read_options,
+        engine_options=engine_options,
+        device=device,
+        precision=precision,
+    )
+    if report:
+        _write_report(found, Path(report))
+    if not engine_options.quiet:
+        print(f"{output}: {summary(found)}")
+    return report_failures(found.failures, all_wrong=bool(found.failures) and not found.results)
+
+
+def summary(report: "Report") -> str:
+    """The numbers of a run on one line."""
+    text = f"{report.results} results"
+    if report.made < report.results:
+        text += f", {report.made} of them in this run"
+    if report.made:
+        text += f" ({report.made / report.seconds:.1f} per second)"
+    if report.failures:
+        text += f"; {len(report.failures)} failed"
+    if report.rank.count > 1:
+        text = f"rank {report.rank.number} of {report.rank.count}: {text}"
+    return text
+
+
+def _write_report(report: "Report", path: Path) -> None:
+    from adain.utils.files import atomic_path
+
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(asdict(report), indent=2) + "\n")

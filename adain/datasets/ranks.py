@@ -1,0 +1,51 @@
+"""The share of this process in a run of several processes that a launcher started."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+RANKS = (
+    ("RANK", "WORLD_SIZE", "LOCAL_RANK"),  # torchrun
+    ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+)
+"""Environment variables of each launcher."""
+
+
+@dataclass(frozen=True)
+class Rank:
+    """This process among those that share the work."""
+
+    number: int = 0
+    count: int = 1
+    local: int = 0
+    """Number among the processes of this computer, for the choice of a GPU."""
+
+    @property
+    def manifest(self) -> str:
+        """The name of the manifest that this process writes."""
+        return f".manifest-{self.number}.jsonl" if self.count > 1 else ".manifest.jsonl"
+
+    @property
+    def other_manifests(self) -> str:
+        """Pattern of the manifests that no other run may be writing."""
+        return ".manifest.jsonl" if self.count > 1 else ".manifest*.jsonl"
+
+
+def rank_of(environment: Mapping[str, str] = os.environ) -> Rank:
+    """The rank that torchrun or `srun` gave to this process, or the only one.
+
+    Raises:
+        ValueError: The variables are not those of a rank.
+    """
+    for number, count, local in RANKS:
+        if number not in environment or count not in environment:
+            continue
+        try:
+            rank = Rank(int(environment[number]), int(environment[count]), int(environment.get(local, 0)))
+        except ValueError:
+            rank = Rank(-1)
+        if not 0 <= rank.number < rank.count:
+            given = f"{environment[number]} and {environment[count]}"
+            raise ValueError(f"Expected {number} from 0 to {count} - 1, got {given}; start the run with its launcher")
+        return rank
+    return Rank()
