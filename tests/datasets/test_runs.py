@@ -178,7 +178,7 @@ def test_a_run_with_other_options_is_refused(photos, run, tmp_path, capsys):
         errors = capsys.readouterr().err
         assert errors.count("\n") == 1
         assert message in errors, errors
-    with pytest.raises(ValueError, match="Expected --key id as in the first run in .*, got none; repeat it"):
+    with pytest.raises(ValueError, match=r"Expected --key id as in the first run in .*, got none; repeat it"):
         check_options(other, {"key": None})
     picture(photos / "cat" / "new.png", (40, 36), 50)
     assert exit_code(*base) == 2
