@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from adain.datasets import table_source
 from adain.datasets.options import SourceOptions
 from adain.datasets.sources import open_source
 from tests.datasets.conftest import (
@@ -86,7 +87,9 @@ def test_a_saved_table_and_its_parquet_files_by_ranges_of_any_size(table, run, t
     assert [row["image_id"] for row in found[0]] == [row["image_id"] for row in rows()]
 
 
-def test_row_groups_that_straddle_ranges(table, tmp_path):
+@pytest.mark.parametrize("rows", [1, 2, 64])
+def test_row_groups_that_straddle_ranges(table, tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(table_source, "ROWS", rows)
     path = tmp_path / "table.parquet"
     pq.write_table(table.with_format("arrow")[:], path, row_group_size=3)
     source = open_source(path, SourceOptions(shard_size=2))
