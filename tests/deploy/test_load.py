@@ -100,7 +100,8 @@ class Visitor:
         answer = self.call("stylized", alpha=alpha, size=SIDE)
         if answer == "queue full":
             return answer
-        result = self.client.get(f"/gradio_api/file={answer[0]['path']}").raise_for_status().content
+        _, after = answer[0]
+        result = self.client.get(f"/gradio_api/file={after['path']}").raise_for_status().content
         image = pyvips.Image.new_from_buffer(result, "")
         assert min(image.width, image.height) == SIDE
         return "stylized"
