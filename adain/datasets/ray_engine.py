@@ -7,6 +7,7 @@ files of a unit are then replaced by equal ones. The output folder must be one t
 import json
 import logging
 import pickle
+import socket
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 from adain.datasets.samples import Unit
 from adain.datasets.unit_run import Status, Statuses, UnitRun
 from adain.utils.extras import require_extra
+
+CONNECT_SECONDS = 10
+"""Time to wait for a cluster to accept a connection."""
 
 
 def run_on_ray(run: UnitRun, units: Sequence[Unit], workers: int | None, device: str, address: str | None) -> Statuses:
@@ -36,8 +40,9 @@ def run_on_ray(run: UnitRun, units: Sequence[Unit], workers: int | None, device:
     started = not ray.is_initialized()
     if started:
         try:
+            _check_address(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise OSError(f"Expected a Ray cluster at {address or 'RAY_ADDRESS'}, got none ({reason})") from error
     try:
@@ -50,6 +55,13 @@ def run_on_ray(run: UnitRun, units: Sequence[Unit], workers: int | None, device:
             ray.shutdown()
 
 
+def _check_address(address: str | None) -> None:
+    """Raise OSError or ValueError if nothing listens at an address HOST:PORT. Ray would try for minutes."""
+    host, separator, port = (address or "").rpartition(":")
+    if separator and "/" not in host:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+
+
 def _statuses(ray: Any, run: UnitRun, units: Sequence[Unit], workers: int | None, device: str) -> Statuses:
     resources = ray.cluster_resources()
     use_gpus = device.startswith("cuda") or (device == "auto" and resources.get("GPU", 0) > 0)
@@ -59,12 +71,14 @@ def _statuses(ray: Any, run: UnitRun, units: Sequence[Unit], workers: int | None
     ray.data.DataContext.get_current().enable_progress_bars = False
     statuses = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         Actor,
-        fn_constructor_args=(run, "cuda" if use_gpus else device.replace("auto", "cpu")),
+        # In a list, Ray does not copy the object into the arguments, with which it could not restart actors.
+        fn_constructor_args=([ray.put(run)], "cuda" if use_gpus else device.replace("auto", "cpu")),
         # All are started at once. One is enough to continue with when nodes are lost.
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
         num_cpus=1,
         num_gpus=1 if use_gpus else 0,
     )
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it was configured when the data set was made
     seen = set()
     for row in statuses.iter_rows():
         status = Status(**json.loads(row["status"]))
@@ -74,10 +88,17 @@ def _statuses(ray: Any, run: UnitRun, units: Sequence[Unit], workers: int | None
 
 
 class Actor:
-    """Makes the units that Ray sends, one at a time."""
+    """Makes the units that Ray sends, one at a time.
 
-    def __init__(self, run: UnitRun, device: str):
-        self.run = run
+    Args:
+        stored: The reference of Ray to the `UnitRun`.
+        device: Device to stylize on.
+    """
+
+    def __init__(self, stored: list[Any], device: str):
+        import ray
+
+        self.run = ray.get(stored[0])
         self.device = device
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
