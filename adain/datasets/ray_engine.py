@@ -71,8 +71,7 @@ def _statuses(ray: Any, run: UnitRun, units: Sequence[Unit], workers: int | None
     ray.data.DataContext.get_current().enable_progress_bars = False
     statuses = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         Actor,
-        # In a list, Ray does not copy the object into the arguments, with which it could not restart actors.
-        fn_constructor_args=([ray.put(run)], "cuda" if use_gpus else device.replace("auto", "cpu")),
+        fn_constructor_args=(run, "cuda" if use_gpus else device.replace("auto", "cpu")),
         # All are started at once. One is enough to continue with when nodes are lost.
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
         num_cpus=1,
@@ -88,17 +87,10 @@ def _statuses(ray: Any, run: UnitRun, units: Sequence[Unit], workers: int | None
 
 
 class Actor:
-    """Makes the units that Ray sends, one at a time.
+    """Makes the units that Ray sends, one at a time."""
 
-    Args:
-        stored: The reference of Ray to the `UnitRun`.
-        device: Device to stylize on.
-    """
-
-    def __init__(self, stored: list[Any], device: str):
-        import ray
-
-        self.run = ray.get(stored[0])
+    def __init__(self, run: UnitRun, device: str):
+        self.run = run
         self.device = device
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:

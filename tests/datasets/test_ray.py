@@ -109,10 +109,12 @@ def test_a_cluster_that_is_not_there(many, tmp_path, capsys, address):
 
 @pytest.mark.slow
 def test_a_run_without_a_cluster(many, run, tmp_path):
-    """Ray is started on this computer, and prints nothing."""
+    """Ray is started on this computer, and prints no progress."""
     pytest.importorskip("ray", reason="the engine needs the extra ray")
     run(many, tmp_path / "whole", shard_size=16)
     process = command(many, tmp_path / "out", "--shard-size", "16", "--workers", "1")
     output, errors = process.communicate(timeout=600)
-    assert (process.returncode, output, errors) == (0, "", "")
+    # All actors of Ray Data get arguments from the object store, of which Ray itself warns.
+    lines = [line for line in errors.splitlines() if "constructor arguments in the object store" not in line]
+    assert (process.returncode, output, lines) == (0, "", [])
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
