@@ -7,6 +7,7 @@ files of a unit are then replaced by equal ones. The output folder must be one t
 import json
 import logging
 import pickle
+import socket
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 from adain.datasets.samples import Unit
 from adain.datasets.unit_run import Status, Statuses, UnitRun
 from adain.utils.extras import require_extra
+
+CONNECT_SECONDS = 10
+"""Time to wait for a cluster to accept a connection."""
 
 
 def run_on_ray(run: UnitRun, units: Sequence[Unit], workers: int | None, device: str, address: str | None) -> Statuses:
@@ -36,8 +40,9 @@ def run_on_ray(run: UnitRun, units: Sequence[Unit], workers: int | None, device:
     started = not ray.is_initialized()
     if started:
         try:
+            _check_address(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise OSError(f"Expected a Ray cluster at {address or 'RAY_ADDRESS'}, got none ({reason})") from error
     try:
@@ -48,6 +53,13 @@ def run_on_ray(run: UnitRun, units: Sequence[Unit], workers: int | None, device:
     finally:
         if started:
             ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Raise OSError or ValueError if nothing listens at an address HOST:PORT. Ray would try for minutes."""
+    host, separator, port = (address or "").rpartition(":")
+    if separator and "/" not in host:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 def _statuses(ray: Any, run: UnitRun, units: Sequence[Unit], workers: int | None, device: str) -> Statuses:
@@ -65,6 +77,7 @@ def _statuses(ray: Any, run: UnitRun, units: Sequence[Unit], workers: int | None
         num_cpus=1,
         num_gpus=1 if use_gpus else 0,
     )
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it was configured when the data set was made
     seen = set()
     for row in statuses.iter_rows():
         status = Status(**json.loads(row["status"]))

@@ -1,5 +1,6 @@
 """Each kind of source and target: what belongs to the images is kept."""
 
+import itertools
 import json
 import pickle
 
@@ -145,15 +146,19 @@ def test_images_that_are_not_chosen_keep_their_bytes(photos, run, tmp_path):
     given, found = contents(photos), contents(tmp_path / "half")
     same = [name for name in given if found[name] == given[name]]
     assert 0 < len(same) < COUNT
-    run(photos, tmp_path / "cropped", p=0, crop=32)
-    for name, data in contents(tmp_path / "cropped").items():
-        assert size_of(data) == (32, 32)
-        if name.endswith("png"):
-            (tmp_path / "one.png").write_bytes(data)
-            square = np.asarray(Image.open(tmp_path / "one.png"))
-            whole = np.asarray(Image.open(photos / name))
-            places = [whole[y : y + 32, x : x + 32] for y in range(5) for x in range(whole.shape[1] - 31)]
-            assert any(np.array_equal(square, place) for place in places)
+
+
+def test_crops_are_parts_of_the_images_at_drawn_places(photos, run, tmp_path):
+    run(photos, tmp_path / "out", p=0, crop=32, per_content=4)
+    found = []
+    for path in sorted((tmp_path / "out").rglob("*.png")):
+        square = np.asarray(Image.open(path))
+        whole = np.asarray(Image.open(photos / path.parent.name / f"{path.stem[0]}.png"))
+        places = itertools.product(range(whole.shape[0] - 31), range(whole.shape[1] - 31))
+        found += [(y, x) for y, x in places if np.array_equal(whole[y : y + 32, x : x + 32], square)]
+    assert len(found) == 16
+    assert {y for y, _ in found} == {*range(5)}
+    assert len({x for _, x in found}) > 5
 
 
 def test_tar_shards_keep_their_members(shards, run, tmp_path):

@@ -57,18 +57,26 @@ def actors_of(node):
     return found
 
 
+def command(content, output, *more):
+    """A process that stylizes with Ray."""
+    words = ["stylize-dataset", "--content", content, "--output", output, "--engine", "ray", "--quiet", *more]
+    script = "import sys; from adain.cli.main import main; sys.exit(main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, words), "--device", "cpu", "--precision", "fp32"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_worker_and_a_node_are_killed(many, run, cluster, tmp_path):
     run(many, tmp_path / "whole", shard_size=1, format="parquet", per_content=8)
     output, report = tmp_path / "out", tmp_path / "report.json"
-    words = ["--content", many, "--output", output, "--shard-size", "1", "--format", "parquet", "--per-content", "8"]
-    words += ["--engine", "ray", "--address", cluster.address, "--device", "cpu", "--precision", "fp32"]
-    words += ["--report", report, "--quiet"]
-    script = "import sys; from adain.cli.main import main; sys.exit(main())"
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, "stylize-dataset", *map(str, words)], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
+    words = ["--shard-size", "1", "--format", "parquet", "--per-content", "8", "--report", report]
+    process = command(many, output, *words, "--address", cluster.address)
 
     def made():
         return len([*output.glob("*.parquet")])
@@ -90,9 +98,23 @@ def test_a_worker_and_a_node_are_killed(many, run, cluster, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_not_there(many, tmp_path, capsys):
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "localhost:port", "auto"])
+def test_a_cluster_that_is_not_there(many, tmp_path, capsys, address):
     pytest.importorskip("ray", reason="the engine needs the extra ray")
-    words = ["--content", many, "--output", tmp_path / "out", "--engine", "ray", "--address", "127.0.0.1:1", "--quiet"]
+    words = ["--content", many, "--output", tmp_path / "out", "--engine", "ray", "--address", address, "--quiet"]
     assert exit_code("stylize-dataset", *words) == 2
     errors = capsys.readouterr().err.splitlines()
-    assert errors[-1].startswith("adain: error: Expected a Ray cluster at 127.0.0.1:1, got none (")
+    assert errors[-1].startswith(f"adain: error: Expected a Ray cluster at {address}, got none (")
+
+
+@pytest.mark.slow
+def test_a_run_without_a_cluster(many, run, tmp_path):
+    """Ray is started on this computer, and prints no progress."""
+    pytest.importorskip("ray", reason="the engine needs the extra ray")
+    run(many, tmp_path / "whole", shard_size=16)
+    process = command(many, tmp_path / "out", "--shard-size", "16", "--workers", "1")
+    output, errors = process.communicate(timeout=600)
+    # All actors of Ray Data get arguments from the object store, of which Ray itself warns.
+    lines = [line for line in errors.splitlines() if "constructor arguments in the object store" not in line]
+    assert (process.returncode, output, lines) == (0, "", [])
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
