@@ -3,6 +3,7 @@
 import html
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +44,7 @@ class ImagePicker:
         self.gallery = gallery
         upload, preview = None, None
         if chosen:
-            with suppress(OSError):  # it is larger than this page accepts
+            with suppress(OSError):  # a wheel has no examples, and they may be larger than this page accepts
                 upload, preview = self._open(chosen)
         with gr.Column(min_width=150) as self.column:
             self.upload = gr.State(upload)
@@ -101,11 +102,8 @@ class ImagePicker:
 
     def _build_gallery(self) -> None:
         """Add thumbnails with captions."""
-        thumbnails = []
-        for path in self.gallery:
-            thumbnails.append((ImageOps.fit(reader.read(path, shrink=192), (192, 144)), caption(path)))
         gallery = gr.Gallery(
-            thumbnails,
+            [(thumbnail(path), caption(path)) for path in self.gallery],
             elem_id=f"{self.elem_id}-gallery",
             elem_classes="thumbs",
             show_label=False,
@@ -124,6 +122,12 @@ class ImagePicker:
             trigger_mode="always_last",
             api_name="choose",
         )
+
+
+@cache
+def thumbnail(path: Path) -> Image.Image:
+    """A small image for a gallery. Both styles are chosen from the same files, which are read once."""
+    return ImageOps.fit(reader.read(path, shrink=192), (192, 144))
 
 
 def caption(path: Path) -> str:

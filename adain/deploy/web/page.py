@@ -114,10 +114,10 @@ class StylizePage:
                 self.service,
                 "Photo",
                 _examples("content"),
-                _if_present(EXAMPLES / FIRST_CONTENT),
+                EXAMPLES / FIRST_CONTENT,
                 ("upload", "webcam", "clipboard"),
             )
-            style = ImagePicker(self.service, "Style", self.styles, _if_present(EXAMPLES / FIRST_STYLE))
+            style = ImagePicker(self.service, "Style", self.styles, EXAMPLES / FIRST_STYLE)
         self.controls, self.note = _build_controls(self.method)
         with gr.Accordion("Second style", open=False, elem_id="second-style-section") as self.second_style:
             second_style = ImagePicker(self.service, "Second style", self.styles)
@@ -162,7 +162,7 @@ class StylizePage:
         """Fire some events after each trigger.
 
         Gradio closes the stream of answers after the last one. An answer that is requested in that moment arrives only
-        with the next event. Without an end, an idle page would take several percent of a core.
+        with the next event. The events end, so that an idle page takes less time of a core.
         """
         polls = gr.State(0)
         timer = gr.Timer(POLL_INTERVAL, active=False)
@@ -289,10 +289,6 @@ def method_updates(method: str, second: Upload | None) -> list[Any]:
 def _examples(folder: str) -> list[Path]:
     """The example images of a folder; a wheel has none."""
     return listing.files(EXAMPLES / folder) if (EXAMPLES / folder).is_dir() else []
-
-
-def _if_present(path: Path) -> Path | None:
-    return path if path.is_file() else None
 
 
 def _build_controls(method: str) -> tuple[dict[str, Any], gr.Markdown]:
