@@ -296,12 +296,13 @@ class Gatys(Method):
 
     def _start(self, content: Tensor, code: StyleCode) -> Tensor:
         """Return the image to start from, with the size of `content`."""
-        if self.init == "noise":
+        if self.init in ("noise", "gaussian"):
             generator = torch.Generator().manual_seed(self.seed)
-            return torch.rand(content.shape, generator=generator).to(content)
-        if self.init == "gaussian":
-            generator = torch.Generator().manual_seed(self.seed)
-            return (0.5 + 0.25 * torch.randn(content.shape, generator=generator)).to(content)
+            if self.init == "noise":
+                noise = torch.rand(content.shape, generator=generator)
+            else:
+                noise = 0.5 + 0.25 * torch.randn(content.shape, generator=generator)
+            return noise.to(content)
         if self.init == "style":
             return _resize(code["picture"][:1], content.shape[2:])
         if self.start is None:
