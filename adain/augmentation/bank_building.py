@@ -1,6 +1,5 @@
 """Building of banks: encoding many styles."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
 from adain.inference.image_types import Style
 from adain.inference.style_encoding import as_list, encode_style
 from adain.methods import Method, StyleCode
+from adain.utils.files import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def _distinct_files(folder: Path) -> dict[Source, Path]:
     """The images of a folder in the order of their digests, the first path of each digest."""
     paths: dict[str, Path] = {}
     for path in listing.files(folder):
-        paths.setdefault(_digest(path), path)
+        paths.setdefault(sha256_of(path), path)
     return {Source(path.relative_to(folder).as_posix(), digest): path for digest, path in sorted(paths.items())}
 
 
@@ -139,18 +139,15 @@ def as_bank(styles: Styles, method: Method) -> StyleBank:
     sources = []
     for image, code in zip(images, codes, strict=True):
         rows = len(next(iter(code.values())))  # a batch of styles may have been encoded to one code
-        sources += [_source(image)] * rows
+        sources += [source_of(image)] * rows
     return make_bank(method, stacked(codes), sources)
 
 
-def _source(image: Style) -> Source:
+def source_of(image: Style) -> Source:
+    """Where a style comes from: the name and the hash of its file; nothing for one that has no file."""
     if isinstance(image, str | Path):
-        return Source(Path(image).name, _digest(Path(image)))
+        return Source(Path(image).name, sha256_of(Path(image)))
     return Source("", "")
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _load_embedded(method: Method) -> StyleBank:

@@ -1,7 +1,6 @@
 """The results of a folder run: which contents get which styles, and the name of each result."""
 
 import csv
-import hashlib
 import os
 import random
 from collections import Counter
@@ -13,6 +12,7 @@ from adain.imaging import listing
 from adain.inference.naming import result_stem
 from adain.inference.options import check_alpha
 from adain.methods import Method
+from adain.utils.files import short_hash
 
 LONGEST_NAME = 200
 """Bytes of a name without its suffix. File systems allow 255, and temporary names are longer."""
@@ -104,7 +104,7 @@ def _name(jobs: Sequence[Job], folders: Sequence["ImageFolder"], method: Method,
         if times[job.content, job.style] > 1:  # with several strengths
             name += f"-{job.alpha}"
         if len(name.encode()) > LONGEST_NAME:
-            name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{_short_hash(name)}"
+            name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{short_hash(name)}"
         output = content_names[job.content].with_name(name + suffix)
         places = [folders[0].place(job.content)]
         if job.style:
@@ -166,7 +166,7 @@ class ImageFolder:
             # Underscores in a style's name could be confused with those that separate it from the content's.
             ambiguous = not keep_subfolders and (name.name.startswith("_") or "__" in name.name)
             if path in elsewhere or count[str(name).casefold()] > 1 or ambiguous:
-                names[path] = name.with_name(f"{name.name}-{_short_hash(self.place(path))}")
+                names[path] = name.with_name(f"{name.name}-{short_hash(self.place(path))}")
         return names
 
 
@@ -211,7 +211,3 @@ def _read_row(row: Mapping[str, str | None], columns: Mapping[str, ImageFolder],
             raise ValueError(f"{where}alpha must be a number between 0 and 1, got {text}") from None
         check_alpha(alpha, where)
     return Job(paths[0], paths[1] if len(paths) > 1 else None, alpha)
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]

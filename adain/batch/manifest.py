@@ -1,6 +1,5 @@
 """The manifest of a folder run: which results are complete, and what each depends on."""
 
-import hashlib
 import json
 import threading
 from collections import defaultdict
@@ -16,12 +15,13 @@ from adain.batch.jobs import Job
 from adain.imaging import reader, writer
 from adain.imaging.photo import Photo
 from adain.inference import full_size
+from adain.utils.files import sha256_of
 
 EARLIER = {"work_size": "content", "detail": 0.0}
 """Settings of versions that did not record them."""
 
-HASHED_AT_A_TIME = 2**20
-"""Bytes."""
+MANIFEST = "manifest"
+"""How the names of the manifests of a folder begin."""
 
 
 class Manifest:
@@ -42,7 +42,7 @@ class Manifest:
         self.lock = threading.Lock()
         self.wanted = dict[Job, dict[str, Any]]()
         self.entries = defaultdict[str, list[dict[str, Any]]](list)
-        for other in path.parent.glob("manifest*.jsonl"):
+        for other in path.parent.glob(f"{MANIFEST}*.jsonl"):
             data = other.read_bytes()
             self._add_entries(data)
             if other == path and data and not data.endswith(b"\n"):
@@ -126,8 +126,4 @@ def _stamp(path: Path) -> dict[str, Any]:
 
 def file_digest(path: Path) -> dict[str, Any]:
     """Size and hash of a file, which identify its content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(HASHED_AT_A_TIME):
-            digest.update(part)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}

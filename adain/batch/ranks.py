@@ -20,15 +20,13 @@ class Rank:
     local: int = 0
     """Number among the processes of this computer, for the choice of a GPU."""
 
-    @property
-    def manifest(self) -> str:
-        """The name of the manifest that this process writes."""
-        return f".manifest-{self.number}.jsonl" if self.count > 1 else ".manifest.jsonl"
+    def manifest(self, stem: str) -> str:
+        """The name of the manifest that this process writes, with or without its number after the stem."""
+        return f"{stem}-{self.number}.jsonl" if self.count > 1 else f"{stem}.jsonl"
 
-    @property
-    def other_manifests(self) -> str:
+    def other_manifests(self, stem: str) -> str:
         """Pattern of the manifests that no other run may be writing."""
-        return ".manifest.jsonl" if self.count > 1 else ".manifest*.jsonl"
+        return f"{stem}.jsonl" if self.count > 1 else f"{stem}*.jsonl"
 
 
 def rank_of(environment: Mapping[str, str] = os.environ) -> Rank:

@@ -22,8 +22,9 @@ from tqdm import tqdm
 
 from adain.batch.jobs import ImageFolder, Job, plan_jobs
 from adain.batch.locking import locked
-from adain.batch.manifest import Manifest
+from adain.batch.manifest import MANIFEST, Manifest
 from adain.batch.options import DEFAULT_RUN_OPTIONS, RunOptions
+from adain.batch.ranks import Rank
 from adain.imaging import reader, writer
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
 from adain.imaging.photo import Photo
@@ -110,12 +111,12 @@ def stylize_folder(
     read_options, changes = override(read_options, changes)
     run_options, settings = override(run_options, changes)
     _check_options(options, run_options, size)
-    process = _process(device)
+    rank = _rank_of_torchrun()
     if method in ITERATIVE:
         settings["seed"] = run_options.seed
     ready = method
     if settings or not isinstance(ready, Method):
-        ready = preparation.prepare(method, process.device, precision, **settings)
+        ready = preparation.prepare(method, _own_device(device, rank), precision, **settings)
     options = replace(options, work_size=full_size.resolve_work_size(ready, options.work_size))
     _check_styles(ready, style, options)
     # The precision as it was asked for: `auto` gives results that look the same on all machines, and a run may be
@@ -125,16 +126,16 @@ def stylize_folder(
     folder = Path(output).resolve()
     inputs = [ImageFolder(Path(path), folder) for path in (content, style) if path is not None]
     jobs = plan_jobs(inputs, folder, pairs, ready, options.alphas[0], run_options.seed, run_options.suffix)
-    jobs = jobs[process.rank :: process.world_size]
+    jobs = jobs[rank.number :: rank.count]
     run = FolderRun(ready, options, size, read_options, run_options)
-    manifest_path = folder / process.manifest_name
-    with locked(manifest_path, process.other_manifests):
+    manifest_path = folder / rank.manifest(MANIFEST)
+    with locked(manifest_path, rank.other_manifests(MANIFEST)):
         manifest = Manifest(manifest_path, recorded, run_options.seed, run_options.verify)
         missing = manifest.missing(jobs)
-        if process.world_size == 1:  # other processes may be writing theirs
+        if rank.count == 1:  # other processes may be writing theirs
             for subfolder in {folder / job.output.parent for job in jobs}:
                 files.remove_stale(subfolder)
-        quiet = run_options.quiet or process.rank > 0
+        quiet = run_options.quiet or rank.number > 0
         done = len(jobs) - len(missing)
         results = tqdm(run.results(missing), total=len(jobs), initial=done, unit=" images", disable=quiet or None)
         _write(results, manifest, max(1, run_options.workers))
@@ -158,32 +159,16 @@ def _check_styles(method: Method, style: str | Path | None, options: StyleOption
         raise ValueError(f"{name} takes no styles and no style_size; leave them out")
 
 
-@dataclass(frozen=True)
-class _Process:
-    """This process among those that share a run, as torchrun starts them."""
-
-    rank: int
-    world_size: int
-    device: str
-
-    @property
-    def manifest_name(self) -> str:
-        return f"manifest-{self.rank}.jsonl" if self.world_size > 1 else "manifest.jsonl"
-
-    @property
-    def other_manifests(self) -> str:
-        """Pattern of the manifests that other runs write."""
-        return "manifest.jsonl" if self.world_size > 1 else "manifest*.jsonl"
+def _rank_of_torchrun() -> Rank:
+    number, count, local = os.environ.get("RANK", 0), os.environ.get("WORLD_SIZE", 1), os.environ.get("LOCAL_RANK", 0)
+    return Rank(int(number), int(count), int(local))
 
 
-def _process(device: str) -> _Process:
-    """This process, with a GPU of its own if there are any and `device` is `auto`."""
-    rank = int(os.environ.get("RANK", 0))
-    world_size = int(os.environ.get("WORLD_SIZE", 1))
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    if device == "auto" and world_size > 1 and torch.cuda.is_available():
-        device = f"cuda:{local_rank % torch.cuda.device_count()}"
-    return _Process(rank, world_size, device)
+def _own_device(device: str, rank: Rank) -> str:
+    """A GPU for this process, if there are any, several processes share the run, and `device` is `auto`."""
+    if device == "auto" and rank.count > 1 and torch.cuda.is_available():
+        return f"cuda:{rank.local % torch.cuda.device_count()}"
+    return device
 
 
 def _recorded_settings(method: Method, options: StyleOptions, size: int | None, precision: str) -> dict[str, Any]:

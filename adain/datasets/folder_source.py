@@ -1,6 +1,5 @@
 """Folders of images as data sets, usually with a subfolder for each class."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from adain.datasets.options import Format
 from adain.datasets.samples import Sample, Unit
 from adain.imaging import listing
+from adain.utils.files import short_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,5 +82,5 @@ def _unique_names(paths: list[str]) -> dict[str, str]:
     names = {}
     for path, stem in stems.items():
         shared = count[stem.casefold()] > 1
-        names[path] = f"{stem}-{hashlib.sha256(path.encode()).hexdigest()[:8]}" if shared else stem
+        names[path] = f"{stem}-{short_hash(path)}" if shared else stem
     return names

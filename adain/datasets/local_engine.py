@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from adain.datasets.ranks import Rank
+from adain.batch.ranks import Rank
 from adain.datasets.samples import Unit
 from adain.datasets.unit_run import Status, Statuses, UnitRun
 from adain.inference.preparation import find_device

@@ -10,15 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from adain.datasets.unit_run import Status, digest_of
-from adain.utils.files import atomic_path
+from adain.datasets.unit_run import Status
+from adain.utils.files import atomic_path, sha256_of
 from adain.utils.flags import flag_name
 
 OPTIONS = ".options.json"
 """File with the options of the first run."""
 
-PATTERN = ".manifest*.jsonl"
-"""Files with a line for each complete unit; each rank writes one."""
+MANIFEST = ".manifest"
+"""How the names of the files begin that have a line for each complete unit; each rank writes one."""
 
 
 def check_options(folder: Path, options: Mapping[str, Any]) -> None:
@@ -72,7 +72,7 @@ class Records:
         self.folder = folder
         self.file = file
         self.statuses = dict[str, Status]()
-        for path in sorted(folder.glob(PATTERN)):
+        for path in sorted(folder.glob(f"{MANIFEST}*.jsonl")):
             data = path.read_bytes()
             for status in _statuses(data):
                 self.statuses[status.unit] = status
@@ -95,7 +95,7 @@ class Records:
             path = self.folder / name
             if not path.is_file() or path.stat().st_size != size:
                 return None
-        if verify and digest_of(self.folder, status.files) != status.sha256:
+        if verify and sha256_of(*(self.folder / name for name in status.files)) != status.sha256:
             return None
         return status
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from adain.augmentation.network_cache import NetworkCache
 from adain.batch.locking import locked
+from adain.batch.ranks import Rank, rank_of
 from adain.datasets.local_engine import default_workers, local_devices, run_locally
 from adain.datasets.network import Network, reproducible
 from adain.datasets.options import (
@@ -24,9 +25,8 @@ from adain.datasets.options import (
     ResultOptions,
     SourceOptions,
 )
-from adain.datasets.ranks import Rank, rank_of
 from adain.datasets.ray_engine import run_on_ray
-from adain.datasets.records import Records, check_options
+from adain.datasets.records import MANIFEST, Records, check_options
 from adain.datasets.samples import Unit
 from adain.datasets.sources import open_source
 from adain.datasets.styles import is_bank, open_styles, styles_digest
@@ -129,7 +129,7 @@ def stylize_dataset(
         "truncated": read_options.truncated,
         "units": _digest(units),
     }
-    with locked(folder / rank.manifest, rank.other_manifests):
+    with locked(folder / rank.manifest(MANIFEST), rank.other_manifests(MANIFEST)):
         check_options(folder, recorded)
         return _work(run, units[rank.number :: rank.count], rank, engine_options, device, failures)
 
@@ -160,7 +160,7 @@ def _work(
 ) -> Report:
     """Make those units that are not complete, and record them."""
     folder = run.target.folder
-    records = Records(folder, folder / rank.manifest)
+    records = Records(folder, folder / rank.manifest(MANIFEST))
     complete = {unit.name: records.complete(unit.name, options.verify, options.retry) for unit in units}
     found = {name: status for name, status in complete.items() if status}
     missing = [unit for unit in units if unit.name not in found]

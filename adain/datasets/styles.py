@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from adain.augmentation.bank_building import as_bank, build_bank, stacked
+from adain.augmentation.bank_building import as_bank, build_bank, source_of, stacked
 from adain.augmentation.style_bank import Source, StyleBank, check_method, flatten, make_bank
 from adain.datasets import samples
 from adain.datasets.folder_source import FolderSource
@@ -47,7 +47,7 @@ def open_styles(
     path = Path(name)
     if path.is_file() and path.suffix not in (".tar", ".tgz", ".gz", ".parquet", ".arrow"):
         code = encode_style(method, path, style_size, read_options=read_options)
-        return make_bank(method, code, [Source(path.name, hashlib.sha256(path.read_bytes()).hexdigest())])
+        return make_bank(method, code, [source_of(path)])
     source = open_source(name)
     if isinstance(source, FolderSource):
         return build_bank(path, method, style_size, read_options=read_options, report=report)

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from adain.datasets.formats import safe_name
+from adain.datasets.formats import common_folder, safe_name
 from adain.datasets.options import Format, SourceOptions
 from adain.datasets.samples import Sample, Unit
 from adain.imaging.reader import UNREADABLE
@@ -125,7 +125,7 @@ class ParquetSource(TableSource):
     def __init__(self, files: list[Path], options: SourceOptions):
         super().__init__(options)
         self.files = [path.resolve() for path in files]
-        self.folder = _common_folder(self.files)
+        self.folder = common_folder(self.files)
 
     def schema(self) -> "pa.Schema":
         """The columns of the first file."""
@@ -178,8 +178,8 @@ class ParquetSource(TableSource):
             raise OSError(f"{name} is not a readable parquet file ({_first_line(error)})") from error
 
 
-class SavedSource(TableSource):
-    """Arrow files; folders that `save_to_disk` of `datasets` wrote; and data sets from the Hub that are copied to disk.
+class SplitSource(TableSource):
+    """What `datasets` opens by a name, with one or several splits.
 
     Args:
         name: A folder, a file, or the name of a data set on the Hub.
@@ -190,24 +190,35 @@ class SavedSource(TableSource):
         super().__init__(options)
         self.name = name
 
+    def load(self) -> Any:
+        """What `datasets` opens: a split, or several by name."""
+        raise NotImplementedError
+
     @cached_property
     def _splits(self) -> dict[str, Any]:
-        """The data sets by split, without decoding."""
+        """The splits, without decoding."""
+        splits = chosen_splits(self.load(), self.options, self.name)
+        return {name: split.with_format("arrow") for name, split in splits.items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is open: each process opens it itself."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_splits", "_schema")}
+
+
+class SavedSource(SplitSource):
+    """Arrow files, folders that `save_to_disk` of `datasets` wrote, and data sets from the Hub, which are copied."""
+
+    def load(self) -> Any:
+        """Open the files, after copying those from the Hub; see the base class."""
         import datasets
 
         path = Path(self.name)
         if is_saved_to_disk(path):
-            found = datasets.load_from_disk(self.name)
-        elif path.exists():
+            return datasets.load_from_disk(self.name)
+        if path.exists():
             files = [path] if path.is_file() else sorted(path.rglob("*.arrow"))
-            found = datasets.concatenate_datasets([datasets.Dataset.from_file(str(file)) for file in files])
-        else:
-            found = datasets.load_dataset(self.name)
-        return {name: part.with_format("arrow") for name, part in chosen_splits(found, self.options, self.name).items()}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Each process opens the files itself."""
-        return {name: value for name, value in self.__dict__.items() if name != "_splits"}
+            return datasets.concatenate_datasets([datasets.Dataset.from_file(str(file)) for file in files])
+        return datasets.load_dataset(self.name)
 
     def schema(self) -> "pa.Schema":
         """The columns of the first split."""
@@ -232,28 +243,14 @@ class SavedSource(TableSource):
             yield self._splits[split][low : min(low + ROWS, stop)].cast(self.schema())
 
 
-class StreamedSource(TableSource):
-    """Data sets from the Hub that are read as streams. Their files are the units.
+class StreamedSource(SplitSource):
+    """Data sets from the Hub that are read as streams. Their files are the units."""
 
-    Args:
-        name: The name of the data set.
-        options: How it is read.
-    """
-
-    def __init__(self, name: str, options: SourceOptions):
-        super().__init__(options)
-        self.name = name
-
-    @cached_property
-    def _splits(self) -> dict[str, Any]:
+    def load(self) -> Any:
+        """Open the streams; see the base class."""
         import datasets
 
-        found = datasets.load_dataset(self.name, streaming=True)
-        return {name: part.with_format("arrow") for name, part in chosen_splits(found, self.options, self.name).items()}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Each process opens the stream itself."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_splits", "_schema")}
+        return datasets.load_dataset(self.name, streaming=True)
 
     def schema(self) -> "pa.Schema":
         """The columns of the first split."""
@@ -305,13 +302,6 @@ def _ranges(stem: str, rows: int, size: int) -> Iterator[tuple[str, int, int]]:
             return
         name = stem if rows <= size else f"{stem}-{number:05}"
         yield name, start, min(start + size, rows)
-
-
-def _common_folder(files: list[Path]) -> Path:
-    folder = files[0].parent
-    while not all(path.is_relative_to(folder) for path in files):
-        folder = folder.parent
-    return folder
 
 
 def _open_parquet(path: Path) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adain.datasets.conversion import member_columns
-from adain.datasets.formats import safe_name
+from adain.datasets.formats import common_folder, safe_name
 from adain.datasets.options import Format
 from adain.datasets.samples import Sample, Unit
 
@@ -43,10 +43,7 @@ class TarSource:
     def __init__(self, shards: list[Path], column: str | None):
         self.shards = [path.resolve() for path in shards]
         self.column = column.removeprefix(".") if column else None
-        folders = {path.parent for path in self.shards}
-        self.folder = min(folders, key=lambda folder: len(folder.parts))
-        while not all(path.is_relative_to(self.folder) for path in self.shards):
-            self.folder = self.folder.parent
+        self.folder = common_folder(self.shards)
         first = next(_groups(self.shards[0]), None)
         if first is None:
             raise ValueError(f"Expected samples in {self.shards[0]}, got an empty tar file")

@@ -1,6 +1,5 @@
 """Where results are written: folders, parquet files, and tar shards, each file completely or not at all."""
 
-import hashlib
 import tarfile
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -13,7 +12,7 @@ from adain.datasets.conversion import has_bytes, members_of, row_of
 from adain.datasets.formats import suffix_by_content
 from adain.datasets.options import Format
 from adain.datasets.samples import Result, Source, Unit
-from adain.utils.files import atomic_path
+from adain.utils.files import atomic_path, short_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -184,8 +183,7 @@ def _without_dots(name: str) -> str:
     path = PurePosixPath(name)
     if "." not in path.name:
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return path.with_name(f"{path.name.replace('.', '_')}-{digest}").as_posix()
+    return path.with_name(f"{path.name.replace('.', '_')}-{short_hash(name)}").as_posix()
 
 
 def _add(shard: tarfile.TarFile, name: str, data: bytes) -> None:

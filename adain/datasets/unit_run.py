@@ -1,6 +1,5 @@
 """The work on one unit: read, stylize in batches, and write. All engines run it."""
 
-import hashlib
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from adain.imaging import writer
 from adain.imaging.options import ReadOptions
 from adain.imaging.photo import Photo
 from adain.utils.errors import one_line
+from adain.utils.files import sha256_of
 from adain.utils.prefetch import prefetch_map
 
 GPU_THREADS = 8
@@ -24,9 +24,6 @@ GPU_THREADS = 8
 
 READ_AHEAD = 32
 """Images that these threads prepare in advance."""
-
-HASHED_AT_A_TIME = 2**20
-"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class UnitRun:
             return Status(unit.name, is_complete=False, fatal=one_line(error))
         folder = self.target.folder
         sizes = {path.as_posix(): (folder / path).stat().st_size for path in files}
-        return Status(unit.name, making.count, sizes, digest_of(folder, sizes), making.failures)
+        return Status(unit.name, making.count, sizes, sha256_of(*(folder / path for path in sizes)), making.failures)
 
 
 class _Making:
@@ -158,13 +155,3 @@ def threads_for(device: str) -> int:
 def _encode(stylized: tuple[Pending, Photo]) -> bytes:
     one, photo = stylized
     return one.original or writer.encode(photo.pixels, split_suffix(one.suffix)[1], photo)
-
-
-def digest_of(folder: Path, files: dict[str, int]) -> str:
-    """The sha256 of the contents of files, one after the other, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    for path in files:
-        with (folder / path).open("rb") as file:
-            while part := file.read(HASHED_AT_A_TIME):
-                digest.update(part)
-    return digest.hexdigest()

@@ -1,6 +1,7 @@
 """Atomic writing of files: a file is written completely or not at all."""
 
 import csv
+import hashlib
 import os
 import platform
 import re
@@ -12,6 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+HASHED_AT_A_TIME = 2**20
+"""Bytes."""
+
+
+def sha256_of(*paths: Path) -> str:
+    """The sha256 of the contents of files, one after the other, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while part := file.read(HASHED_AT_A_TIME):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def short_hash(text: str) -> str:
+    """Eight hexadecimal digits that tell apart file names which would otherwise be equal."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -11,6 +11,7 @@ from adain.batch.jobs import Job
 from adain.batch.manifest import Manifest
 from adain.imaging.photo import Photo
 from adain.inference import full_size
+from adain.utils import files
 from tests.conftest import picture
 
 SETTINGS = {"method": "AdaIN", "size": None, "work_size": None, "alpha_blend": "residual", "detail": 0.0}
@@ -159,7 +160,7 @@ def test_lines_of_earlier_versions(opened, job, monkeypatch, recorded, wanted, l
 
 
 def test_the_hash_of_a_file_that_is_read_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest, "HASHED_AT_A_TIME", 3)
+    monkeypatch.setattr(files, "HASHED_AT_A_TIME", 3)
     path = tmp_path / "file"
     path.write_bytes(b"12345678")
     assert manifest.file_digest(path) == {"bytes": 8, "sha256": hashlib.sha256(b"12345678").hexdigest()}

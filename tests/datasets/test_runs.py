@@ -11,10 +11,10 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
+from adain.batch.ranks import Rank, rank_of
 from adain.datasets import network, unit_run
 from adain.datasets.local_engine import default_workers, local_devices
 from adain.datasets.options import EngineOptions
-from adain.datasets.ranks import Rank, rank_of
 from adain.datasets.records import check_options
 from tests.conftest import ROOT, exit_code, picture, wait_for
 from tests.datasets.conftest import COUNT, contents, encoded, rows, write_shard
