@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from adain.functional import winograd
 from adain.utils.checks import check_choice
 
-Upsampling = Literal["nearest", "bilinear"]
+Upsampling = Literal["nearest", "bilinear", "smooth"]
 
 _TRANSPOSED = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
 TRANSPOSED = torch.kron(_TRANSPOSED, _TRANSPOSED).T
@@ -17,7 +17,7 @@ TRANSPOSED = torch.kron(_TRANSPOSED, _TRANSPOSED).T
 
 _BLUR = torch.tensor([0.25, 0.5, 0.25])
 BLUR = torch.outer(_BLUR, _BLUR)
-"""The (3, 3) kernel that turns nearest upsampling into bilinear upsampling."""
+"""The (3, 3) kernel that turns nearest upsampling into bilinear upsampling, and that blurs the input of `smooth`."""
 
 
 class Conv2d(nn.Conv2d):
@@ -83,13 +83,17 @@ class Conv2d(nn.Conv2d):
 class UpConv2d(nn.Conv2d):
     """A 3x3 convolution of the input upsampled by 2, computed without the upsampled image.
 
-    It equals `nn.Upsample(scale_factor=2, mode=upsampling)` followed by `nn.Conv2d`, except that bilinear upsampling
-    with reflection repeats the border pixels of the upsampled image. The arguments are those of `nn.Conv2d`. An unknown
-    upsampling raises ValueError.
+    It equals upsampling followed by `nn.Conv2d`, except that bilinear and smooth upsampling with reflection repeat the
+    border pixels of the upsampled image. The arguments are those of `nn.Conv2d`. An unknown upsampling raises
+    ValueError.
 
-    After nearest upsampling, four pixels share a value, and their weights can be added: the result is one transposed
-    4x4 convolution of stride 2, with less than half of the products. Bilinear upsampling is nearest upsampling followed
-    by a small blur. Convolutions commute, so that the output can be blurred instead.
+    - `nearest`: four pixels share a value, and their weights can be added. The result is one transposed 4x4 convolution
+      of stride 2, with less than half of the products.
+    - `bilinear`: nearest upsampling followed by a small blur. Convolutions commute, so that the output can be blurred
+      instead.
+    - `smooth`: bilinear upsampling of the input blurred with (1, 2, 1)/4 along each axis, which removes alternation
+      from pixel to pixel and nothing else entirely. Such an alternation survives bilinear upsampling, and the next ReLU
+      doubles its frequency: networks trained without the blur paint a grid of 2 and 4 pixels from it.
     """
 
     transposed_taps: Tensor
@@ -105,15 +109,22 @@ class UpConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', 2 H, 2 W)."""
+        if self.upsampling == "smooth":
+            x = self._blurred(_padded(x))
         if self.padding_mode == "zeros":
-            if self.upsampling == "bilinear":  # which repeats the border of the image before it is padded
-                return super().forward(F.interpolate(x, scale_factor=2, mode="bilinear"))
-            return self._transposed(x, crop=1)
+            if self.upsampling == "nearest":
+                return self._transposed(x, crop=1)
+            # Bilinear upsampling repeats the border of the image, which is padded only then.
+            return super().forward(F.interpolate(x, scale_factor=2, mode="bilinear"))
         x = _padded(x)  # reflection at the border of an upsampled image repeats its last pixel
         if self.upsampling == "nearest":
             return self._transposed(x, crop=3)
-        blur = self.blur.expand(self.out_channels, 1, 3, 3)
-        return F.conv2d(self._transposed(x, crop=2), blur, groups=self.out_channels)
+        return self._blurred(self._transposed(x, crop=2))
+
+    def _blurred(self, x: Tensor) -> Tensor:
+        """Return `x`, blurred with (1, 2, 1)/4 along each axis, without its outer pixels."""
+        channels = x.shape[1]
+        return F.conv2d(x, self.blur.expand(channels, 1, 3, 3), groups=channels)
 
     def _transposed(self, x: Tensor, crop: int) -> Tensor:
         """Return the convolution after nearest upsampling, of all pixels that `x` reaches but the outer `crop`."""
