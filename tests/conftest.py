@@ -1,6 +1,7 @@
 import os
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from adain.cli import main
+from adain.evaluation import evaluate
 from adain.imaging import reader
 from adain.inference import preparation
 
@@ -85,6 +87,12 @@ def painting():
 def no_memory_probe(monkeypatch):
     """`evaluate` does not start a process for each method to measure its memory."""
     monkeypatch.setattr("adain.evaluation.evaluate.peak_memory", lambda *_: None)
+
+
+@pytest.fixture
+def small_metrics(monkeypatch):
+    """`sweep` computes the metrics of small copies of its results."""
+    monkeypatch.setattr(evaluate, "evaluate", partial(evaluate.evaluate, size=64))
 
 
 @pytest.fixture

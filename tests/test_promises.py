@@ -16,6 +16,8 @@ from adain.methods import METHODS
 from tests.conftest import ROOT, exit_code
 
 QUICK = ("--method", "adain-lite", "--device", "cpu", "--precision", "fp32", "--quiet", "--style-size", "32")
+HERE = ("--workers", "0")
+"""Read the images of a folder in this process."""
 
 
 @pytest.fixture
@@ -44,7 +46,8 @@ def photos(tmp_path):
 def test_depth_transparency_and_exif_are_kept_for_files_and_folders(photos, style, source, tmp_path):
     out = tmp_path / "out"
     contents = [photos] if source == "folder" else sorted(photos.iterdir())
-    assert exit_code("stylize", "--content", *contents, "--style", style, "--output", out, *QUICK) == 0
+    workers = HERE if source == "folder" else ()
+    assert exit_code("stylize", "--content", *contents, "--style", style, "--output", out, *QUICK, *workers) == 0
     deep = reader.load(out / "deep__style.png")
     assert deep.pixels.dtype == deep.alpha.dtype == torch.uint16
     assert (deep.alpha == 40000).all()
@@ -127,7 +130,7 @@ def test_max_memory_bounds_the_peak_of_the_process(make_picture, style, method, 
 
 
 def test_the_manifest_says_what_results_depend_on(photos, style, tmp_path):
-    words = "--content", photos, "--style", style.parent, "--output", tmp_path / "out", *QUICK
+    words = "--content", photos, "--style", style.parent, "--output", tmp_path / "out", *QUICK, *HERE
     assert exit_code("stylize", *words) == 0
     rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
     expected = {"content", "style", "output", "method", "weights", "size", "style_size", "color", "alpha", "work_size"}

@@ -12,6 +12,7 @@ from PIL import Image
 
 import adain
 from adain.cli import main, parser
+from adain.evaluation import peak_memory
 from adain.imaging import reader
 from adain.methods import METHODS
 from adain.models.backbones import BACKBONES
@@ -212,15 +213,17 @@ def test_a_folder_leaves_out_too_large_results_and_values_that_are_not_finite(ma
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["short__style.png"]
 
 
-def test_a_style_kept_as_a_file_through_pipes(make_picture, tmp_path):
+def test_a_style_kept_as_a_file_through_pipes(make_picture, tmp_path, monkeypatch, capfdbinary):
     content, style, code = make_picture("c.png"), make_picture("s.png", seed=1), tmp_path / "s.safetensors"
     kept = "encode-style", "--style", style, "--output", code, "--method", "adain-lite"
     assert main.main([*map(str, kept)]) == 0
     assert stylize("--content", content, "--style", code, *LITE, "--output", tmp_path / "out.png") == 0
     flags = "--content", "-", "--style", code, *LITE
-    process = run("infer.py", *map(str, flags), input=content.read_bytes(), text=False)
-    assert process.returncode == 0
-    with Image.open(BytesIO(process.stdout)) as piped, Image.open(tmp_path / "out.png") as written:
+    capfdbinary.readouterr()
+    with content.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert stylize(*flags) == 0
+    with Image.open(BytesIO(capfdbinary.readouterr().out)) as piped, Image.open(tmp_path / "out.png") as written:
         assert piped.tobytes() == written.tobytes()
 
 
@@ -388,13 +391,16 @@ def test_list_names_methods_backbones_and_weights_with_their_licenses(capsys):
     assert "not stated" not in text
 
 
+@pytest.mark.usefixtures("small_metrics")
 @pytest.mark.parametrize("command", [("evaluate", "--method", "johnson"), ("sweep", "--vary", "{method: [johnson]}")])
-def test_networks_of_one_style_are_compared_with_the_styles(command, make_picture, tmp_path, capsys):
+def test_networks_of_one_style_are_compared_with_the_styles(command, make_picture, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("adain.evaluation.evaluate.peak_memory", peak_memory._stylize_one)  # in this process
     images = "--content", make_picture("content/a.png"), "--style", make_picture("style/b.png", seed=1)
     assert exit_code(*command, *images, "--size", "64", "--device", "cpu", "--output", tmp_path / "out") == 0
     assert re.search(r"johnson \| 1 \| \d", capsys.readouterr().out)
 
 
+@pytest.mark.usefixtures("no_memory_probe")
 def test_evaluate_takes_a_size(make_picture, tmp_path, capsys):
     content, style = make_picture("c/a.png"), make_picture("s/b.png", seed=1)
     tables = []

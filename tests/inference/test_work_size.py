@@ -290,8 +290,9 @@ def test_a_folder_of_an_earlier_version_is_resumed_where_nothing_changed(make_pi
     assert result.stat().st_mtime_ns > written
 
 
-def test_earlier_results_of_small_contents_do_not_stand_for_large_results(tmp_path):
+def test_earlier_results_of_small_contents_do_not_stand_for_large_results(tmp_path, monkeypatch):
     """Manifests of earlier versions: an enlarged content was shown to the network at the size of its result."""
+    monkeypatch.setattr(full_size, "LARGEST_CONTENT", 80)
     for side, pixels in (("content", picture(32, 40)), ("style", picture(32, 32, 1))):
         writer.save(pixels, tmp_path / side / "a.png")
     output = tmp_path / "out"

@@ -13,7 +13,7 @@ LAYERS = {"resnet18": "layer2", "resnet50": "layer1", "densenet121": "features.d
 @pytest.fixture(scope="module")
 def torchvision_vgg19():
     """torchvision's own VGG-19 with the embedded weights, up to relu5_1."""
-    net = models.vgg19(weights=None).features[:30].eval()
+    net = models.vgg.make_layers(models.vgg.cfgs["E"])[:30].eval()
     state = read_file(CHECKPOINTS / "vgg19.safetensors")[0]
     names = list(dict.fromkeys(key.split(".")[0] for key in sorted(state)))
     convolutions = [module for module in net if isinstance(module, torch.nn.Conv2d)]
@@ -38,11 +38,13 @@ def test_vgg19_equals_torchvisions_on_the_same_weights(torchvision_vgg19):
 
 
 def test_a_torchvision_state_dict_in_a_file_loads_by_its_own_names(tmp_path):
-    net = models.vgg11_bn(weights=None, num_classes=2).eval()
+    features = models.vgg.make_layers(models.vgg.cfgs["A"], batch_norm=True)
+    classifier = torch.nn.Sequential(torch.nn.Linear(2, 2))  # of which nothing is read; it would take 500 MB
+    net = torch.nn.ModuleDict({"features": features, "classifier": classifier}).eval()
     torch.save(net.state_dict(), tmp_path / "vgg11_bn.pth")
     backbone = Backbone("vgg11_bn", ["relu3_1"], str(tmp_path / "vgg11_bn.pth"), padding="zeros")
     images = torch.rand(1, 3, 32, 32)
-    expected = net.features[:11]((images - backbone.mean) / backbone.std)
+    expected = features[:11]((images - backbone.mean) / backbone.std)
     torch.testing.assert_close(backbone(images)["relu3_1"], expected)
 
 

@@ -64,6 +64,19 @@ class Fault(Callback):
             terminate_all(Path(trainer.default_root_dir))
 
 
+class SmallFiles(Callback):
+    """Limits the size of files, as a full disk does.
+
+    Args:
+        size: The limit in bytes.
+    """
+
+    def __init__(self, size: int):
+        import resource  # which Windows lacks
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
 class InterruptedEarly(Callback):
     """Ctrl-C before the first step."""
 

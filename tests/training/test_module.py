@@ -51,12 +51,12 @@ def command_line(folders, root, *flags, config=CONFIG):
     return [*words, "--trainer.enable_progress_bar", "false", *flags]
 
 
-def start(folders, root, *flags, launcher=(), config=CONFIG):
+def start(folders, root, *flags, config=CONFIG):
     words = ["fit", *command_line(folders, root, *flags, config=config)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # one order of summation on every machine
-    if not launcher and "--trainer.devices" not in flags:
+    if "--trainer.devices" not in flags:
         return Run(words, environment)
-    command = [sys.executable, *launcher, str(ROOT / "train.py"), *words]
+    command = [sys.executable, str(ROOT / "train.py"), *words]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
 
@@ -160,17 +160,11 @@ def test_the_newest_checkpoint_is_found_or_a_run_starts(finished, tmp_path):
 def test_a_checkpoint_that_cannot_be_written_does_not_replace_a_good_one(finished, tmp_path):
     checkpoint = train(finished[0], tmp_path, "--trainer.max_steps", "2")
     good = checkpoint.read_bytes()
-    script = tmp_path / "limited.py"
-    script.write_text(
-        "import resource, runpy, sys\n"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(good) // 2}, {len(good) // 2}))\n"
-        "sys.argv = sys.argv[1:]\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    )
     folder = str(checkpoint.parent)
     logger = "--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", folder, "--trainer.logger.name", ""
     flags = "--ckpt_path", str(checkpoint), "--trainer.max_steps", "4", *logger, "--trainer.logger.version", ""
-    process = start(finished[0], tmp_path, *flags, launcher=(str(script),))
+    limit = "--trainer.callbacks+=tests.training.faults.SmallFiles", "--trainer.callbacks.size", str(len(good) // 2)
+    process = start(finished[0], tmp_path, *flags, *limit)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2, errors
     assert "adain: error: " in errors
@@ -228,14 +222,14 @@ def test_training_on_datasets(finished, tmp_path, streaming):
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_ranks_share_a_batch_and_train_as_one(finished, ranks, tmp_path):
-    flags = "--data.batch_size", "8", "--trainer.max_steps", "20", "--trainer.val_check_interval", "20"
+    flags = "--data.batch_size", "8", "--trainer.max_steps", "6", "--trainer.val_check_interval", "6"
     alone = state(train(finished[0], tmp_path / "alone", *flags))
     flags += "--trainer.devices", str(ranks), "--trainer.strategy", "ddp"
     words = command_line(finished[0], tmp_path / "shared", *flags)
     codes, output = run_ranks(*[words] * ranks)
     assert codes == [0] * ranks, output
     shared = state(next((tmp_path / "shared").rglob("last.ckpt")))
-    assert alone["global_step"] == shared["global_step"] == 20
+    assert alone["global_step"] == shared["global_step"] == 6
     for name, tensor in alone["state_dict"].items():
         torch.testing.assert_close(shared["state_dict"][name], tensor, atol=1e-4, rtol=0)
 

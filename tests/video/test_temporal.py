@@ -118,7 +118,7 @@ def test_statistics_are_averaged_by_their_order_and_reset():
 
 @pytest.mark.parametrize("alpha", [1, 0.5])
 def test_tiles_and_the_full_image_have_the_same_averages(lite, painting, alpha):
-    frames = [torch.rand(1, 3, 64, 96) for _ in range(2)]
+    frames = [torch.rand(1, 3, 48, 64) for _ in range(2)]
     code = style_encoding.encode_style(lite, painting)
     results = []
     for tile in (None, 32):
@@ -139,9 +139,9 @@ def test_at_zero_each_frame_is_stylized_independently(lite, painting, moving):
         assert torch.equal(result, pipeline.stylize(frame, painting, lite, alpha=0.7))
 
 
-@pytest.mark.parametrize("tile", [None, 64])
+@pytest.mark.parametrize("tile", [None, 40])
 def test_alpha_zero_leaves_every_frame_unchanged(lite, painting, moving, tile):
-    frames = [frame.pixels for frame in moving[:2]]
+    frames = [frame.pixels[..., :48, :72] for frame in moving[:2]]
     for frame, result in zip(frames, runner.stylize_frames(frames, painting, lite, alpha=0, tile=tile), strict=True):
         assert torch.equal(result, frame)
     lost = runner.stylize_frames(frames, painting, lite, alpha=0, alpha_blend="features", tile=tile)
