@@ -6,7 +6,15 @@ from torch import Tensor
 
 from adain.functional import normalization, statistics
 from adain.functional.statistics import StatisticsFn, compute_statistics
-from adain.methods.base import Alpha, EncodedContent, FeatureDecoder, StyleCode, Trainable, upsampling_argument
+from adain.methods.base import (
+    Alpha,
+    EncodedContent,
+    FeatureDecoder,
+    StyleCode,
+    Trainable,
+    extra_radius,
+    upsampling_argument,
+)
 from adain.models.backbones import POOL, Backbone, Padding, Pooling
 from adain.models.decoders import Norm, mirror
 from adain.models.layers import Upsampling
@@ -22,7 +30,8 @@ class AdaIN(FeatureDecoder, Trainable):
         norm: normalization in the decoder. The paper compares them in Fig. 6.
         padding: padding in the encoder and the decoder.
         pooling: pooling in the encoder.
-        upsampling: upsampling in the decoder. `bilinear` reduces the grid artifacts of the paper's `nearest`.
+        upsampling: upsampling in the decoder. `bilinear` reduces the grid artifacts of the paper's `nearest`, and
+            `smooth` (see `adain.models.layers.UpConv2d`) removes them.
     """
 
     name = "adain"
@@ -53,7 +62,8 @@ class AdaIN(FeatureDecoder, Trainable):
         if norm == "instance" or encoder_radius is None:
             self.receptive_radius = None
         else:
-            self.receptive_radius = 2 * encoder_radius  # the decoder mirrors the encoder
+            # The decoder mirrors the encoder.
+            self.receptive_radius = 2 * encoder_radius + extra_radius(upsampling, self.stride)
 
     def encode_style(self, style: Tensor) -> StyleCode:
         """Return the channel means and standard deviations of f(s), each (B, C, 1, 1)."""

@@ -47,7 +47,7 @@ class AdaINLite(EncoderDecoder, Trainable):
         blocks: number of residual blocks.
         style_widths: channels of the style encoder's convolutions.
         code: length of the style code.
-        upsampling: upsampling in the decoder. `bilinear` reduces the grid artifacts of `nearest`.
+        upsampling: upsampling in the decoder. `smooth` removes the grid artifacts of `nearest`.
 
     Raises:
         ValueError: unknown upsampling.

@@ -275,3 +275,13 @@ def upsampling_argument(upsampling: Upsampling) -> dict[str, Any]:
     `nearest` has none, so that the fingerprints of weights from before there was a choice stay the same.
     """
     return {} if upsampling == "nearest" else {"upsampling": upsampling}
+
+
+def extra_radius(upsampling: Upsampling, stride: int) -> int:
+    """Return by how many pixels the blurs of `smooth` upsampling enlarge the receptive field of a decoder.
+
+    Args:
+        upsampling: upsampling of the decoder.
+        stride: factor by which the decoder upsamples, in steps of 2. Each step blurs by one pixel of its input.
+    """
+    return 2 * (stride - 1) if upsampling == "smooth" else 0

@@ -32,7 +32,7 @@ class Johnson(Trainable):
     Args:
         width: number of channels of the first convolution. The residual blocks have four times as many.
         blocks: number of residual blocks.
-        upsampling: upsampling before the last two 3x3 convolutions. `bilinear` reduces the grid artifacts of `nearest`.
+        upsampling: upsampling before the last two 3x3 convolutions. `smooth` removes the grid artifacts of `nearest`.
 
     Raises:
         ValueError: unknown upsampling.

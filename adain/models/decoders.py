@@ -31,7 +31,7 @@ def mirror(
         norm: normalization after each convolution. The authors found any normalization harmful (Fig. 6). The option
             serves to reproduce that.
         padding: padding of the convolutions.
-        upsampling: upsampling by 2. The authors use `nearest`; `bilinear` reduces grid artifacts.
+        upsampling: upsampling by 2. The authors use `nearest`; `smooth` removes grid artifacts.
 
     Raises:
         ValueError: unknown normalization or upsampling.

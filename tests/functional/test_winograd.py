@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -71,18 +72,36 @@ def test_what_follows_may_change_the_output_in_place(everywhere):
     assert x.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def upsampled(x, mode):
+    if mode == "smooth":
+        x = F.avg_pool2d(F.avg_pool2d(padded(x, "replicate"), 2, 1), 2, 1)  # (1, 1) twice is (1, 2, 1)
+        mode = "bilinear"
+    return F.interpolate(x, scale_factor=2, mode=mode)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "smooth"])
 @pytest.mark.parametrize("padding", ["reflect", "replicate", "zeros"])
 def test_upsampling_folded_into_a_convolution_equals_both_in_turn(mode, padding):
     folded = UpConv2d(5, 4, 3, padding=1, padding_mode=padding, upsampling=mode)
     x = torch.rand(2, 5, 9, 7, requires_grad=True)
-    border = "replicate" if (mode, padding) == ("bilinear", "reflect") else padding
-    upsampled = padded(F.interpolate(x, scale_factor=2, mode=mode), border)
-    outputs = folded(x), F.conv2d(upsampled, folded.weight, folded.bias)
+    border = "replicate" if padding == "reflect" and mode != "nearest" else padding
+    outputs = folded(x), F.conv2d(padded(upsampled(x, mode), border), folded.weight, folded.bias)
     torch.testing.assert_close(*outputs, atol=1e-5, rtol=0)
     weighting = torch.rand_like(outputs[0])
     gradients = [torch.autograd.grad(out, (x, folded.weight, folded.bias), weighting) for out in outputs]
     torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["reflect", "zeros"])
+def test_smooth_upsampling_removes_what_alternates_from_pixel_to_pixel(padding):
+    up_conv = partial(UpConv2d, 1, 4, 3, padding=1, padding_mode=padding)
+    layers = {mode: up_conv(upsampling=mode) for mode in ("bilinear", "smooth")}
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    for pattern in ((-1) ** rows, (-1) ** columns, (-1) ** (rows + columns)):
+        change = {}
+        for mode, layer in layers.items():
+            change[mode] = (layer(pattern[None, None]) - layer(torch.zeros(1, 1, 8, 8)))[..., 5:-5, 5:-5].abs().max()
+        assert change["smooth"] < 1e-6 < 1e-2 < change["bilinear"]
 
 
 def test_a_cached_kernel_follows_its_weights(calls):

@@ -1,3 +1,6 @@
+from functools import partial
+from typing import get_args
+
 import psutil
 import pytest
 import torch
@@ -10,7 +13,7 @@ from adain.inference.regions import Region, blend_regions
 from adain.inference.tile_statistics import Moments
 from adain.inference.tiles import GRID, split_into_tiles
 from adain.methods import METHODS, AdaIN, AdaINLite, Method
-from adain.models.layers import Conv2d
+from adain.models.layers import Conv2d, Upsampling
 from adain.utils import memory
 from adain.utils.errors import ContentError
 
@@ -262,6 +265,28 @@ def test_reach_follows_the_encoder():
     assert AdaIN(layer="relu4_1").receptive_radius == 74
     assert AdaIN("resnet18", "layer2", "random").receptive_radius is None
     assert AdaIN(norm="instance").receptive_radius is None
+
+
+@pytest.mark.parametrize("upsampling", get_args(Upsampling))
+@pytest.mark.parametrize("kind", [partial(AdaIN, layer="relu2_1"), partial(AdaINLite, blocks=1)])
+def test_no_pixel_is_affected_from_farther_than_the_receptive_radius(kind, upsampling):
+    method = kind(upsampling=upsampling).double()
+    for parameter in method.parameters():
+        parameter.data.abs_()  # no ReLU cuts a path off
+    content = torch.rand(1, 3, 100, 100, dtype=torch.float64)
+    code = method.encode_style(content)
+
+    def detached(function, features):
+        return [statistic.detach() for statistic in statistics.compute_statistics(function, features)]
+
+    farthest = 0
+    for center in range(48, 52):
+        pixels = content.clone().requires_grad_()
+        result = method.decode(method.encode_content(pixels, detached, blend=False), code, 1.0, detached)
+        gradient = torch.autograd.grad(result[..., center, center].sum(), pixels)[0]
+        affecting = gradient[0].abs().sum(0).nonzero()
+        farthest = max(farthest, (affecting - center).abs().max().item())
+    assert 0.5 * method.receptive_radius < farthest <= method.receptive_radius
 
 
 class Recorder(Method):

@@ -127,14 +127,15 @@ def test_adain_lite_by_configuration():
 
 
 @pytest.mark.parametrize("name", ["adaconv", "adain-lite", "johnson"])
-def test_bilinear_upsampling_by_configuration(name):
+@pytest.mark.parametrize("upsampling", ["bilinear", "smooth"])
+def test_upsampling_by_configuration(name, upsampling):
     torch.manual_seed(0)
-    nearest, bilinear = METHODS[name]().eval(), METHODS[name](upsampling="bilinear").eval()
-    bilinear.load_state_dict(nearest.state_dict())
+    nearest, other = METHODS[name]().eval(), METHODS[name](upsampling=upsampling).eval()
+    other.load_state_dict(nearest.state_dict())
     assert "upsampling" not in nearest.arguments, "arguments are part of the fingerprint in every style code"
-    assert bilinear.arguments["upsampling"] == "bilinear"
+    assert other.arguments["upsampling"] == upsampling
     content, style = images(1, 3, 32, 48), images(1, 3, 40, 24)
-    results = [method.stylize(content, method.encode_style(style)) for method in (nearest, bilinear)]
+    results = [method.stylize(content, method.encode_style(style)) for method in (nearest, other)]
     assert (results[0] - results[1]).abs().max() > 1e-4
     with pytest.raises(ValueError, match="cubic"):
         METHODS[name](upsampling="cubic")
