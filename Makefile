@@ -5,9 +5,12 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 DOCS := $(VENV)/.installed-docs
+NPM := $(VENV)/npm
+PAGE := out/page
+RUNTIME := ort.wasm.bundle.min.mjs ort-wasm-simd-threaded.wasm ort.webgpu.bundle.min.mjs ort-wasm-simd-threaded.asyncify.wasm
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz test-browser lint format docs docs-serve train bank bench figures clean
+.PHONY: help setup demo test test-slow fuzz test-browser lint format docs docs-serve page train bank bench figures clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -38,14 +41,16 @@ test: $(DEV) ## run the tests
 test-slow: $(DEV) ## run the slow tests, and the GPU tests if there is a GPU
 	$(BIN)/python -m pytest -n 2 -m '(slow or gpu) and not browser'
 
-$(VENV)/npm: docs/page/index.html | $(BIN)/python
-	npm install --prefix $@ --no-audit --no-fund $$(grep -o 'onnxruntime-web@[0-9.]*' $<)
+$(NPM): docs/page/package.json
+	mkdir -p $@
+	cp $< $@
+	npm install --prefix $@ --no-audit --no-fund
 	@touch $@
 
 fuzz: $(DEV) ## try 20,000 damaged images, and as many other hostile files as is in proportion
 	FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest tests/fuzz --timeout 7200
 
-test-browser: $(DEV) $(VENV)/npm ## run the browser tests; needs Chromium and npm
+test-browser: page ## run the browser tests; needs Chromium and npm
 	$(BIN)/python -m pytest -m browser
 
 lint: $(DEV) ## check style, types, and import directions
@@ -63,6 +68,17 @@ docs: $(DOCS) ## build the documentation site in out/site
 
 docs-serve: $(DOCS) ## show the documentation site at http://127.0.0.1:8000/ while you write
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
+page: $(NPM) $(DEV) ## build the static page, with its networks and the runtime that it needs, in out/page; needs npm
+	rm -rf $(PAGE)
+	mkdir -p $(PAGE)/runtime
+	cp -R docs/page/. $(PAGE)
+	rm $(PAGE)/package.json
+	cp $(addprefix $(NPM)/node_modules/onnxruntime-web/dist/,$(RUNTIME)) $(PAGE)/runtime
+	$(BIN)/adain export --method adain-lite --part style-encoder --output $(PAGE)/style_encoder.onnx
+	$(BIN)/adain export --method adain-lite --part stylizer --output $(PAGE)/stylizer.onnx
+	$(BIN)/adain export --method adain-lite --part stylizer --output $(PAGE)/stylizer_int8.onnx \
+		--precision int8 --calibration examples/content examples/style
 
 train: $(RUN) ## train AdaIN on COCO and WikiArt; ARGS='--data.content DIR --data.style DIR' for your own images
 	$(BIN)/python train.py fit --config configs/adain.yaml $(ARGS)

@@ -143,8 +143,8 @@ def write_csv(path, *rows):
 
 
 @pytest.fixture(scope="session")
-def browser():
-    """Debian's headless Chromium as a Playwright `Browser`, in which each test opens its own contexts."""
+def launch_chromium():
+    """A function that starts Debian's headless Chromium, with more flags, as a Playwright `Browser`."""
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -153,6 +153,18 @@ def browser():
     quiet = "background-networking", "component-update", "sync", "gpu", "quic"
     flags = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=flags)
-        yield chromium
-        chromium.close()
+        browsers = []
+
+        def launch(*more_flags):
+            browsers.append(playwright.chromium.launch(executable_path=path, args=[*flags, *more_flags]))
+            return browsers[-1]
+
+        yield launch
+        for browser in browsers:
+            browser.close()
+
+
+@pytest.fixture(scope="session")
+def browser(launch_chromium):
+    """A Chromium in which each test opens its own contexts."""
+    return launch_chromium()

@@ -396,6 +396,7 @@ def export(
     precision: Literal["fp32", "fp16", "int8"] = "fp32",
     calibration: list[str] | None = None,
     alpha_blend: Literal["residual", "features"] = "residual",
+    part: Literal["whole", "style-encoder", "stylizer"] = "whole",
 ) -> int:
     """Export a method as an ONNX file, which stylizes images of any size, in any style and strength, without PyTorch.
 
@@ -408,10 +409,12 @@ def export(
         precision: Type of the weights and the computation; statistics are float32 in all cases.
         calibration: For int8, a folder of contents and one of styles, from which the ranges of values are measured.
         alpha_blend: How an alpha below 1 blends, see stylize --help; fixed in the file.
+        part: What to export: the whole method; its style encoder, from a style image to a style code; or the stylizer,
+            from a content and a style code to the result at full strength.
     """
     from adain.deploy.onnx_export import export
 
-    largest, mean = export(output, checkpoint or method, style, precision, calibration, alpha_blend)
+    largest, mean = export(output, checkpoint or method, style, precision, calibration, alpha_blend, part)
     size = Path(output).stat().st_size / 1e6
     print(f"{output}: {size:.1f} MB; results in [0, 1] are within {largest:.1g} of PyTorch's, {mean:.1g} on average")
     return 0

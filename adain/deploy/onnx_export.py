@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import adain
-from adain.deploy.onnx_graph import StylizeGraph
+from adain.deploy.onnx_graph import StyleEncoderGraph, StylizeGraph
 from adain.evaluation.metrics import EVAL_SIZE
 from adain.imaging import listing, reader
 from adain.inference import pipeline, preparation, style_encoding
@@ -33,6 +33,7 @@ with require_extra("export", "exporting"):
 
 Precision = Literal["fp32", "fp16", "int8"]
 StyleInput = Literal["picture", "code"]
+Part = Literal["whole", "style-encoder", "stylizer"]
 Feed = dict[str, np.ndarray]
 
 REFUSED = {
@@ -59,6 +60,12 @@ class GraphOptions:
     style: StyleInput
     precision: Precision
     alpha_blend: AlphaBlend
+    part: Part
+
+    @property
+    def takes_code(self) -> bool:
+        """Whether the tensors of a style code are inputs."""
+        return self.part == "stylizer" or self.style == "code"
 
 
 def export(
@@ -68,6 +75,7 @@ def export(
     precision: Precision = "fp32",
     calibration: Sequence[str | Path] | None = None,
     alpha_blend: AlphaBlend = "residual",
+    part: Part = "whole",
 ) -> tuple[float, float]:
     """Write a method to an ONNX file, and return how much one result differs from PyTorch in float32.
 
@@ -76,6 +84,10 @@ def export(
     all. A method with a trained style takes only the content. Output: `stylized`, of the content's shape, in [0, 1].
     All of them are float32 in every precision, and all sizes from 1 pixel are allowed.
 
+    Two parts of a method can be exported on their own, so that a style is encoded once for many contents:
+    `style-encoder` maps `style` to the tensors of its style code, and `stylizer` maps `content` and these tensors to
+    `stylized`, at full strength.
+
     Args:
         output: the file to write, ending in .onnx.
         method: name of a method, or a file of weights.
@@ -83,15 +95,17 @@ def export(
         precision: of the graph's weights and arithmetic; statistics are always float32.
         calibration: for int8, a folder of contents and a folder of styles, which determine the ranges of values.
         alpha_blend: as `adain.stylize` takes it; built into the graph.
+        part: what to export of the method.
 
     Returns:
-        The largest and the mean absolute difference of values in [0, 1].
+        The largest and the mean absolute difference of values in [0, 1], or of a style code relative to its largest
+        value.
 
     Raises:
         ValueError: the method cannot be exported, or an option is wrong.
         OSError: a file does not exist or cannot be written.
     """
-    options = GraphOptions(style, precision, alpha_blend)
+    options = GraphOptions(style, precision, alpha_blend, part)
     _check_options(output, method, options, calibration)
     reference = weights.load(method)
     _check_method_options(reference, options)
@@ -99,7 +113,7 @@ def export(
     model = _trace(reference, options)
     if precision == "int8":
         contents, styles = calibration_images
-        model = _quantize(model, _calibration_feeds(reference, contents, styles, style))
+        model = _quantize(model, _calibration_feeds(reference, contents, styles, options))
     _describe(model, reference, method, options)
     onnx.checker.check_model(model, full_check=True)
     data = model.SerializeToString()
@@ -125,6 +139,9 @@ def _check_options(
     check_choice("style input", options.style, get_args(StyleInput))
     check_choice("precision", options.precision, get_args(Precision))
     check_choice("alpha_blend", options.alpha_blend, ALPHA_BLENDS)
+    check_choice("part", options.part, get_args(Part))
+    if options.part != "whole" and (options.style, options.alpha_blend) != ("picture", "residual"):
+        raise ValueError(f"style and alpha_blend apply to the whole method; leave them out for part {options.part}")
     if Path(output).suffix != ".onnx":
         raise ValueError(f"the output file name must end in .onnx, got {output}")
     folders = len(calibration or ())
@@ -142,6 +159,8 @@ def _check_method_options(method: Method, options: GraphOptions) -> None:
     if method.takes_style:
         return
     name = type(method).__name__
+    if options.part != "whole":
+        raise ValueError(f"{name} has no style encoder; leave out part")
     if options.style == "code":
         raise ValueError(f"{name} supports only the style that it was trained on and takes no style code")
     if options.alpha_blend != "residual":
@@ -166,10 +185,16 @@ def _trace(reference: Method, options: GraphOptions) -> onnx.ModelProto:
     method = preparation.prepare(reference, "cpu", "fp16" if options.precision == "fp16" else "fp32")
     # All sides are large and different, so that no side in the network happens to be 1 or to equal another one. The
     # exporter would turn that into a constraint.
-    style_size = (840, 600) if options.style == "picture" else (64, 48)
-    example = _feed(reference, _smooth_noise(2, 712, 1048), _smooth_noise(2, *style_size), 0.5, options.style)
+    style_size = (64, 48) if options.takes_code else (840, 600)
+    example = _feed(reference, _smooth_noise(2, 712, 1048), _smooth_noise(2, *style_size), 0.5, options)
     names = list(example)
-    code_names = tuple(names[1:-1]) if options.style == "code" else ()
+    if options.part == "style-encoder":
+        graph: nn.Module = StyleEncoderGraph(method)
+        outputs = list(style_encoding.encode_style(reference, _smooth_noise(1, 64, 48)))
+    else:
+        code_names = tuple(name for name in names if name not in (*IMAGE_INPUTS, "alpha"))
+        graph = StylizeGraph(method, code_names, options.part == "whole", options.alpha_blend == "residual")
+        outputs = ["stylized"]
     dynamic_shapes = []
     for name in names:
         axes = (0, 2, 3) if name in IMAGE_INPUTS else (0,)
@@ -177,12 +202,12 @@ def _trace(reference: Method, options: GraphOptions) -> onnx.ModelProto:
     try:
         with torch.no_grad(), _silent_exporters():
             program = torch.onnx.export(
-                StylizeGraph(method, code_names, options.alpha_blend == "residual").eval(),
+                graph.eval(),
                 tuple(torch.from_numpy(part) for part in example.values()),
                 dynamo=True,
                 dynamic_shapes=(tuple(dynamic_shapes),),
                 input_names=names,
-                output_names=["stylized"],
+                output_names=outputs,
                 verbose=False,
             )
             assert program is not None
@@ -196,16 +221,17 @@ def _trace(reference: Method, options: GraphOptions) -> onnx.ModelProto:
         raise ValueError(f"torch.onnx cannot export {name} with these weights ({shortened(reason, 200)})") from error
 
 
-def _feed(method: Method, content: Tensor, style: Tensor, alpha: float, style_input: StyleInput) -> Feed:
+def _feed(method: Method, content: Tensor, style: Tensor, alpha: float, options: GraphOptions) -> Feed:
     """Return the graph's inputs by name, in their order."""
     if not method.takes_style:
         return {"content": content.numpy()}
-    inputs = {"content": content}
-    if style_input == "code":
+    inputs = {"content": content} if options.part != "style-encoder" else {}
+    if options.takes_code:
         inputs |= style_encoding.encode_style(method, style)
     else:
         inputs["style"] = style
-    inputs["alpha"] = torch.full((len(content),), alpha)
+    if options.part == "whole":
+        inputs["alpha"] = torch.full((len(content),), alpha)
     return {name: tensor.numpy() for name, tensor in inputs.items()}
 
 
@@ -228,12 +254,12 @@ def _silent_exporters() -> Iterator[None]:
 
 
 def _calibration_feeds(
-    method: Method, contents: Sequence[Tensor], styles: Sequence[Tensor], style_input: StyleInput
+    method: Method, contents: Sequence[Tensor], styles: Sequence[Tensor], options: GraphOptions
 ) -> Iterator[Feed]:
     """Yield the inputs for each pair of a content and a style, at full strength."""
     for content in contents:
         for style in styles:
-            yield _feed(method, content, style, 1.0, style_input)
+            yield _feed(method, content, style, 1.0, options)
 
 
 def _quantize(model: onnx.ModelProto, feeds: Iterator[Feed]) -> onnx.ModelProto:
@@ -278,13 +304,14 @@ def _describe(model: onnx.ModelProto, method: Method, source: str | Path, option
     texts = {
         **weights.metadata(method),
         "weights": weights.fingerprint(method),
+        "part": options.part,
         "precision": options.precision,
-        "alpha_blend": options.alpha_blend if method.takes_style else "",
+        "alpha_blend": options.alpha_blend if method.takes_style and options.part == "whole" else "",
         "adain": adain.__version__,
         "recipe": weights.read(path)[1].get("recipe", ""),
         "license": license_text,
         "inputs": "pictures (B, 3, H, W), RGB in [0, 1], of any size; alpha (B,) in [0, 1]; styles and alphas: B, or 1",
-        "output": "stylized: the content's shape, in [0, 1]",
+        "output": "a style code" if options.part == "style-encoder" else "stylized: the content's shape, in [0, 1]",
     }
     onnx.helper.set_model_props(model, {name: text for name, text in texts.items() if text})
     graph = model.graph
@@ -307,7 +334,7 @@ def _name_dimensions(value: Any) -> None:
 def _compare_with_pytorch(
     data: bytes, method: Method, content: Tensor, style: Tensor, options: GraphOptions
 ) -> tuple[float, float]:
-    """Return the largest and the mean absolute difference to PyTorch in float32, of values in [0, 1].
+    """Return the largest and the mean absolute difference to PyTorch in float32, see `export`.
 
     Args:
         data: the ONNX file.
@@ -316,12 +343,16 @@ def _compare_with_pytorch(
         style: the same, of any size.
         options: what is built into the graph.
     """
-    alpha = 0.7
+    alpha = 0.7 if options.part == "whole" else 1.0
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    result = session.run(None, _feed(method, content, style, alpha, options.style))[0]
-    style_options: dict[str, Any] = {}
-    if method.takes_style:
-        style_options = {"style": style, "alpha": alpha, "alpha_blend": options.alpha_blend}
-    expected = pipeline.stylize(content, method=method, **style_options).numpy()
-    difference = np.abs(result - expected)
+    results = session.run(None, _feed(method, content, style, alpha, options))
+    if options.part == "style-encoder":
+        code = [part.numpy() for part in style_encoding.encode_style(method, style).values()]
+        pairs = zip(results, code, strict=True)
+        difference = np.concatenate([np.abs(result - part).ravel() / np.abs(part).max() for result, part in pairs])
+    else:
+        style_options: dict[str, Any] = {}
+        if method.takes_style:
+            style_options = {"style": style, "alpha": alpha, "alpha_blend": options.alpha_blend}
+        difference = np.abs(results[0] - pipeline.stylize(content, method=method, **style_options).numpy())
     return float(difference.max()), float(difference.mean())

@@ -7,38 +7,65 @@ from adain.functional import normalization
 from adain.methods import EncodedContent, EncoderDecoder, Method, StyleCode
 
 
+class StyleEncoderGraph(nn.Module):
+    """The style encoder of a method.
+
+    Args:
+        method: the method, ready to stylize.
+    """
+
+    def __init__(self, method: Method):
+        super().__init__()
+        self.method = method
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the tensors of the style code.
+
+        Args:
+            inputs: one tensor, style images (B, 3, h, w), RGB in [0, 1]; variadic like the inputs of `StylizeGraph`.
+        """
+        (style,) = inputs
+        return tuple(encode_style(self.method, style).values())
+
+
 class StylizeGraph(nn.Module):
     """A method with the padding, cropping, and blending of `adain.stylize`, in operations that ONNX can express.
 
     Args:
         method: the method, ready to stylize.
         code_names: names of the style code's tensors, if these are the inputs; empty if the style image is the input.
+        alpha_input: whether alpha is an input. If not, the style has its full strength, and nothing of the content is
+            computed that only blending needs.
         residual: add back what the network cannot reconstruct of the content, as `adain.stylize` does by default.
     """
 
-    def __init__(self, method: Method, code_names: tuple[str, ...] = (), residual: bool = True):
+    def __init__(
+        self, method: Method, code_names: tuple[str, ...] = (), alpha_input: bool = True, residual: bool = True
+    ):
         super().__init__()
         self.method = method
         self.code_names = code_names
-        self.residual = residual and isinstance(method, EncoderDecoder)
+        self.alpha_input = alpha_input and method.takes_style
+        self.residual = residual and self.alpha_input and isinstance(method, EncoderDecoder)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the stylized image (B, 3, H, W) in [0, 1].
 
         Args:
             inputs: the content (B, 3, H, W). For a method that takes a style, also the style or the tensors of its
-                code, and alpha. These have a batch of B, or a smaller one, whose last item serves all further contents.
+                code, and alpha if it is an input. These have a batch of B, or a smaller one, whose last item serves
+                all further contents.
         """
         content, *style_inputs = inputs
         batch, _, height, width = content.shape
         code: StyleCode = {}
         alpha: Tensor | float = 1.0
+        if self.alpha_input:
+            alpha = _expand_to_batch(style_inputs.pop().clamp(0, 1), batch)
         if self.method.takes_style:
-            *styles, given_alpha = style_inputs
-            alpha = _expand_to_batch(given_alpha.clamp(0, 1), batch)
-            code = {name: _expand_to_batch(part, batch) for name, part in self._style_code(styles).items()}
+            code = {name: _expand_to_batch(part, batch) for name, part in self._style_code(style_inputs).items()}
         padded = _pad_to_stride(content, self.method.stride, reflect=True)
-        encoded = self.method.encode_content(padded.to(self.method.dtype))
+        encoded = self.method.encode_content(padded.to(self.method.dtype), blend=self.alpha_input)
         if isinstance(alpha, Tensor) and self.residual:
             return self._decode_with_residual(content, encoded, code, alpha)
         return self._decode(encoded, code, alpha)[..., :height, :width]
@@ -47,8 +74,7 @@ class StylizeGraph(nn.Module):
         """The style code: the inputs themselves, or the encoded style image."""
         if self.code_names:
             return dict(zip(self.code_names, styles, strict=True))
-        padded = _pad_to_stride(styles[0], self.method.stride, reflect=False)
-        return self.method.encode_style(padded.to(self.method.dtype))
+        return encode_style(self.method, styles[0])
 
     def _decode(self, encoded: EncodedContent, code: StyleCode, alpha: Tensor | float) -> Tensor:
         return self.method.decode(encoded, code, alpha).float().clamp(0, 1)
@@ -74,6 +100,12 @@ class StylizeGraph(nn.Module):
             residual_weight.view(-1, 1, 1, 1),
         )
         return stylized.index_copy(0, below_one, blended).clamp(0, 1)
+
+
+def encode_style(method: Method, style: Tensor) -> StyleCode:
+    """Return the style code of style images (B, 3, h, w) of any size."""
+    padded = _pad_to_stride(style, method.stride, reflect=False)
+    return method.encode_style(padded.to(method.dtype))
 
 
 def _expand_to_batch(x: Tensor, batch: int) -> Tensor:

@@ -253,3 +253,31 @@ def test_a_network_that_cannot_be_exported_is_reported_in_one_line(tiny, tmp_pat
 def test_pooling_by_products(shape):
     x = torch.rand(2, 3, *shape)
     torch.testing.assert_close(adaptive_convolution.pool(x, 4), F.adaptive_avg_pool2d(x, 4))
+
+
+def test_the_two_parts_give_what_the_whole_gives_and_only_the_content_network_runs_per_content(
+    tiny, tiny_session, tmp_path
+):
+    sessions = []
+    for part in ("style-encoder", "stylizer"):
+        export(tmp_path / f"{part}.onnx", tiny, part=part)
+        sessions.append(onnxruntime.InferenceSession(tmp_path / f"{part}.onnx", providers=["CPUExecutionProvider"]))
+    encoder, stylizer = sessions
+    assert [value.name for value in stylizer.get_inputs()] == ["content", "code"]
+    for (batch, *size), style_size in SIZES.items():
+        content, style = smooth_image(batch, *size), smooth_image(1, *style_size)
+        (code,) = encoder.run(["code"], {"style": style.numpy()})
+        (stylized,) = stylizer.run(["stylized"], {"content": content.numpy(), "code": code})
+        torch.testing.assert_close(torch.from_numpy(stylized), run(tiny_session, content, style), atol=1e-5, rtol=0)
+    convolutions = [
+        sum(node.op_type == "Conv" for node in onnx.load(tmp_path / f"{part}.onnx").graph.node)
+        for part in ("style-encoder", "stylizer")
+    ]
+    assert convolutions == [2, 3 + 2 + 2 + 1], "no part contains the other"
+
+
+def test_options_of_the_whole_are_refused_for_a_part(tiny, tmp_path):
+    with pytest.raises(ValueError, match="leave them out for part stylizer"):
+        export(tmp_path / "part.onnx", tiny, "code", part="stylizer")
+    with pytest.raises(ValueError, match="Johnson has no style encoder"):
+        export(tmp_path / "part.onnx", "johnson", part="style-encoder")
