@@ -368,6 +368,7 @@ def serve(
     max_upload: float = 32,
     queue: int = 16,
     styles: str | None = None,
+    api: bool = False,
 ) -> int:
     """Serve a web page that stylizes images, until Ctrl-C.
 
@@ -380,10 +381,11 @@ def serve(
         max_upload: Largest file in MiB; larger ones are refused.
         queue: Most requests that wait; further ones are refused.
         styles: Folder of styles to choose from, besides the examples.
+        api: Serve the HTTP API, too: a POST to /api/stylize returns a stylized image.
     """
     from adain.deploy.web.server import serve
 
-    serve(host, port, method, device, max_pixels, max_upload, queue, styles)
+    serve(host, port, method, device, max_pixels, max_upload, queue, styles, api)
     return 0
 
 

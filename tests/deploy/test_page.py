@@ -30,8 +30,8 @@ def mount(service, host):
     """The application with small limits, for one method."""
 
     async def mounted():
-        built = page.StylizePage(service, "adain-lite").build()
-        return app.mount(built, app.ServerOptions(host, max_upload=0.01, queue=3))
+        options = app.ServerOptions(host, max_upload=0.01, queue=3)
+        return app.mount(page.StylizePage(service, "adain-lite"), options)
 
     return asyncio.run(mounted())
 
@@ -74,7 +74,7 @@ def test_a_taken_port_is_reported(capsys):
 
 def test_without_gradio(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    for module in ("app", "image_picker", "page"):
+    for module in ("api", "app", "image_picker", "page"):
         monkeypatch.delitem(sys.modules, f"adain.deploy.web.{module}")
     assert serve() == 2
     assert "pip install 'adain[web]'" in capsys.readouterr().err

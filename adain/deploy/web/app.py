@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from adain.deploy.web.api import ROUTE, StylizeApi
 from adain.deploy.web.page import StylizePage
 from adain.utils.extras import require_extra
 
@@ -83,19 +84,23 @@ class ServerOptions:
     host: str
     max_upload: float  # MiB of an uploaded file
     queue: int  # waiting requests
+    api: bool = False  # whether the HTTP API is served, too
 
 
-def mount(page: gr.Blocks, options: ServerOptions) -> FastAPI:
-    """Return the page as an application that enforces the limits."""
+def mount(page: StylizePage, options: ServerOptions) -> FastAPI:
+    """Return the page, which is built here, as an application that enforces the limits."""
     app = FastAPI(openapi_url=None)
+    if options.api:
+        StylizeApi(page.service, page.method, options.max_upload, options.queue).add_to(app)
     if _is_loopback(options.host):
         app.add_middleware(LoopbackOnly)
-    page.queue(max_size=options.queue, api_open=False, default_concurrency_limit=1)
+    blocks = page.build()
+    blocks.queue(max_size=options.queue, api_open=False, default_concurrency_limit=1)
     # Gradio looks for requests a thousand times a second, which takes several percent of a core while nothing happens.
-    page._queue.sleep_when_free = QUEUE_INTERVAL
+    blocks._queue.sleep_when_free = QUEUE_INTERVAL
     return gr.mount_gradio_app(
         app,
-        page,
+        blocks,
         "/",
         show_error=False,
         max_file_size=int(options.max_upload * 2**20),
@@ -111,15 +116,18 @@ async def serve_page(page: StylizePage, listener: socket.socket, options: Server
     Everything runs in the current event loop, because Gradio would create loops that it does not close.
 
     Args:
-        page: the page, which is built here.
+        page: the page.
         listener: a socket that listens already.
         options: the host, for the address that is printed, and the limits.
     """
-    app = mount(page.build(), options)
+    app = mount(page, options)
     headers = [("Content-Security-Policy", POLICY), ("Referrer-Policy", "no-referrer")]
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, headers=headers)
     host = f"[{options.host}]" if ":" in options.host else options.host
-    print(f"adain: http://{host}:{listener.getsockname()[1]}/ until Ctrl-C", flush=True)
+    address = f"http://{host}:{listener.getsockname()[1]}"
+    print(f"adain: {address}/ until Ctrl-C", flush=True)
+    if options.api:
+        print(f"adain: POST {address}{ROUTE}", flush=True)
     await QuietServer(config).serve([listener])
 
 

@@ -25,6 +25,7 @@ def serve(
     max_upload: float,
     queue: int,
     styles: str | Path | None = None,
+    api: bool = False,
 ) -> None:
     """Serve the web page until Ctrl-C or SIGTERM.
 
@@ -37,6 +38,7 @@ def serve(
         max_upload: the largest size of an uploaded file in MiB.
         queue: the largest number of waiting requests.
         styles: folder of styles to choose from, besides the examples.
+        api: whether to serve the HTTP API, too.
 
     Raises:
         ValueError: an argument is out of range.
@@ -58,7 +60,7 @@ def serve(
             # Load the method now: errors are reported at the start, and the first visitor does not wait.
             service.load_method(method)
             page = StylizePage(service, method, gallery)
-            asyncio.run(serve_page(page, listener, ServerOptions(host, max_upload, queue)))
+            asyncio.run(serve_page(page, listener, ServerOptions(host, max_upload, queue, api)))
         finally:
             service.close()
 

@@ -1,0 +1,143 @@
+"""The HTTP API of `adain serve --api`: a POST to `/api/stylize` returns a stylized image."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from adain.deploy.web.service import StylizeService
+from adain.imaging import reader, writer
+from adain.imaging.options import ReadOptions
+from adain.inference import pipeline
+from adain.inference.options import Color
+from adain.methods import METHODS
+from adain.utils.checks import check_choice
+from adain.utils.errors import one_line
+from adain.utils.extras import require_extra
+
+with require_extra("web", "the HTTP API"):
+    from fastapi import FastAPI, File, Form, Request, UploadFile
+    from fastapi.exceptions import RequestValidationError
+    from starlette.concurrency import run_in_threadpool
+    from starlette.responses import JSONResponse, Response
+
+ROUTE = "/api/stylize"
+FILES = 2
+"""Files of a request: the content and the style."""
+
+OVERHEAD = 64 * 1024
+"""Bytes of a request besides its files, at most."""
+
+
+@dataclass(frozen=True)
+class StylizeForm:
+    """The images and options of a request.
+
+    Attributes:
+        content: file of the content.
+        style: file of the style; none for a method with a built-in style.
+        options: what `adain.stylize` takes: alpha, color, style_size, detail, and photorealistic.
+    """
+
+    content: bytes
+    style: bytes | None
+    method: str
+    size: int | None
+    format: str
+    options: dict[str, Any]
+
+
+class StylizeApi:
+    """Stylizes the images of requests, one after another.
+
+    Args:
+        service: the service of the page, whose methods and limit of pixels are used.
+        method: method of requests that name none.
+        max_upload: largest size of a file in MiB.
+        queue: largest number of waiting requests.
+    """
+
+    def __init__(self, service: StylizeService, method: str, max_upload: float, queue: int):
+        self.service = service
+        self.method = method
+        self.largest_request = int(FILES * max_upload * 2**20) + OVERHEAD
+        self.queue = queue
+        self.waiting = 0
+        self.turn = asyncio.Semaphore(1)
+
+    def add_to(self, app: FastAPI) -> None:
+        """Add the route, and errors as `{"error": "one line"}`."""
+        app.add_api_route(ROUTE, self.stylize, methods=["POST"])
+        app.add_exception_handler(RequestValidationError, _invalid_form)
+        app.middleware("http")(self.refuse_large_requests)
+
+    async def refuse_large_requests(self, request: Request, call_next: Any) -> Response:
+        """Answer with status 413, before the body is read, if it is too large, or 411 if its length is unknown."""
+        if request.url.path == ROUTE and request.method == "POST":
+            length = request.headers.get("content-length", "")
+            if not length.isdecimal():
+                return _error(411, "Expected the header Content-Length")
+            if int(length) > self.largest_request:
+                return _error(413, f"Expected at most {self.largest_request} bytes, got {length}; send smaller files")
+        return await call_next(request)
+
+    async def stylize(
+        self,
+        content: Annotated[UploadFile, File()],
+        style: Annotated[UploadFile | None, File()] = None,
+        method: Annotated[str | None, Form()] = None,
+        size: Annotated[int | None, Form()] = None,
+        style_size: Annotated[int | None, Form()] = None,
+        alpha: Annotated[float | None, Form()] = None,
+        color: Annotated[Color | None, Form()] = None,
+        detail: Annotated[float | None, Form()] = None,
+        photorealistic: Annotated[bool | None, Form()] = None,
+        format: Annotated[Literal["png", "jpeg"], Form()] = "png",
+    ) -> Response:
+        """Return the stylized image as a file, or an error with status 400, or 503 if too many requests wait."""
+        options = {
+            "style_size": style_size,
+            "alpha": alpha,
+            "color": color,
+            "detail": detail,
+            "photorealistic": photorealistic,
+        }
+        form = StylizeForm(
+            await content.read(),
+            await style.read() if style else None,
+            method or self.method,
+            size,
+            format,
+            {name: value for name, value in options.items() if value is not None},
+        )
+        if self.waiting >= self.queue:
+            return _error(503, f"{self.waiting} requests are waiting; try again later")
+        self.waiting += 1
+        async with self.turn:
+            self.waiting -= 1
+            try:
+                data = await run_in_threadpool(self._stylized_file, form)
+            except (ValueError, OSError, MemoryError, RuntimeError) as error:
+                return _error(400, one_line(error, "choose a smaller size"))
+        return Response(data, media_type=f"image/{form.format}")
+
+    def _stylized_file(self, form: StylizeForm) -> bytes:
+        """Return the result as the bytes of a file."""
+        check_choice("method", form.method, METHODS)
+        if METHODS[form.method].iterative:
+            raise ValueError(f"{form.method} takes minutes; use the command line or the page")
+        read_options = ReadOptions(self.service.max_pixels)
+        content = reader.load(form.content, form.size, read_options)
+        style = reader.read(form.style, options=read_options) if form.style is not None else None
+        stylized = pipeline.stylize(content, style, self.service.load_method(form.method), **form.options)
+        return writer.encode(stylized.pixels, f".{form.format}", like=stylized)
+
+
+def _error(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"error": message}, status_code=status)
+
+
+def _invalid_form(_: Request, error: Exception) -> Response:
+    """Answer with status 400 and a line for the first field of a form that is wrong."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return _error(400, f"{first['loc'][-1]}: {first['msg']}")
