@@ -81,7 +81,7 @@ class AdaConv(EncoderDecoder, Trainable):
             and C/8.
         residual: add the result of each block to AdaIN's at the deepest scale, and to its input at the others. Training
             then starts as AdaIN, whose decoder `--model.start` loads. The paper has no such shortcut.
-        upsampling: upsampling in the decoder. `smooth` removes the grid artifacts of `nearest`.
+        upsampling: upsampling in the decoder. `smooth` reduces the grid artifacts of `nearest` the most.
 
     Raises:
         ValueError: the groups do not match the scales, or unknown upsampling.
@@ -116,7 +116,7 @@ class AdaConv(EncoderDecoder, Trainable):
         _check_groups(groups, widths)
         self.stride = 2 ** (len(widths) - 1)
         self.receptive_radius = 2 * (self.encoder.receptive_radius(LAYER) or 0) + 2 * self.stride
-        self.receptive_radius += extra_radius(upsampling, self.stride)
+        self.receptive_radius += extra_radius(upsampling)
 
         # Modules are built in a fixed order, which determines the initial weights for a given seed.
         convolutions = []

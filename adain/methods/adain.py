@@ -31,7 +31,7 @@ class AdaIN(FeatureDecoder, Trainable):
         padding: padding in the encoder and the decoder.
         pooling: pooling in the encoder.
         upsampling: upsampling in the decoder. `bilinear` reduces the grid artifacts of the paper's `nearest`, and
-            `smooth` (see `adain.models.layers.UpConv2d`) removes them.
+            `smooth` reduces them the most (see `adain.models.layers.upsampling_of_levels`).
     """
 
     name = "adain"
@@ -63,7 +63,7 @@ class AdaIN(FeatureDecoder, Trainable):
             self.receptive_radius = None
         else:
             # The decoder mirrors the encoder.
-            self.receptive_radius = 2 * encoder_radius + extra_radius(upsampling, self.stride)
+            self.receptive_radius = 2 * encoder_radius + extra_radius(upsampling)
 
     def encode_style(self, style: Tensor) -> StyleCode:
         """Return the channel means and standard deviations of f(s), each (B, C, 1, 1)."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from adain.functional import normalization, statistics
 from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.methods.base import Alpha, EncodedContent, EncoderDecoder, StyleCode, Trainable, upsampling_argument
-from adain.models.layers import Conv2d, UpConv2d, Upsampling
+from adain.models.layers import Conv2d, UpConv2d, Upsampling, upsampling_of_levels
 
 
 class Block(nn.Module):
@@ -47,7 +47,7 @@ class AdaINLite(EncoderDecoder, Trainable):
         blocks: number of residual blocks.
         style_widths: channels of the style encoder's convolutions.
         code: length of the style code.
-        upsampling: upsampling in the decoder. `smooth` removes the grid artifacts of `nearest`.
+        upsampling: upsampling in the decoder. `smooth` reduces the grid artifacts of `nearest` the most.
 
     Raises:
         ValueError: unknown upsampling.
@@ -86,8 +86,9 @@ class AdaINLite(EncoderDecoder, Trainable):
             _conv(second, deep, stride=2),
         )
         self.blocks = nn.ModuleList(Block(deep) for _ in range(blocks))
-        self.up2 = _up_conv(deep, second, upsampling)
-        self.up1 = _up_conv(second, first, upsampling)
+        coarse, fine = upsampling_of_levels(upsampling, 2)
+        self.up2 = _up_conv(deep, second, coarse)
+        self.up1 = _up_conv(second, first, fine)
         self.out = _conv(first, 3)
 
     def _build_style_network(

@@ -277,11 +277,6 @@ def upsampling_argument(upsampling: Upsampling) -> dict[str, Any]:
     return {} if upsampling == "nearest" else {"upsampling": upsampling}
 
 
-def extra_radius(upsampling: Upsampling, stride: int) -> int:
-    """Return by how many pixels the blurs of `smooth` upsampling enlarge the receptive field of a decoder.
-
-    Args:
-        upsampling: upsampling of the decoder.
-        stride: factor by which the decoder upsamples, in steps of 2. Each step blurs by one pixel of its input.
-    """
-    return 2 * (stride - 1) if upsampling == "smooth" else 0
+def extra_radius(upsampling: Upsampling) -> int:
+    """Return by how many pixels the blur of `smooth` upsampling enlarges the receptive field of a network."""
+    return 2 if upsampling == "smooth" else 0  # a pixel of the input of the last upsampling

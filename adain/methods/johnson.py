@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.methods.base import Alpha, StyleCode, Trainable, upsampling_argument
-from adain.models.layers import Conv2d, UpConv2d, Upsampling
+from adain.models.layers import Conv2d, UpConv2d, Upsampling, upsampling_of_levels
 
 
 class Residual(nn.Module):
@@ -32,7 +32,7 @@ class Johnson(Trainable):
     Args:
         width: number of channels of the first convolution. The residual blocks have four times as many.
         blocks: number of residual blocks.
-        upsampling: upsampling before the last two 3x3 convolutions. `smooth` removes the grid artifacts of `nearest`.
+        upsampling: upsampling before the last two 3x3 convolutions. `smooth` reduces the grid artifacts of `nearest` the most.
 
     Raises:
         ValueError: unknown upsampling.
@@ -46,7 +46,7 @@ class Johnson(Trainable):
         super().__init__()
         self.arguments = {"width": width, "blocks": blocks}
         self.arguments |= upsampling_argument(upsampling)
-        up_conv = partial(UpConv2d, upsampling=upsampling)
+        up2, up1 = (partial(UpConv2d, upsampling=kind) for kind in upsampling_of_levels(upsampling, 2))
         last = nn.Conv2d(width, 3, 9, padding=4, padding_mode="reflect")
         nn.init.normal_(last.weight, std=0.1 / last.weight[0].numel() ** 0.5)  # start around mid-gray
         nn.init.constant_(last.bias, 0.45)  # type: ignore[arg-type]
@@ -55,8 +55,8 @@ class Johnson(Trainable):
             *_layer(width, 2 * width, stride=2),
             *_layer(2 * width, 4 * width, stride=2),
             *(Residual(4 * width) for _ in range(blocks)),
-            *_layer(4 * width, 2 * width, kind=up_conv),
-            *_layer(2 * width, width, kind=up_conv),
+            *_layer(4 * width, 2 * width, kind=up2),
+            *_layer(2 * width, width, kind=up1),
             last,
         )
 

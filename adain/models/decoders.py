@@ -6,7 +6,7 @@ from typing import Literal
 from torch import nn
 
 from adain.models.backbones import POOL, Backbone, Padding
-from adain.models.layers import Conv2d, UpConv2d, Upsampling
+from adain.models.layers import Conv2d, UpConv2d, Upsampling, upsampling_of_levels
 from adain.utils.checks import check_choice
 
 Norm = Literal["none", "batch", "instance"]
@@ -31,20 +31,21 @@ def mirror(
         norm: normalization after each convolution. The authors found any normalization harmful (Fig. 6). The option
             serves to reproduce that.
         padding: padding of the convolutions.
-        upsampling: upsampling by 2. The authors use `nearest`; `smooth` removes grid artifacts.
+        upsampling: upsampling by 2. The authors use `nearest`; `smooth` reduces grid artifacts the most.
 
     Raises:
         ValueError: unknown normalization or upsampling.
     """
     check_choice("norm", norm, NORMS)
     widths = [3, *backbone.plan(layer)]
+    kinds = iter(upsampling_of_levels(upsampling, widths.count(POOL)))
     net = OrderedDict[str, nn.Module]()
     for i in range(len(widths) - 1, 0, -1):
         if widths[i] == POOL:
             continue
         outputs = [width for width in widths[:i] if width != POOL][-1]  # the previous convolution
         if widths[i + 1 : i + 2] == [POOL]:
-            net[f"conv{i}"] = UpConv2d(widths[i], outputs, 3, padding=1, padding_mode=padding, upsampling=upsampling)
+            net[f"conv{i}"] = UpConv2d(widths[i], outputs, 3, padding=1, padding_mode=padding, upsampling=next(kinds))
         else:
             net[f"conv{i}"] = Conv2d(widths[i], outputs, 3, padding=1, padding_mode=padding)
         if i == 1:

@@ -132,6 +132,17 @@ class UpConv2d(nn.Conv2d):
         return F.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=crop)
 
 
+def upsampling_of_levels(upsampling: Upsampling, levels: int) -> list[Upsampling]:
+    """Return the upsampling of each `UpConv2d` of a network, from coarse to fine.
+
+    `smooth` blurs before the last one only, and the others are bilinear. This blur also removes the grids that the
+    others cause, and blurs before those lose detail of the content.
+    """
+    if upsampling == "smooth":
+        return ["bilinear"] * (levels - 1) + ["smooth"]
+    return [upsampling] * levels
+
+
 def _padded(x: Tensor) -> Tensor:
     """Repeat the border pixels once on every side."""
     if torch.compiler.is_compiling():
