@@ -32,7 +32,8 @@ class Johnson(Trainable):
     Args:
         width: number of channels of the first convolution. The residual blocks have four times as many.
         blocks: number of residual blocks.
-        upsampling: upsampling before the last two 3x3 convolutions. `smooth` reduces the grid artifacts of `nearest` the most.
+        upsampling: upsampling before the last two 3x3 convolutions. `smooth` reduces the grid artifacts of `nearest`
+            the most.
 
     Raises:
         ValueError: unknown upsampling.

@@ -138,9 +138,8 @@ def upsampling_of_levels(upsampling: Upsampling, levels: int) -> list[Upsampling
     `smooth` blurs before the last one only, and the others are bilinear. This blur also removes the grids that the
     others cause, and blurs before those lose detail of the content.
     """
-    if upsampling == "smooth":
-        return ["bilinear"] * (levels - 1) + ["smooth"]
-    return [upsampling] * levels
+    coarse: Upsampling = "bilinear" if upsampling == "smooth" else upsampling
+    return [coarse] * (levels - 1) + [upsampling]
 
 
 def _padded(x: Tensor) -> Tensor:
