@@ -1,14 +1,12 @@
 """The share of this process in a run of several processes that a launcher started."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-RANKS = (
-    ("RANK", "WORLD_SIZE", "LOCAL_RANK"),  # torchrun
-    ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
-)
-"""Environment variables of each launcher."""
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
+"""Environment variables of a launcher."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +27,15 @@ class Rank:
         return f"{stem}.jsonl" if self.count > 1 else f"{stem}*.jsonl"
 
 
-def rank_of(environment: Mapping[str, str] = os.environ) -> Rank:
-    """The rank that torchrun or `srun` gave to this process, or the only one.
+def rank_of(
+    environment: Mapping[str, str] = os.environ, launchers: Sequence[tuple[str, str, str]] = (TORCHRUN, SLURM)
+) -> Rank:
+    """The rank that one of the launchers gave to this process, or the only one.
 
     Raises:
         ValueError: The variables are not those of a rank.
     """
-    for number, count, local in RANKS:
+    for number, count, local in launchers:
         if number not in environment or count not in environment:
             continue
         try:

@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import os
 import signal
 import threading
 import time
@@ -24,7 +23,7 @@ from adain.batch.jobs import ImageFolder, Job, plan_jobs
 from adain.batch.locking import locked
 from adain.batch.manifest import MANIFEST, Manifest
 from adain.batch.options import DEFAULT_RUN_OPTIONS, RunOptions
-from adain.batch.ranks import Rank
+from adain.batch.ranks import TORCHRUN, Rank, rank_of
 from adain.imaging import reader, writer
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
 from adain.imaging.photo import Photo
@@ -103,15 +102,15 @@ def stylize_folder(
             settings of the method.
 
     Raises:
-        ValueError: An option is out of range or does not apply, a folder has no images, or a row of the CSV file is
-            wrong.
+        ValueError: An option is out of range or does not apply, a folder has no images, a row of the CSV file is
+            wrong, or the variables of torchrun are.
         OSError: No such folder, or a result cannot be written.
     """
     options, changes = override(options, changes, exclude=SINGLE_IMAGE_OPTIONS)
     read_options, changes = override(read_options, changes)
     run_options, settings = override(run_options, changes)
     _check_options(options, run_options, size)
-    rank = _rank_of_torchrun()
+    rank = rank_of(launchers=[TORCHRUN])
     if method in ITERATIVE:
         settings["seed"] = run_options.seed
     ready = method
@@ -157,11 +156,6 @@ def _check_styles(method: Method, style: str | Path | None, options: StyleOption
         raise ValueError(f"{name} needs a folder of styles, got none")
     if not method.takes_style and (style is not None or options.style_size is not None):
         raise ValueError(f"{name} takes no styles and no style_size; leave them out")
-
-
-def _rank_of_torchrun() -> Rank:
-    number, count, local = os.environ.get("RANK", 0), os.environ.get("WORLD_SIZE", 1), os.environ.get("LOCAL_RANK", 0)
-    return Rank(int(number), int(count), int(local))
 
 
 def _own_device(device: str, rank: Rank) -> str:

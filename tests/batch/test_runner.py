@@ -166,6 +166,9 @@ def test_random_pairs_are_the_same_for_any_workers_and_ranks(run_folder, tree, m
         assert before.items() <= results(ranks).items(), "no file twice"
     assert_alike(ranks, alone)
     monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(ValueError, match="Expected RANK from 0 to WORLD_SIZE - 1, got 1 and 1; start the run with"):
+        run_folder(pairs="random", output=ranks)
+    monkeypatch.setenv("RANK", "0")
     (ranks / "manifest-0.jsonl").rename(ranks / "manifest-7.jsonl")
     assert run_folder(pairs="random", output=ranks) == []
     assert not (ranks / "manifest.jsonl").exists(), "what any rank did is done"
@@ -184,6 +187,7 @@ def test_each_rank_has_a_gpu(run_folder, monkeypatch):
         with pytest.raises(ValueError, match=f"on {used}"):
             run_folder(method="adain-lite", device=device)
     monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
     with pytest.raises(ValueError, match="on auto"):
         run_folder(method="adain-lite")
 
