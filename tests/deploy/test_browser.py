@@ -224,6 +224,11 @@ def test_it_fits_on_a_phone(visit, files):
     give(page, *files)
     shown(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.evaluate("scrollTo(0, 0)")
+    result, controls = page.locator("#result").bounding_box(), page.locator("#photo").bounding_box()
+    assert result["y"] + result["height"] < controls["y"] < 740, "the result is above the controls, and both are seen"
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/phone.png")
 
 
 def test_a_screenshot_for_the_readme(visit, tmp_path, request):

@@ -36,6 +36,8 @@ CSS = """
 .thumbs .caption-label { inset: auto 0 0 0; max-width: none; margin: 0; padding: 1px 5px; font-size: 10px; border: 0;
   border-radius: 0; color: #fff; background: linear-gradient(#0000, #000b); opacity: 1; }
 #note { opacity: .75; }
+/* On a phone the columns are below each other: the result is first, so that it is seen while the controls change. */
+@media (max-width: 740px) { #results { order: -1; } #result img { max-height: 42vh; } }
 #command textarea { font-family: var(--font-mono); font-size: 12px; }
 """
 

@@ -102,7 +102,7 @@ class StylizePage:
             with gr.Row():
                 with gr.Column(scale=6, min_width=340):
                     self._build_inputs()
-                with gr.Column(scale=7, min_width=340):
+                with gr.Column(scale=7, min_width=340, elem_id="results"):
                     self.results = _build_results()
             self._connect(page)
         return page
