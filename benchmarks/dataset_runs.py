@@ -5,10 +5,10 @@
 bethgelab/stylize-datasets reads one Pillow image at a time, reads and encodes a random style image of 512 px for it,
 stylizes with AdaIN in float32, and saves a JPEG. Here, the plain AdaIN of `benchmarks.textbook` does this, also with
 styles at the size of the contents, with as many threads as the other runs have processes. `stylize-dataset` draws from
-a bank of the same styles. All read and write the same number of JPEG files.
+a bank of the same styles. All read and write JPEG files.
 
 A run of COUNT images and one of three times as many give both the rate, and the seconds that a run takes in addition,
-which are those to start processes, or Ray.
+which are those to start processes, or Ray. One image at a time, a quarter as many are read, which is enough for a rate.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from adain.augmentation.bank_building import build_bank
 from adain.augmentation.style_bank import save_bank
 from adain.datasets.options import EngineOptions, SourceOptions
 from adain.datasets.runner import stylize_dataset
+from adain.evaluation.report import markdown
 from adain.imaging import listing
 from adain.inference.preparation import prepare
 from benchmarks.datasets import ROOT, OneAtATime
@@ -33,6 +34,11 @@ from benchmarks.timing import machine, take_turns
 
 LONGER = 3
 """How many times as many images the longer run has."""
+
+ONE_AT_A_TIME = "one at a time"
+
+SLOWER = 4
+"""The factor by which fewer images are read one at a time."""
 
 SHARDS = 8
 """Units of the shorter run."""
@@ -53,7 +59,8 @@ def one_at_a_time(folder: Path, style: Path, style_size: int, threads: int) -> N
     torch.set_num_threads(threads)
     transform = OneAtATime(style, style_size)
     with tempfile.TemporaryDirectory() as output:
-        for path in listing.files(folder):
+        paths = listing.files(folder)
+        for path in paths[: len(paths) // SLOWER]:
             stylized = transform(Image.open(path).convert("RGB"))
             v2.functional.to_pil_image(stylized).save(Path(output, path.name), quality=95)
     torch.set_num_threads(before)
@@ -79,7 +86,7 @@ def contestants(folder: Path, style: Path, banks: dict[str, Path], args: argpars
     shard_size = max(1, args.count // SHARDS)
     calls: dict[str, Callable[[], None]] = {}
     for size in dict.fromkeys((512, args.size)):
-        calls[f"one at a time, style {size} px"] = partial(one_at_a_time, folder, style, size, workers)
+        calls[f"{ONE_AT_A_TIME}, style {size} px"] = partial(one_at_a_time, folder, style, size, workers)
     for method, bank in banks.items():
         for engine in args.engines:
             name = f"stylize-dataset, {method}" + (f", {engine}" if engine != "local" else "")
@@ -108,21 +115,24 @@ def main(args: argparse.Namespace) -> None:
     print(
         f"{machine()}; {args.count} and {args.count * LONGER} images of {args.size} px, medians of {args.rounds} rounds"
     )
-    print(f"{'processes:':34}" + "".join(f"{number:>10}{'start, s':>10}" for number in args.workers))
+    rows = []
     for name in dict.fromkeys(name for name, _, _ in calls):
-        line = f"{name:34}"
+        count = args.count // SLOWER if name.startswith(ONE_AT_A_TIME) else args.count
+        row = {"": name}
         for workers in args.workers:
             short, long = (times[name, workers, length].median for length in ("short", "long"))
-            rate = args.count * (LONGER - 1) / (long - short)
-            line += f"{rate:10.2f}{short - args.count / rate:10.1f}"
-        print(line, flush=True)
+            rate = count * (LONGER - 1) / (long - short)
+            row[f"images/s, {workers} processes"] = f"{rate:.2f}"
+            row[f"start, s, {workers} processes"] = f"{short - count / rate:.1f}"
+        rows.append(row)
+    print(markdown(rows), end="")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--content", type=Path, default=ROOT / "examples" / "content", help="folder of contents")
     parser.add_argument("--style", type=Path, default=ROOT / "examples" / "style", help="folder of styles")
-    parser.add_argument("--count", type=int, default=64, help="images of the shorter run")
+    parser.add_argument("--count", type=int, default=32, help="images of the shorter run")
     parser.add_argument("--size", type=int, default=224, help="side of the contents in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of processes")
