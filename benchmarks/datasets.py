@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 import adain
+from adain.evaluation.report import markdown
 from adain.imaging import listing
 from adain.methods import weights
 from benchmarks.textbook import Textbook
@@ -81,23 +82,26 @@ def main(content: Path, style: Path, count: int, size: int, rounds: int, workers
         f"one at a time, style {size} px": OneAtATime(style, size),
     }
     print(f"{machine()}; {count} images of {size} px, medians of {rounds} rounds")
-    print(f"{'images per second, workers:':32}" + "".join(f"{number:>8}" for number in workers))
     calls = {}
     for name, transform in transforms.items():
         for number in workers:
             calls[name, number] = partial(read_all, Photos(content, count, size, transform), number)
     times = take_turns(calls, rounds)
+    rows = []
     for name in transforms:
-        rates = [count / times[name, number].median for number in workers]
-        print(f"{name:32}" + "".join(f"{rate:8.2f}" for rate in rates), flush=True)
+        row = {"images per second": name}
+        for number in workers:
+            row[f"{number} workers"] = f"{count / times[name, number].median:.2f}"
+        rows.append(row)
+    print(markdown(rows), end="")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--content", type=Path, default=ROOT / "examples" / "content", help="folder of contents")
     parser.add_argument("--style", type=Path, default=ROOT / "examples" / "style", help="folder of styles")
-    parser.add_argument("--count", type=int, default=32, help="images for each round")
+    parser.add_argument("--count", type=int, default=16, help="images for each round")
     parser.add_argument("--size", type=int, default=224, help="side of the contents in pixels")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="workers of the DataLoader")
     main(**vars(parser.parse_args()))

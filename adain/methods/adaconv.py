@@ -21,7 +21,7 @@ from adain.methods.base import (
 )
 from adain.models.backbones import Backbone
 from adain.models.decoders import mirror
-from adain.models.layers import UpConv2d, Upsampling
+from adain.models.layers import UpConv2d, Upsampling, upsampling_of_levels
 
 LAYER = "relu4_1"
 POOLED_SIZE = 4  # height and width of the style encoder's last features, as in the paper for styles of 256 px
@@ -81,7 +81,8 @@ class AdaConv(EncoderDecoder, Trainable):
             and C/8.
         residual: add the result of each block to AdaIN's at the deepest scale, and to its input at the others. Training
             then starts as AdaIN, whose decoder `--model.start` loads. The paper has no such shortcut.
-        upsampling: upsampling in the decoder. `smooth` reduces the grid artifacts of `nearest` the most.
+        upsampling: upsampling in the decoder, one kind or one for each level from coarse to fine. `smooth` removes the
+            grid artifacts of `nearest`, with some detail.
 
     Raises:
         ValueError: the groups do not match the scales, or unknown upsampling.
@@ -97,7 +98,7 @@ class AdaConv(EncoderDecoder, Trainable):
         style_width: int = 128,
         groups: Sequence[int] = (512, 128, 32, 8),
         residual: bool = True,
-        upsampling: Upsampling = "nearest",
+        upsampling: Upsampling | Sequence[Upsampling] = "nearest",
     ):
         super().__init__()
         self.arguments = {
@@ -114,9 +115,10 @@ class AdaConv(EncoderDecoder, Trainable):
         self.scales = _split_at_upsampling(self.decoder)
         widths = [scale[0].in_channels for scale in self.scales if isinstance(scale[0], nn.Conv2d)]
         _check_groups(groups, widths)
-        self.stride = 2 ** (len(widths) - 1)
+        levels = len(widths) - 1
+        self.stride = 2**levels
         self.receptive_radius = 2 * (self.encoder.receptive_radius(LAYER) or 0) + 2 * self.stride
-        self.receptive_radius += extra_radius(upsampling)
+        self.receptive_radius += extra_radius(upsampling_of_levels(upsampling, levels))
 
         # Modules are built in a fixed order, which determines the initial weights for a given seed.
         convolutions = []

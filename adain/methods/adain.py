@@ -1,6 +1,6 @@
 """AdaIN: arbitrary style transfer in real time (Huang & Belongie, ICCV 2017, arXiv 1703.06868)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from adain.methods.base import (
 )
 from adain.models.backbones import POOL, Backbone, Padding, Pooling
 from adain.models.decoders import Norm, mirror
-from adain.models.layers import Upsampling
+from adain.models.layers import Upsampling, upsampling_of_levels
 
 
 class AdaIN(FeatureDecoder, Trainable):
@@ -30,8 +30,8 @@ class AdaIN(FeatureDecoder, Trainable):
         norm: normalization in the decoder. The paper compares them in Fig. 6.
         padding: padding in the encoder and the decoder.
         pooling: pooling in the encoder.
-        upsampling: upsampling in the decoder. `bilinear` reduces the grid artifacts of the paper's `nearest`, and
-            `smooth` reduces them the most (see `adain.models.layers.upsampling_of_levels`).
+        upsampling: upsampling in the decoder, one kind or one for each level from coarse to fine. `bilinear` reduces
+            the grid artifacts of the paper's `nearest`, and `smooth` removes them, with some detail.
     """
 
     name = "adain"
@@ -45,7 +45,7 @@ class AdaIN(FeatureDecoder, Trainable):
         norm: Norm = "none",
         padding: Padding = "reflect",
         pooling: Pooling = "max",
-        upsampling: Upsampling = "nearest",
+        upsampling: Upsampling | Sequence[Upsampling] = "nearest",
     ):
         super().__init__()
         self.layer = layer
@@ -57,13 +57,14 @@ class AdaIN(FeatureDecoder, Trainable):
 
         self.encoder = Backbone(layers=self.layers, **self.network)
         self.decoder = mirror(self.encoder, layer, norm, padding, upsampling)
-        self.stride = 2 ** self.encoder.plan(layer).count(POOL)
+        levels = self.encoder.plan(layer).count(POOL)
+        self.stride = 2**levels
         encoder_radius = self.encoder.receptive_radius(layer)
         if norm == "instance" or encoder_radius is None:
             self.receptive_radius = None
         else:
             # The decoder mirrors the encoder.
-            self.receptive_radius = 2 * encoder_radius + extra_radius(upsampling)
+            self.receptive_radius = 2 * encoder_radius + extra_radius(upsampling_of_levels(upsampling, levels))
 
     def encode_style(self, style: Tensor) -> StyleCode:
         """Return the channel means and standard deviations of f(s), each (B, C, 1, 1)."""

@@ -1,5 +1,7 @@
 """AdaIN-lite: a small network for CPUs, designed for this project. Encoders and decoder are trained together."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,7 +49,8 @@ class AdaINLite(EncoderDecoder, Trainable):
         blocks: number of residual blocks.
         style_widths: channels of the style encoder's convolutions.
         code: length of the style code.
-        upsampling: upsampling in the decoder. `smooth` reduces the grid artifacts of `nearest` the most.
+        upsampling: upsampling in the decoder, one kind or one for each level from coarse to fine. `smooth` removes the
+            grid artifacts of `nearest`, with some detail.
 
     Raises:
         ValueError: unknown upsampling.
@@ -64,7 +67,7 @@ class AdaINLite(EncoderDecoder, Trainable):
         blocks: int = 5,
         style_widths: tuple[int, ...] = (16, 32, 64, 128),
         code: int = 160,
-        upsampling: Upsampling = "nearest",
+        upsampling: Upsampling | Sequence[Upsampling] = "nearest",
     ):
         super().__init__()
         self.arguments = {"widths": list(widths), "blocks": blocks, "style_widths": list(style_widths), "code": code}
@@ -72,11 +75,11 @@ class AdaINLite(EncoderDecoder, Trainable):
         # Each block has two convolutions at a quarter of the size. The rest is downsampling and upsampling.
         self.receptive_radius = 8 * blocks + 24
         # Modules are built in a fixed order, which determines the initial weights for a given seed.
-        self._build_content_network(widths, blocks, upsampling)
+        self._build_content_network(widths, blocks, upsampling_of_levels(upsampling, 2))
         self._build_style_network(widths, blocks, style_widths, code)
         self._initialize_outputs(code)
 
-    def _build_content_network(self, widths: tuple[int, int, int], blocks: int, upsampling: Upsampling) -> None:
+    def _build_content_network(self, widths: tuple[int, int, int], blocks: int, upsampling: list[Upsampling]) -> None:
         first, second, deep = widths
         self.down = nn.Sequential(
             _conv(3, first),
@@ -86,9 +89,8 @@ class AdaINLite(EncoderDecoder, Trainable):
             _conv(second, deep, stride=2),
         )
         self.blocks = nn.ModuleList(Block(deep) for _ in range(blocks))
-        coarse, fine = upsampling_of_levels(upsampling, 2)
-        self.up2 = _up_conv(deep, second, coarse)
-        self.up1 = _up_conv(second, first, fine)
+        self.up2 = _up_conv(deep, second, upsampling[0])
+        self.up1 = _up_conv(second, first, upsampling[1])
         self.out = _conv(first, 3)
 
     def _build_style_network(

@@ -269,14 +269,24 @@ class Trainable(Method):
         return self.stylize(content, self.encode_style(style))
 
 
-def upsampling_argument(upsampling: Upsampling) -> dict[str, Any]:
+def upsampling_argument(upsampling: Upsampling | Sequence[Upsampling]) -> dict[str, Any]:
     """Return the entry of `arguments` for the upsampling of a network.
 
     `nearest` has none, so that the fingerprints of weights from before there was a choice stay the same.
     """
-    return {} if upsampling == "nearest" else {"upsampling": upsampling}
+    if upsampling == "nearest":
+        return {}
+    return {"upsampling": upsampling if isinstance(upsampling, str) else [*upsampling]}
 
 
-def extra_radius(upsampling: Upsampling) -> int:
-    """Return by how many pixels the blur of `smooth` upsampling enlarges the receptive field of a network."""
-    return 2 if upsampling == "smooth" else 0  # a pixel of the input of the last upsampling
+def extra_radius(kinds: Sequence[Upsampling]) -> int:
+    """Return by how many pixels the blurs of `smooth` upsampling enlarge the receptive field of a network.
+
+    Args:
+        kinds: upsampling by 2 of each level, from coarse to fine.
+    """
+    radius = 0
+    for level, kind in enumerate(reversed(kinds)):
+        if kind == "smooth":
+            radius += 2 ** (level + 1)  # a pixel of the input of this upsampling
+    return radius

@@ -1,6 +1,6 @@
 """Johnson: one network per style, without a style image at inference (Johnson, Alahi & Fei-Fei, ECCV 2016)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from torch import Tensor, nn
@@ -32,8 +32,8 @@ class Johnson(Trainable):
     Args:
         width: number of channels of the first convolution. The residual blocks have four times as many.
         blocks: number of residual blocks.
-        upsampling: upsampling before the last two 3x3 convolutions. `smooth` reduces the grid artifacts of `nearest`
-            the most.
+        upsampling: upsampling before the last two 3x3 convolutions, one kind or one for each. `smooth` removes the grid
+            artifacts of `nearest`, with some detail.
 
     Raises:
         ValueError: unknown upsampling.
@@ -43,7 +43,7 @@ class Johnson(Trainable):
     stride = 4
     takes_style = False
 
-    def __init__(self, width: int = 32, blocks: int = 5, upsampling: Upsampling = "nearest"):
+    def __init__(self, width: int = 32, blocks: int = 5, upsampling: Upsampling | Sequence[Upsampling] = "nearest"):
         super().__init__()
         self.arguments = {"width": width, "blocks": blocks}
         self.arguments |= upsampling_argument(upsampling)

@@ -1,6 +1,7 @@
 """Decoders that mirror a backbone and map its features back to an image."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import nn
@@ -18,7 +19,7 @@ def mirror(
     layer: str,
     norm: Norm = "none",
     padding: Padding = "reflect",
-    upsampling: Upsampling = "nearest",
+    upsampling: Upsampling | Sequence[Upsampling] = "nearest",
 ) -> nn.Sequential:
     """Return a decoder that mirrors `backbone` up to `layer`: convolutions in reverse, and upsampling for pooling.
 
@@ -31,10 +32,10 @@ def mirror(
         norm: normalization after each convolution. The authors found any normalization harmful (Fig. 6). The option
             serves to reproduce that.
         padding: padding of the convolutions.
-        upsampling: upsampling by 2. The authors use `nearest`; `smooth` reduces grid artifacts the most.
+        upsampling: upsampling by 2, one kind or one for each level from coarse to fine. The authors use `nearest`.
 
     Raises:
-        ValueError: unknown normalization or upsampling.
+        ValueError: unknown normalization or upsampling, or a wrong number of upsamplings.
     """
     check_choice("norm", norm, NORMS)
     widths = [3, *backbone.plan(layer)]

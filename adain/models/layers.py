@@ -1,5 +1,6 @@
 """The 3x3 convolutions of all networks: drop-in layers that use the fastest exact algorithm on the device."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -91,9 +92,9 @@ class UpConv2d(nn.Conv2d):
       of stride 2, with less than half of the products.
     - `bilinear`: nearest upsampling followed by a small blur. Convolutions commute, so that the output can be blurred
       instead.
-    - `smooth`: bilinear upsampling of the input blurred with (1, 2, 1)/4 along each axis, which removes alternation
-      from pixel to pixel and nothing else entirely. Such an alternation survives bilinear upsampling, and the next ReLU
-      doubles its frequency: networks trained without the blur paint a grid of 2 and 4 pixels from it.
+    - `smooth`: bilinear upsampling of the input blurred with (1, 2, 1)/4 along each axis, which removes what alternates
+      from pixel to pixel. Bilinear upsampling keeps half of such an alternation, and the next ReLU doubles its
+      frequency: without the blur, networks paint a grid of 2 and 4 pixels from it.
     """
 
     transposed_taps: Tensor
@@ -132,14 +133,22 @@ class UpConv2d(nn.Conv2d):
         return F.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=crop)
 
 
-def upsampling_of_levels(upsampling: Upsampling, levels: int) -> list[Upsampling]:
+def upsampling_of_levels(upsampling: Upsampling | Sequence[Upsampling], levels: int) -> list[Upsampling]:
     """Return the upsampling of each `UpConv2d` of a network, from coarse to fine.
 
-    `smooth` blurs before the last one only, and the others are bilinear. This blur also removes the grids that the
-    others cause, and blurs before those lose detail of the content.
+    Args:
+        upsampling: one kind for all, or one for each.
+        levels: number of the network's `UpConv2d`.
+
+    Raises:
+        ValueError: an unknown kind, or another number of them.
     """
-    coarse: Upsampling = "bilinear" if upsampling == "smooth" else upsampling
-    return [coarse] * (levels - 1) + [upsampling]
+    kinds: list[Upsampling] = [upsampling] * levels if isinstance(upsampling, str) else [*upsampling]
+    if len(kinds) != levels:
+        raise ValueError(f"Expected one upsampling, or {levels} from coarse to fine, got {len(kinds)}")
+    for kind in kinds:
+        check_choice("upsampling", kind, get_args(Upsampling))
+    return kinds
 
 
 def _padded(x: Tensor) -> Tensor:

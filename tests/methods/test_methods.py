@@ -3,6 +3,7 @@ import torch
 
 from adain.methods import METHODS, Method, weights
 from adain.models.backbones import Backbone
+from adain.models.layers import UpConv2d
 from tests.conftest import QUICK
 
 TRAINED, STYLED, MIXING = (
@@ -127,10 +128,14 @@ def test_adain_lite_by_configuration():
 
 
 @pytest.mark.parametrize("name", ["adaconv", "adain-lite", "johnson"])
-@pytest.mark.parametrize("upsampling", ["bilinear", "smooth"])
-def test_upsampling_by_configuration(name, upsampling):
+@pytest.mark.parametrize("kinds", ["bilinear", "smooth", "one of each"])
+def test_upsampling_by_configuration(name, kinds):
     torch.manual_seed(0)
+    levels = ["bilinear", "bilinear", "smooth"] if name == "adaconv" else ["bilinear", "smooth"]
+    upsampling = levels if kinds == "one of each" else kinds
     nearest, other = METHODS[name]().eval(), METHODS[name](upsampling=upsampling).eval()
+    used = [module.upsampling for module in other.modules() if isinstance(module, UpConv2d)]
+    assert used == (levels if kinds == "one of each" else [kinds] * len(levels))
     other.load_state_dict(nearest.state_dict())
     assert "upsampling" not in nearest.arguments, "arguments are part of the fingerprint in every style code"
     assert other.arguments["upsampling"] == upsampling
@@ -139,6 +144,8 @@ def test_upsampling_by_configuration(name, upsampling):
     assert (results[0] - results[1]).abs().max() > 1e-4
     with pytest.raises(ValueError, match="cubic"):
         METHODS[name](upsampling="cubic")
+    with pytest.raises(ValueError, match=f"Expected one upsampling, or {len(levels)} from coarse to fine, got 1"):
+        METHODS[name](upsampling=["smooth"])
 
 
 def test_methods_have_the_names_of_their_rows():
