@@ -31,7 +31,7 @@ TOPICS = {
         *("content", "style", "source", "output", "sheet", "size", "format", "contents", "styles"),
         *("crop", "suffix", "quality", "limit", "max_pixels", "truncated", "report", "quiet"),
     ),
-    "Method": ("method", "checkpoint", "device", "precision", "seed", "calibration"),
+    "Method": ("method", "checkpoint", "device", "precision", "seed", "calibration", "part"),
     "What is drawn": ("per_content", "p"),
     "Strength, strokes, and colors": (
         *("alpha", "alpha_blend", "style_size", "style_weight", "color", "detail", "photorealistic"),
@@ -45,7 +45,7 @@ TOPICS = {
     "Records of an optimization": ("log", "snapshot_every"),
     "What varies": ("vary", "cases"),
     "Metrics": ("perceptual", "tensorboard", "protocol", "inception"),
-    "Server": ("host", "port", "max_upload", "queue"),
+    "Server": ("host", "port", "max_upload", "queue", "api"),
 }
 """Titles in help texts, and the flags of all commands under each."""
 

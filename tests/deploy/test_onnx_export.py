@@ -270,7 +270,7 @@ def test_the_two_parts_give_what_the_whole_gives_and_only_the_content_network_ru
         (stylized,) = stylizer.run(["stylized"], {"content": content.numpy(), "code": code})
         torch.testing.assert_close(torch.from_numpy(stylized), run(tiny_session, content, style), atol=1e-5, rtol=0)
     convolutions = [
-        sum(node.op_type == "Conv" for node in onnx.load(tmp_path / f"{part}.onnx").graph.node)
+        sum(node.op_type in ("Conv", "ConvTranspose") for node in onnx.load(tmp_path / f"{part}.onnx").graph.node)
         for part in ("style-encoder", "stylizer")
     ]
     assert convolutions == [2, 3 + 2 + 2 + 1], "no part contains the other"

@@ -85,8 +85,8 @@ def test_a_style_brought_to_the_size_of_the_content(ready, make_picture):
 
 @pytest.mark.parametrize("ready", [name for name in TRAINED if name in STYLED], indirect=True)
 def test_the_style_distance_falls_as_alpha_rises(ready, examples):
-    content = reader.load_image(examples / "content" / "chelsea.png", 80)
-    style = reader.load_image(examples / "style" / "starry_night.jpg", 80)
+    content = reader.load_image(examples / "content" / "chelsea.png", 128)
+    style = reader.load_image(examples / "style" / "starry_night.jpg", 128)
     loss = PerceptualLoss()
     backbone = Backbone("vgg19", loss.layers)
     code = adain.encode_style(ready, style)
@@ -112,7 +112,7 @@ def test_a_mixture_of_one_style_with_itself_is_that_style(ready, make_picture):
 
 
 def test_half_precision_stays_close(make_picture, ready):
-    path = make_picture(size=(32, 32))
+    path = make_picture(size=(64, 64))
     expected = stylize_image(path, path, ready)
     name = next(name for name, kind in METHODS.items() if type(ready) is kind)
     rounded = stylize_image(path, path, adain.prepare(name, "cpu", "bf16", **QUICK.get(name, {})))
