@@ -249,9 +249,8 @@ def main() -> None:
             values = [accuracy(network, test) for network in networks]
             row[column] = f"{mean(values):.0f}" + (f" ± {stdev(values):.0f}" if len(values) > 1 else "")
         rows.append(row)
-    print(
-        f"{machine()}; {options.images} training images, {options.epochs} epochs, {options.seeds} seeds; accuracy in %"
-    )
+    about = f"{options.images} training images, {options.epochs} epochs, {options.seeds} seeds; accuracy in %"
+    print(f"{machine()}; {about}")
     print(markdown(rows))
 
 

@@ -112,9 +112,8 @@ def main(args: argparse.Namespace) -> None:
         times = take_turns(calls, args.rounds)
     finally:
         shutil.rmtree(scratch)
-    print(
-        f"{machine()}; {args.count} and {args.count * LONGER} images of {args.size} px, medians of {args.rounds} rounds"
-    )
+    about = f"{args.count} and {args.count * LONGER} images of {args.size} px, medians of {args.rounds} rounds"
+    print(f"{machine()}; {about}")
     rows = []
     for name in dict.fromkeys(name for name, _, _ in calls):
         count = args.count // SLOWER if name.startswith(ONE_AT_A_TIME) else args.count
