@@ -14,24 +14,16 @@ from pathlib import Path
 from statistics import geometric_mean
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 import adain
 from adain.evaluation import metrics
 from adain.evaluation.report import markdown
 from adain.imaging import listing, reader
-from adain.models.layers import BLUR, UpConv2d
+from adain.models.layers import UpConv2d
 from benchmarks.timing import machine
 
 ROOT = Path(__file__).parents[1]
-
-
-def blurred(layer: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-    """What a layer sees instead of its input: a forward pre-hook."""
-    x = F.pad(inputs[0], (1, 1, 1, 1), "replicate")
-    channels = x.shape[1]
-    return F.conv2d(x, BLUR.to(x).expand(channels, 1, 3, 3), groups=channels)
 
 
 def grid(images: Sequence[Tensor]) -> float:
@@ -63,7 +55,7 @@ def main() -> None:
         }
         cases[", blur before every upsampling"] = layers
         for label, chosen in cases.items():
-            hooks = [layer.register_forward_pre_hook(blurred) for layer in chosen]
+            hooks = [layer.register_forward_pre_hook(lambda layer, inputs: layer.smoothed(*inputs)) for layer in chosen]
             with torch.inference_mode():
                 results = [adain.stylize(content, code, method) for content, code in product(contents, codes)]
             for hook in hooks:

@@ -21,7 +21,7 @@ from adain.methods.base import (
 )
 from adain.models.backbones import Backbone
 from adain.models.decoders import mirror
-from adain.models.layers import UpConv2d, Upsampling, upsampling_of_levels
+from adain.models.layers import UpConv2d, Upsampling
 
 LAYER = "relu4_1"
 POOLED_SIZE = 4  # height and width of the style encoder's last features, as in the paper for styles of 256 px
@@ -115,10 +115,9 @@ class AdaConv(EncoderDecoder, Trainable):
         self.scales = _split_at_upsampling(self.decoder)
         widths = [scale[0].in_channels for scale in self.scales if isinstance(scale[0], nn.Conv2d)]
         _check_groups(groups, widths)
-        levels = len(widths) - 1
-        self.stride = 2**levels
+        self.stride = 2 ** (len(widths) - 1)
         self.receptive_radius = 2 * (self.encoder.receptive_radius(LAYER) or 0) + 2 * self.stride
-        self.receptive_radius += extra_radius(upsampling_of_levels(upsampling, levels))
+        self.receptive_radius += extra_radius(self.decoder)
 
         # Modules are built in a fixed order, which determines the initial weights for a given seed.
         convolutions = []

@@ -17,7 +17,7 @@ from adain.methods.base import (
 )
 from adain.models.backbones import POOL, Backbone, Padding, Pooling
 from adain.models.decoders import Norm, mirror
-from adain.models.layers import Upsampling, upsampling_of_levels
+from adain.models.layers import Upsampling
 
 
 class AdaIN(FeatureDecoder, Trainable):
@@ -57,14 +57,13 @@ class AdaIN(FeatureDecoder, Trainable):
 
         self.encoder = Backbone(layers=self.layers, **self.network)
         self.decoder = mirror(self.encoder, layer, norm, padding, upsampling)
-        levels = self.encoder.plan(layer).count(POOL)
-        self.stride = 2**levels
+        self.stride = 2 ** self.encoder.plan(layer).count(POOL)
         encoder_radius = self.encoder.receptive_radius(layer)
         if norm == "instance" or encoder_radius is None:
             self.receptive_radius = None
         else:
             # The decoder mirrors the encoder.
-            self.receptive_radius = 2 * encoder_radius + extra_radius(upsampling_of_levels(upsampling, levels))
+            self.receptive_radius = 2 * encoder_radius + extra_radius(self.decoder)
 
     def encode_style(self, style: Tensor) -> StyleCode:
         """Return the channel means and standard deviations of f(s), each (B, C, 1, 1)."""

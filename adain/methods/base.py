@@ -14,7 +14,7 @@ from adain.functional import normalization
 from adain.functional.losses import Features
 from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.models.backbones import Backbone
-from adain.models.layers import Upsampling
+from adain.models.layers import UpConv2d, Upsampling
 
 Alpha = float | Tensor
 """Strength of the style in [0, 1]. Exported graphs use a tensor (B,) with one value per image."""
@@ -279,14 +279,15 @@ def upsampling_argument(upsampling: Upsampling | Sequence[Upsampling]) -> dict[s
     return {"upsampling": upsampling if isinstance(upsampling, str) else [*upsampling]}
 
 
-def extra_radius(kinds: Sequence[Upsampling]) -> int:
+def extra_radius(network: nn.Module) -> int:
     """Return by how many pixels the blurs of `smooth` upsampling enlarge the receptive field of a network.
 
     Args:
-        kinds: upsampling by 2 of each level, from coarse to fine.
+        network: its `UpConv2d` layers are in their order, from coarse to fine.
     """
+    layers = [module for module in network.modules() if isinstance(module, UpConv2d)]
     radius = 0
-    for level, kind in enumerate(reversed(kinds)):
-        if kind == "smooth":
+    for level, layer in enumerate(reversed(layers)):
+        if layer.upsampling == "smooth":
             radius += 2 ** (level + 1)  # a pixel of the input of this upsampling
     return radius

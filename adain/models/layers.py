@@ -111,7 +111,7 @@ class UpConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', 2 H, 2 W)."""
         if self.upsampling == "smooth":
-            x = self._blurred(_padded(x))
+            x = self.smoothed(x)
         if self.padding_mode == "zeros":
             if self.upsampling == "nearest":
                 return self._transposed(x, crop=1)
@@ -121,6 +121,10 @@ class UpConv2d(nn.Conv2d):
         if self.upsampling == "nearest":
             return self._transposed(x, crop=3)
         return self._blurred(self._transposed(x, crop=2))
+
+    def smoothed(self, x: Tensor) -> Tensor:
+        """Return an input (B, C, H, W) as smooth upsampling sees it, without what alternates from pixel to pixel."""
+        return self._blurred(_padded(x))
 
     def _blurred(self, x: Tensor) -> Tensor:
         """Return `x`, blurred with (1, 2, 1)/4 along each axis, without its outer pixels."""

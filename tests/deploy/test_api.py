@@ -12,18 +12,9 @@ from starlette.testclient import TestClient
 
 import adain
 from adain.deploy.web import api, app, page
-from adain.deploy.web.service import StylizeService
 from adain.imaging import reader
 
 LOCAL = "http://127.0.0.1:7860"
-
-
-@pytest.fixture
-def service(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
-    service = StylizeService(tmp_path / "cache", "cpu", 10_000)
-    yield service
-    service.close()
 
 
 def mount(service, queue=3, api=True):

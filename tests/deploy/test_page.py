@@ -14,16 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from adain.deploy.web import app, image_picker, page
-from adain.deploy.web.service import StylizeService, Upload
+from adain.deploy.web.service import Upload
 from tests.conftest import exit_code
-
-
-@pytest.fixture
-def service(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
-    service = StylizeService(tmp_path / "cache", "cpu", 10_000)
-    yield service
-    service.close()
 
 
 def mount(service, host):

@@ -20,7 +20,8 @@ with require_extra("web", "the HTTP API"):
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import JSONResponse, Response
 
-ROUTE = "/api/stylize"
+FOLDER = "/api"
+ROUTE = f"{FOLDER}/stylize"
 FILES = 2
 """Files of a request: the content and the style."""
 
@@ -65,14 +66,16 @@ class StylizeApi:
         self.turn = asyncio.Semaphore(1)
 
     def add_to(self, app: FastAPI) -> None:
-        """Add the route, and errors as `{"error": "one line"}`."""
-        app.add_api_route(ROUTE, self.stylize, methods=["POST"])
-        app.add_exception_handler(RequestValidationError, _invalid_form)
-        app.middleware("http")(self.refuse_large_requests)
+        """Mount an application of its own, so that the requests of the page do not pass through its checks."""
+        api = FastAPI(openapi_url=None)
+        api.add_api_route(ROUTE.removeprefix(FOLDER), self.stylize, methods=["POST"])
+        api.add_exception_handler(RequestValidationError, _invalid_form)
+        api.middleware("http")(self.refuse_large_requests)
+        app.mount(FOLDER, api)
 
     async def refuse_large_requests(self, request: Request, call_next: Any) -> Response:
         """Answer with status 413, before the body is read, if it is too large, or 411 if its length is unknown."""
-        if request.url.path == ROUTE and request.method == "POST":
+        if request.method == "POST":
             length = request.headers.get("content-length", "")
             if not length.isdecimal():
                 return _error(411, "Expected the header Content-Length")
@@ -112,12 +115,16 @@ class StylizeApi:
         if self.waiting >= self.queue:
             return _error(503, f"{self.waiting} requests are waiting; try again later")
         self.waiting += 1
-        async with self.turn:
+        try:
+            await self.turn.acquire()
+        finally:  # also if the client has left in the meantime
             self.waiting -= 1
-            try:
-                data = await run_in_threadpool(self._stylized_file, form)
-            except (ValueError, OSError, MemoryError, RuntimeError) as error:
-                return _error(400, one_line(error, "choose a smaller size"))
+        try:
+            data = await run_in_threadpool(self._stylized_file, form)
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+            return _error(400, one_line(error, "choose a smaller size"))
+        finally:
+            self.turn.release()
         return Response(data, media_type=f"image/{form.format}")
 
     def _stylized_file(self, form: StylizeForm) -> bytes:
