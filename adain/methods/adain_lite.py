@@ -51,6 +51,8 @@ class AdaINLite(EncoderDecoder, Trainable):
         code: length of the style code.
         upsampling: upsampling in the decoder, one kind or one for each level from coarse to fine. `smooth` removes the
             grid artifacts of `nearest`, with some detail.
+        skips: whether 1x1 convolutions carry the encoder's features at half of the size and at the full size to the
+            decoder, which otherwise has to rebuild fine detail from a quarter of the size.
 
     Raises:
         ValueError: unknown upsampling.
@@ -68,16 +70,20 @@ class AdaINLite(EncoderDecoder, Trainable):
         style_widths: tuple[int, ...] = (16, 32, 64, 128),
         code: int = 160,
         upsampling: Upsampling | Sequence[Upsampling] = "nearest",
+        skips: bool = False,
     ):
         super().__init__()
         self.arguments = {"widths": list(widths), "blocks": blocks, "style_widths": list(style_widths), "code": code}
         self.arguments |= upsampling_argument(upsampling)
+        if skips:  # without an entry otherwise, so that the fingerprints of earlier weights stay the same
+            self.arguments["skips"] = True
         # Each block has two convolutions at a quarter of the size. The rest is downsampling and upsampling.
         self.receptive_radius = 8 * blocks + 24
         # Modules are built in a fixed order, which determines the initial weights for a given seed.
         self._build_content_network(widths, blocks, upsampling_of_levels(upsampling, 2))
         self._build_style_network(widths, blocks, style_widths, code)
         self._initialize_outputs(code)
+        self.skips = _zero_skips(widths[:2]) if skips else None
 
     def _build_content_network(self, widths: tuple[int, int, int], blocks: int, upsampling: list[Upsampling]) -> None:
         first, second, deep = widths
@@ -136,7 +142,12 @@ class AdaINLite(EncoderDecoder, Trainable):
     ) -> EncodedContent:
         """Return features at a quarter of the content's size, and for blending, the style code of the content."""
         code = self.encode_style(content, statistics_fn) if blend else {}
-        return EncodedContent(self.down(content * 2 - 1), code)
+        x = content * 2 - 1
+        if self.skips is None:
+            return EncodedContent(self.down(x), code)
+        full = self.down[:2](x)
+        half = self.down[2:4](full)
+        return EncodedContent(self.down[4:](half), code, details=(half, full))
 
     def decode(
         self,
@@ -157,9 +168,20 @@ class AdaINLite(EncoderDecoder, Trainable):
             a = 1 + 2 * i
             b = a + 1
             x = block(x, [shifts[a], scales[a], shifts[b], scales[b]], statistics_fn)
-        x = F.relu(torch.addcmul(shifts[-2], self.up2(x), scales[-2]))
-        x = F.relu(torch.addcmul(shifts[-1], self.up1(x), scales[-1]))
+        for level, up in enumerate((self.up2, self.up1)):
+            x = up(x)
+            if self.skips is not None:
+                x = x + self.skips[level](content.details[level])
+            x = F.relu(torch.addcmul(shifts[level - 2], x, scales[level - 2]))
         return self.out(x)
+
+
+def _zero_skips(widths: Sequence[int]) -> nn.ModuleList:
+    """Return the skip connections from coarse to fine. They start at zero, to continue from weights without them."""
+    skips = nn.ModuleList(nn.Conv2d(width, width, 1, bias=False) for width in reversed(widths))
+    for skip in skips:
+        nn.init.zeros_(skip.weight)  # type: ignore[arg-type]
+    return skips
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:

@@ -31,6 +31,8 @@ class EncodedContent:
     """Features of the encoder (B, C, H, W), or the content image itself."""
     code: StyleCode = field(default_factory=dict)
     """Style code of the content image, for methods whose alpha blends codes."""
+    details: tuple[Tensor, ...] = ()
+    """Features at larger sizes (B, C', H', W'), from coarse to fine, for decoders with skip connections."""
 
     def blended(self, code: StyleCode, alpha: Alpha) -> StyleCode:
         """Return (1 - alpha) times the content's code plus alpha times `code`."""
@@ -46,7 +48,8 @@ class EncodedContent:
         """Return the samples of the batch that `index` (N,) lists. Indices may repeat."""
         code = {name: part.index_select(0, index) for name, part in self.code.items()}
         features = self.features.index_select(0, index)
-        return EncodedContent(features, code)
+        details = tuple(level.index_select(0, index) for level in self.details)
+        return EncodedContent(features, code, details)
 
 
 class Method(nn.Module, ABC):
