@@ -76,13 +76,14 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, bool | int | 
 def strengths(method: EncoderDecoder, content: Tensor, style: Tensor) -> Tensor:
     """Return a content (1, 3, H, W) in a style at each of `ALPHAS`, clamped, (N, 3, H, W).
 
-    As in `adain.stylize`, the part of the content that the network loses is added below alpha 1.
+    As in `adain.stylize`, the part of the content that the network loses is added below alpha 1. Under autocast, the
+    network's results have another type than the content.
     """
     encoded = method.encode_content(content)
     code = method.encode_style(style)
-    rebuilt = method.rebuild(encoded)
+    rebuilt = method.rebuild(encoded).to(content.dtype)
     images = []
     for alpha in ALPHAS:
-        stylized = method.decode(encoded, code, alpha)
+        stylized = method.decode(encoded, code, alpha).to(content.dtype)
         images.append(normalization.add_residual(stylized, rebuilt, content, 1 - alpha))
     return torch.cat(images).float().clamp(0, 1)
