@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from adain.methods import METHODS, Method, weights
 from adain.models.backbones import Backbone
@@ -146,6 +147,24 @@ def test_upsampling_by_configuration(name, kinds):
         METHODS[name](upsampling="cubic")
     with pytest.raises(ValueError, match=f"Expected one upsampling, or {len(levels)} from coarse to fine, got 1"):
         METHODS[name](upsampling=["smooth"])
+
+
+def test_skip_connections_carry_detail_that_a_quarter_of_the_size_cannot_hold():
+    torch.manual_seed(0)
+    without, with_skips = METHODS["adain-lite"]().eval(), METHODS["adain-lite"](skips=True).eval()
+    assert "skips" not in without.arguments, "arguments are part of the fingerprint in every style code"
+    with_skips.load_state_dict({**with_skips.state_dict(), **without.state_dict()})
+    content, style = images(1, 3, 32, 48), images(1, 3, 40, 24)
+    code = without.encode_style(style)
+    at_zero = with_skips.stylize(content, code)
+    assert torch.equal(at_zero, without.stylize(content, code)), "training continues from weights without skips"
+    for skip in with_skips.skips:
+        nn.init.normal_(skip.weight, std=0.1)
+    encoded = with_skips.encode_content(content)
+    assert [level.shape[2:] for level in encoded.details] == [(16, 24), (32, 48)]
+    assert (with_skips.decode(encoded, code) - at_zero).abs().max() > 1e-4
+    pair = with_skips.encode_content(torch.cat([images(1, 3, 32, 48), content]))
+    assert torch.allclose(with_skips.decode(pair.rows(torch.tensor([1])), code), with_skips.decode(encoded, code))
 
 
 def test_methods_have_the_names_of_their_rows():

@@ -8,7 +8,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adain.functional import normalization
-from adain.methods import AdaIN
+from adain.methods import AdaIN, AdaINLite
 from adain.training import console, tensorboard
 from tests.conftest import exit_code, picture_folders
 from tests.launcher import Run
@@ -90,6 +90,14 @@ def test_the_strip_goes_from_the_content_to_the_style():
     assert torch.allclose(strip[-1:], full.clamp(0, 1), atol=1e-6)
     expected = normalization.add_residual(half, rebuilt, content, 0.5).clamp(0, 1)
     assert torch.allclose(strip[2:3], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [AdaIN(layer="relu2_1"), AdaINLite((4, 4, 8), 1, (4, 8), 8)], ids=["adain", "lite"])
+def test_the_strip_is_drawn_in_mixed_precision(method):
+    content, style = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        strip = tensorboard.strengths(method.eval(), content, style)
+    assert torch.equal(strip[:1], content)
 
 
 class Terminal:
