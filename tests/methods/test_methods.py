@@ -164,7 +164,8 @@ def test_skip_connections_carry_detail_that_a_quarter_of_the_size_cannot_hold():
     assert [level.shape[2:] for level in encoded.details] == [(16, 24), (32, 48)]
     assert (with_skips.decode(encoded, code) - at_zero).abs().max() > 1e-4
     pair = with_skips.encode_content(torch.cat([images(1, 3, 32, 48), content]))
-    assert torch.allclose(with_skips.decode(pair.rows(torch.tensor([1])), code), with_skips.decode(encoded, code))
+    one = with_skips.decode(pair.rows(torch.tensor([1])), code)
+    assert torch.allclose(one, with_skips.decode(encoded, code), atol=1e-5)
 
 
 def test_methods_have_the_names_of_their_rows():
