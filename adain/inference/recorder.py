@@ -1,6 +1,7 @@
 """Recording an optimization: a progress bar, losses as CSV, events and curves, snapshots."""
 
 import re
+import signal
 import statistics
 import sys
 from collections import defaultdict
@@ -20,9 +21,10 @@ LOSSES = ("total", "content", "style", "tv")
 
 
 class OptimizationRecorder:
-    """A callback for `Gatys` and a context manager, which writes the records on exit, also after Ctrl-C.
+    """A callback for `Gatys` and a context manager, which writes the records on exit, also after a signal.
 
-    The first Ctrl-C stops the optimization, whose result is then the best image so far; the second one interrupts.
+    The first Ctrl-C or SIGTERM stops the optimization, whose result is then the best image so far; the second one ends
+    the program.
 
     Args:
         folder: Where losses.csv, losses.png, events, and snapshots are written; None writes nothing.
@@ -49,7 +51,7 @@ class OptimizationRecorder:
         self.stopped = False
 
     def __enter__(self) -> "OptimizationRecorder":
-        self.release = catch_interrupt(self._stop)
+        self.release = catch_interrupt(self._stop, (signal.SIGINT, signal.SIGTERM))
         return self
 
     def _stop(self) -> None:

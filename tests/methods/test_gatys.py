@@ -248,13 +248,14 @@ def test_through_adain_stylize(make_picture, tmp_path):
     assert len((tmp_path / "log" / "losses.csv").read_text().splitlines()) == 5
 
 
-def test_ctrl_c_returns_the_best_image(make_picture, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_returns_the_best_image(number, make_picture, capsys):
     path = make_picture()
     with OptimizationRecorder(quiet=True) as recorder:
 
         def interrupted(progress):
             if progress.step == 2:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(number)
             recorder(progress)
 
         result = adain.stylize(path, path, "gatys", init="noise", callback=interrupted)
