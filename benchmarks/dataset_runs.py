@@ -15,6 +15,7 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -35,13 +36,20 @@ from benchmarks.timing import machine, take_turns
 LONGER = 3
 """How many times as many images the longer run has."""
 
-ONE_AT_A_TIME = "one at a time"
-
 SLOWER = 4
 """The factor by which fewer images are read one at a time."""
 
 SHARDS = 8
 """Units of the shorter run."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A way to stylize a folder of photos."""
+
+    call: Callable[[], None]
+    images: int
+    """How many photos it stylizes."""
 
 
 def write_photos(content: Path, folder: Path, count: int, size: int) -> None:
@@ -81,17 +89,20 @@ def stylize(folder: Path, bank: Path, method: str, engine: str, workers: int, sh
     assert not report.failures
 
 
-def contestants(folder: Path, style: Path, banks: dict[str, Path], args: argparse.Namespace, workers: int) -> dict:
-    """What is timed on a folder of photos, by name."""
+def contestants(
+    folder: Path, count: int, banks: dict[str, Path], args: argparse.Namespace, workers: int
+) -> dict[str, Contestant]:
+    """What is timed on a folder of `count` photos, by name."""
     shard_size = max(1, args.count // SHARDS)
-    calls: dict[str, Callable[[], None]] = {}
+    ways: dict[str, Contestant] = {}
     for size in dict.fromkeys((512, args.size)):
-        calls[f"{ONE_AT_A_TIME}, style {size} px"] = partial(one_at_a_time, folder, style, size, workers)
+        call = partial(one_at_a_time, folder, args.style, size, workers)
+        ways[f"one at a time, style {size} px"] = Contestant(call, count // SLOWER)
     for method, bank in banks.items():
         for engine in args.engines:
             name = f"stylize-dataset, {method}" + (f", {engine}" if engine != "local" else "")
-            calls[name] = partial(stylize, folder, bank, method, engine, workers, shard_size)
-    return calls
+            ways[name] = Contestant(partial(stylize, folder, bank, method, engine, workers, shard_size), count)
+    return ways
 
 
 def main(args: argparse.Namespace) -> None:
@@ -104,25 +115,25 @@ def main(args: argparse.Namespace) -> None:
         folders = {scratch / "short": args.count, scratch / "long": args.count * LONGER}
         for folder, count in folders.items():
             write_photos(args.content, folder, count, args.size)
-        calls = {}
+        ways: dict[tuple[str, int, str], Contestant] = {}
         for workers in args.workers:
-            for folder in folders:
-                for name, call in contestants(folder, args.style, banks, args, workers).items():
-                    calls[name, workers, folder.name] = call
-        times = take_turns(calls, args.rounds)
+            for folder, count in folders.items():
+                for name, way in contestants(folder, count, banks, args, workers).items():
+                    ways[name, workers, folder.name] = way
+        times = take_turns({key: way.call for key, way in ways.items()}, args.rounds)
     finally:
         shutil.rmtree(scratch)
     about = f"{args.count} and {args.count * LONGER} images of {args.size} px, medians of {args.rounds} rounds"
     print(f"{machine()}; {about}")
     rows = []
-    for name in dict.fromkeys(name for name, _, _ in calls):
-        count = args.count // SLOWER if name.startswith(ONE_AT_A_TIME) else args.count
+    for name in dict.fromkeys(name for name, _, _ in ways):
         row = {"": name}
         for workers in args.workers:
-            short, long = (times[name, workers, length].median for length in ("short", "long"))
-            rate = count * (LONGER - 1) / (long - short)
+            short, long = ((name, workers, length) for length in ("short", "long"))
+            seconds = times[long].median - times[short].median
+            rate = (ways[long].images - ways[short].images) / seconds
             row[f"images/s, {workers} processes"] = f"{rate:.2f}"
-            row[f"start, s, {workers} processes"] = f"{short - count / rate:.1f}"
+            row[f"start, s, {workers} processes"] = f"{times[short].median - ways[short].images / rate:.1f}"
         rows.append(row)
     print(markdown(rows), end="")
 

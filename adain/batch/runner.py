@@ -31,7 +31,7 @@ from adain.inference import full_size, pipeline, preparation, style_encoding
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
 from adain.methods import ITERATIVE, Method, StyleCode, weights
 from adain.utils import files
-from adain.utils.errors import CONTENT_ERRORS, one_line
+from adain.utils.errors import INPUT_ERRORS, one_line
 from adain.utils.precision import Precision
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,6 @@ LARGE_CODES_CACHED = 16
 
 SINGLE_IMAGE_OPTIONS = ("style_weight", "mask", "feather")
 """Style options that do not apply to folders. gatys has a setting that is called style_weight, too."""
-
-FAILURES = (*CONTENT_ERRORS, ValueError)
 
 ReadImage = Callable[[Path], Photo | str]
 """Reads a content; returns the reason if it cannot be read."""
@@ -255,7 +253,7 @@ class FolderRun:
             for job in same_content:
                 try:
                     style = self._style(job, content)
-                except FAILURES as error:
+                except INPUT_ERRORS as error:
                     self.failures[job.style or path] = one_line(error)
                 else:
                     yield Unit(job, content, style)
@@ -271,7 +269,7 @@ class FolderRun:
         start = time.perf_counter()
         try:
             pixels = self._stylize(batch)
-        except FAILURES as error:
+        except INPUT_ERRORS as error:
             if len(batch) > 1:
                 for unit in batch:
                     yield from self._stylize_batch([unit])
@@ -340,7 +338,7 @@ def read_content(path: Path, size: int | None, options: ReadOptions) -> Photo | 
     """The content, or the reason why it cannot be read."""
     try:
         return reader.load(path, size, options)
-    except FAILURES as error:
+    except INPUT_ERRORS as error:
         return one_line(error)
 
 

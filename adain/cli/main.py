@@ -18,7 +18,7 @@ from adain.cli.parser import Parser, check_configuration, collect, flags_of
 from adain.cli.stylize_command import SETTINGS, STANDARD
 from adain.utils import memory
 from adain.utils.checks import did_you_mean
-from adain.utils.errors import one_line
+from adain.utils.errors import INPUT_ERRORS, one_line
 from adain.utils.flags import flag_name, with_flags
 from adain.utils.interrupts import Terminated, terminated_cleanly
 
@@ -149,7 +149,7 @@ def guarded(call: Callable[[], int | None], flags: Iterable[str] = ()) -> int:
     warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)  # of Pillow; the image is read nevertheless
     try:
         return call() or 0
-    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+    except INPUT_ERRORS as error:
         message = one_line(error)
     except Terminated:
         print("adain: terminated", file=sys.stderr)

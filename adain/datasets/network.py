@@ -17,9 +17,7 @@ from adain.inference import pipeline
 from adain.inference.memory_budget import LARGEST_TILE
 from adain.inference.tiling import to_dtype
 from adain.methods import Method, StyleCode
-from adain.utils.errors import CONTENT_ERRORS, one_line
-
-FAILURES = (*CONTENT_ERRORS, ValueError)
+from adain.utils.errors import INPUT_ERRORS, one_line
 
 
 class Network:
@@ -52,7 +50,7 @@ class Network:
         """Stylize photos of one size; if that fails, as for lack of memory, one by one."""
         try:
             return self._stylize(batch, device)
-        except FAILURES as error:
+        except INPUT_ERRORS as error:
             if len(batch) == 1:
                 return [one_line(error)]
         found: list[Photo | str] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adain.datasets.formats import split_suffix
-from adain.datasets.network import FAILURES, Network, reproducible
+from adain.datasets.network import Network, reproducible
 from adain.datasets.options import ResultOptions
 from adain.datasets.pending import Pending, prepare, windows
 from adain.datasets.samples import Result, Sample, Source, Unit
@@ -15,7 +15,7 @@ from adain.datasets.targets import Target
 from adain.imaging import writer
 from adain.imaging.options import ReadOptions
 from adain.imaging.photo import Photo
-from adain.utils.errors import one_line
+from adain.utils.errors import INPUT_ERRORS, one_line
 from adain.utils.files import sha256_of
 from adain.utils.prefetch import prefetch_map
 
@@ -139,7 +139,7 @@ class _Making:
         """The photos of a sample, or why it cannot be read."""
         try:
             return prepare(sample, len(self.run.network.bank), self.run.options, self.run.read_options)
-        except FAILURES as error:
+        except INPUT_ERRORS as error:
             return one_line(error)
 
     def _fail(self, sample: Sample, reason: str) -> None:

@@ -66,6 +66,11 @@ def stylized_area(masks: Sequence[Tensor], alphas: Sequence[float]) -> Tensor:
     return union(visible)
 
 
+def with_first(masks: Sequence[Tensor]) -> list[Tensor]:
+    """The masks, preceded by one of what they leave uncovered, (1, 1, H, W), uint8: the area of the first style."""
+    return [255 - union(masks), *masks]
+
+
 def union(masks: Sequence[Tensor]) -> Tensor:
     """(1, 1, H, W), uint8: how much all masks together cover the content."""
     return torch.stack([*masks]).sum(0, dtype=torch.int32).clamp(max=255).to(torch.uint8)

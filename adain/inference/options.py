@@ -39,7 +39,8 @@ class StyleOptions:
             its own, at most 1024). Larger styles give coarser strokes.
         style_weight: Share of each of several styles that are mixed, of any sum (default: equal shares).
         mask: An image for each style, white where the style applies. Where masks overlap, their styles are blended;
-            where all are black, the content stays as it is.
+            where all are black, the content stays as it is. With one mask less than styles, the first style applies to
+            the rest.
         feather: Soften the masks over this many pixels.
         color: Which colors the result has: those of the style; those of the content (keep-luminance); or those of the
             style after it was recolored like the content (coral).

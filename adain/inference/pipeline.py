@@ -15,7 +15,7 @@ from adain.imaging.photo import Photo
 from adain.inference import full_size, tiling
 from adain.inference.detail import keep_detail
 from adain.inference.image_types import ImageLike, Style
-from adain.inference.masks import load_mask, stylized_area, union
+from adain.inference.masks import load_mask, stylized_area, union, with_first
 from adain.inference.memory_budget import choose_tile, largest_tile, run_fitting, smallest_tile_bytes
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
 from adain.inference.preparation import prepare
@@ -79,7 +79,8 @@ def stylize(
     Args:
         content: An image; or a `Photo`, for which a `Photo` is returned, with as many bits, its transparency, and its
             metadata.
-        style: One style, several to mix, or one for each mask; None for a method with a built-in style.
+        style: One style, several to mix, or one for each mask, possibly after one for the rest; None for a method with
+            a built-in style.
         method: A name, a file of weights, or, to load it only once, what `prepare` returned, which then also
             determines `device` and `precision`.
         size: Shorter side of the content, and so of the result, in pixels (default: the content's own).
@@ -103,11 +104,14 @@ def stylize(
         _check_built_in_style(ready, style, options)
     pixels = _content_pixels(content, size, read_options)
     options = replace(options, work_size=full_size.resolve_work_size(ready, options.work_size))
+    styles = as_list(style)
     masks = None
     if options.mask is not None:
         masks = [load_mask(mask, pixels, options.feather, read_options) for mask in as_list(options.mask)]
+        if 0 < len(masks) == len(styles) - 1:
+            masks = with_first(masks)
     encode = encoder_for(ready, pixels, options, read_options)
-    regions = _regions(ready, as_list(style), options, masks, encode)
+    regions = _regions(ready, styles, options, masks, encode)
     stylized = _stylize_pixels(ready, pixels, regions, options, statistics_fn)
     if options.detail:
         area = None if masks is None else stylized_area(masks, options.alphas)
@@ -219,7 +223,7 @@ def _regions(
         if len(masks) != len(styles) or options.style_weight is not None:
             weights = "no style weights" if options.style_weight is None else "style weights"
             raise ValueError(
-                f"Expected {len(styles)} masks (one for each style) and no style weights, "
+                f"Expected {len(styles)} masks (one for each style, or for each but the first) and no style weights, "
                 f"got {len(masks)} and {weights}"
             )
         regions = _masked_regions(method, styles, alphas, masks, encode)

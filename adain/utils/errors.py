@@ -28,6 +28,9 @@ class OptimizationError(ContentError):
     """An optimization did not improve on its start. The input may be valid, but the settings do not suit it."""
 
 
+INPUT_ERRORS = (ValueError, OSError, MemoryError, RuntimeError)
+"""Errors that wrong input may cause. `one_line` re-raises those that are bugs."""
+
 CONTENT_ERRORS = (OSError, ContentError, MemoryError, RuntimeError)
 """Errors that may concern one content image only. `one_line` re-raises those that are bugs."""
 

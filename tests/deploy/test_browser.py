@@ -162,6 +162,39 @@ def test_examples_a_second_style_and_a_method_without_a_style_input(visit):
     assert "only the style that it was trained on" in page.inner_text("#note")
 
 
+def test_paint_where_the_second_style_goes_and_look_at_an_earlier_result(visit, tmp_path, monkeypatch):
+    page = visit()
+    set_size(page, 64)
+    page.click("#second-style-section > button")
+    page.locator("#second-style-gallery button").nth(1).click()
+    command(page, "--style-weight 0.5 0.5", "--size 64")
+    mixed, address = shown(page)
+    canvas = page.locator("#mask canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"], steps=8)
+    page.mouse.up()
+    command(page, "--mask mask.png", "--feather 4")
+    painted, _ = shown(page, address)
+    assert np.abs(values(painted) - values(mixed)).mean() > 1
+    with page.expect_download() as download:
+        page.click("#download-mask")
+    mask = values(download.value.path().read_bytes())
+    height, width = mask.shape[:2]
+    assert mask[height // 2, width // 2].min() == 255
+    assert mask[:, : width // 8].max() == 0
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/mask.png", full_page=True)
+
+    page.click("#history-section > button")
+    page.locator("#history button").nth(1).click()
+    page.get_by_text("An earlier result of this visit.").wait_for()
+    command(page, "--style-weight 0.5 0.5")
+    assert shown(page, None)[0] == mixed
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [

@@ -8,12 +8,16 @@ import threading
 import urllib.request
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
+import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
-from adain.deploy.web import app, image_picker, page
+from adain.deploy.web import app, image_picker, mask_painter, page
+from adain.deploy.web.history import History
 from adain.deploy.web.service import Upload
 from tests.conftest import exit_code
 
@@ -66,7 +70,7 @@ def test_a_taken_port_is_reported(capsys):
 
 def test_without_gradio(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    for module in ("api", "app", "image_picker", "page"):
+    for module in ("api", "app", "history", "image_picker", "mask_painter", "page"):
         monkeypatch.delitem(sys.modules, f"adain.deploy.web.{module}")
     assert serve() == 2
     assert "pip install 'adain[web]'" in capsys.readouterr().err
@@ -243,16 +247,16 @@ def blocks(service, kind, *styles):
 
 
 def test_a_wheel_has_no_examples_and_starts_empty(service, monkeypatch, tmp_path):
-    assert len(blocks(service, gr.Gallery)) == 3
+    assert len(blocks(service, gr.Gallery)) == 4, "photos, styles, second styles, and the results of the visit"
     for module in (page, image_picker):
         monkeypatch.setattr(module, "EXAMPLES", tmp_path)
-    assert blocks(service, gr.Gallery) == []
+    assert [gallery.elem_id for gallery in blocks(service, gr.Gallery)] == ["history"]
     assert [state.value for state in blocks(service, gr.State)][:3] == [None] * 3
 
 
 def test_the_styles_of_a_folder_come_first_with_captions(service, make_picture):
     own = make_picture("my_own-style.png")
-    _, styles, _ = blocks(service, gr.Gallery, own)
+    _, styles, *_ = blocks(service, gr.Gallery, own)
     captions = [item["caption"] for item in styles.value]
     assert captions[0] == "My own style"
     assert "Starry night" in captions
@@ -263,6 +267,34 @@ def test_an_example_is_chosen_at_first_unless_it_is_too_large(service, tmp_path)
     service.max_pixels = 10**7
     names = [state.value.name for state in blocks(service, gr.State)[:2]]
     assert names == [f"examples/{page.FIRST_CONTENT}", f"examples/{page.FIRST_STYLE}"]
+
+
+def test_what_was_painted_is_the_mask():
+    empty, line, dot = (Image.new("RGBA", (6, 4)) for _ in range(3))
+    line.paste((99, 102, 241, 255), (0, 1, 6, 2))
+    dot.putpixel((5, 3), (99, 102, 241, 128))
+    mask = mask_painter.painted_area({"background": None, "layers": [empty, line, dot], "composite": None})
+    values = np.zeros((4, 6))
+    values[1], values[3, 5] = 255, 128
+    assert (mask.mode, np.array_equal(mask, values)) == ("L", True)
+    for nothing in (None, {"layers": []}, {"layers": [empty]}):
+        assert mask_painter.painted_area(nothing) is None
+
+
+def test_the_history_lists_each_result_once_the_newest_first(service):
+    async def built():
+        with gr.Blocks():
+            return History(gr.State(None))
+
+    history = asyncio.run(built())
+    results = [SimpleNamespace(jpeg=Path(f"{i}/photo__style.jpg"), path=Path("photo__style.png")) for i in range(20)]
+    kept = []
+    for result in results:
+        kept, images = history.on_result(result, kept)
+    assert kept == results[:-13:-1]
+    assert images[0] == ("19/photo__style.jpg", "photo__style")
+    unchanged = gr.skip()
+    assert history.on_result(results[15], kept) == history.on_result(None, kept) == (unchanged, unchanged)
 
 
 def test_a_wrong_folder_of_styles_is_reported(tmp_path, capsys):

@@ -1,5 +1,6 @@
 import math
 import shlex
+import shutil
 import threading
 from dataclasses import replace
 
@@ -52,6 +53,7 @@ def on_the_command_line(request, folder, monkeypatch):
         (("photo.png", "a.jpg"), {"alpha": 0.0, "method": "adain"}),
         (("photo.png", "a.jpg", "b.jpg"), {"mix": 0.9, "alpha": 0.7}),
         (("photo.png", "a.jpg", "b.jpg"), {"mix": 0.3, "color": "coral"}),
+        (("photo.png", "a.jpg", "b.jpg"), {"mix": 0.6, "second_alpha": 0.4}),
         (("photo.png", "a.jpg"), {"color": "keep-luminance", "method": "adain"}),
         (("photo.png",), {"method": "johnson", "detail": 0.5}),
         (("photo.png", "a.jpg"), {"stroke_size": 24, "photorealistic": True}),
@@ -67,6 +69,23 @@ def test_the_command_line_writes_the_same_file(service, make_request, tmp_path, 
     result = service.stylize(wanted)
     assert result.path.name == wanted.file_name() == result.request.file_name()
     assert on_the_command_line(wanted, tmp_path, monkeypatch).read_bytes() == result.path.read_bytes()
+
+
+@pytest.mark.parametrize("changes", [{}, {"color": "coral"}, {"method": "gatys"}, {"stroke_size": 24}], ids=str)
+def test_the_second_style_goes_where_the_mask_is_painted(service, make_request, tmp_path, monkeypatch, changes):
+    painted = Image.new("L", (SIDE, SIDE))
+    painted.paste(255, (SIDE // 2, 0, SIDE, SIDE))
+    mask = service.save_mask(painted)
+    assert service.save_mask(painted) == mask, "the same request, which need not be stylized again"
+    wanted = make_request(("photo.png", "a.jpg", "b.jpg"), mask=mask, alpha=1.0, second_alpha=0.0, **changes)
+    result = service.stylize(wanted)
+    shutil.copy(mask.path, tmp_path)
+    assert on_the_command_line(wanted, tmp_path, monkeypatch).read_bytes() == result.path.read_bytes()
+    before, after = (load(path).pixels for path in (result.before, result.path))
+    change = (after - before).abs().mean((0, 1, 2))
+    assert change[: SIDE // 3].mean() > 0.05
+    if "method" not in changes:
+        assert change[-SIDE // 4 :].mean() < 0.02, "strength 0"
 
 
 def test_a_result_comes_with_the_photo_of_its_size_as_a_jpeg_and_sets_the_expected_time(service, make_request):

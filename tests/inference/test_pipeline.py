@@ -184,8 +184,11 @@ def test_regions_with_a_style_and_a_strength_each(make_picture):
     whole = [adain.stylize(content, path, ready, alpha=alpha) for path, alpha in zip(paths, (1, 0.5), strict=True)]
     torch.testing.assert_close(stylized[..., :23], whole[0][..., :23])
     torch.testing.assert_close(stylized[..., 25:], whole[1][..., 25:])
+    rest = adain.stylize(content, paths, ready, alpha=[0.5, 1], mask=[left])
+    assert torch.equal(rest, adain.stylize(content, paths[::-1], ready, alpha=[1, 0.5], mask=[left, 1 - left]))
     for masks, message in (
-        ([left], "Expected 2 masks .* and no style weights, got 1"),
+        ([left] * 3, "Expected 2 masks .* and no style weights, got 3"),
+        ([], "Expected 2 masks .* and no style weights, got 0"),
         ([left, left * 0], "black everywhere"),
         ([left, torch.ones(1, 8, 90)], "Expected a mask of the aspect ratio"),
     ):

@@ -11,7 +11,7 @@ from adain.inference import pipeline
 from adain.inference.options import Color
 from adain.methods import METHODS
 from adain.utils.checks import check_choice
-from adain.utils.errors import one_line
+from adain.utils.errors import INPUT_ERRORS, one_line
 from adain.utils.extras import require_extra
 
 with require_extra("web", "the HTTP API"):
@@ -121,7 +121,7 @@ class StylizeApi:
             self.waiting -= 1
         try:
             data = await run_in_threadpool(self._stylized_file, form)
-        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        except INPUT_ERRORS as error:
             return _error(400, one_line(error, "choose a smaller size"))
         finally:
             self.turn.release()

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from adain.deploy.web.service import StylizeService, Upload
 from adain.imaging import reader
-from adain.utils.errors import one_line
+from adain.utils.errors import INPUT_ERRORS, one_line
 from adain.utils.extras import require_extra
 
 with require_extra("web", "the web page"):
@@ -145,7 +145,7 @@ def reports_errors(*uploads: Upload) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+    except INPUT_ERRORS as error:
         message = one_line(error, "choose a smaller size")
     else:
         return

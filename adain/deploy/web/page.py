@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adain.deploy.web.history import History
 from adain.deploy.web.image_picker import EXAMPLES, ImagePicker, reports_errors
+from adain.deploy.web.mask_painter import MaskPainter
 from adain.deploy.web.service import RETENTION, StylizeRequest, StylizeResult, StylizeService, Upload
 from adain.imaging import listing, photo
 from adain.inference.options import COLORS
@@ -63,12 +65,12 @@ class ResultPanel:
     jpeg: gr.DownloadButton
     command: gr.Textbox
     status: gr.Markdown
-    request: gr.State
-    """The `StylizeRequest` of the result that is shown; None if there is none, or during an optimization."""
+    result: gr.State
+    """The `StylizeResult` that is shown; None if there is none, or during an optimization."""
 
     def outputs(self) -> list[Any]:
         """The components in the order of an answer."""
-        return [self.image, self.png, self.jpeg, self.command, self.status, self.request]
+        return [self.image, self.png, self.jpeg, self.command, self.status, self.result]
 
 
 class StylizePage:
@@ -87,6 +89,7 @@ class StylizePage:
     """The controls by the field of `StylizeRequest` that each one sets."""
     note: gr.Markdown
     second_style: gr.Accordion
+    painter: MaskPainter
     buttons: Buttons
     results: ResultPanel
 
@@ -104,7 +107,9 @@ class StylizePage:
                     self._build_inputs()
                 with gr.Column(scale=7, min_width=340, elem_id="results"):
                     self.results = _build_results()
+                    history = History(self.results.result)
             self._connect(page)
+            history.connect(self.results.outputs(), shown_again)
         return page
 
     def _build_inputs(self) -> None:
@@ -121,7 +126,11 @@ class StylizePage:
         self.controls, self.note = _build_controls(self.method)
         with gr.Accordion("Second style", open=False, elem_id="second-style-section") as self.second_style:
             second_style = ImagePicker(self.service, "Second style", self.styles)
-            self.controls["mix"] = gr.Slider(0, 1, 0.5, step=0.05, label="Weight", elem_id="mix")
+            with gr.Row():
+                mix = gr.Slider(0, 1, 0.5, step=0.05, label="Weight", elem_id="mix", min_width=140)
+                strength = gr.Slider(0, 1, 1, step=0.05, label="Strength", elem_id="second-alpha", min_width=140)
+            self.controls |= {"mix": mix, "second_alpha": strength}
+            self.painter = MaskPainter(self.service, content.upload)
         with gr.Accordion("Strokes and details", open=False, elem_id="more"):
             self.controls |= _build_more_controls()
         self.pickers = [content, style, second_style]
@@ -140,10 +149,10 @@ class StylizePage:
             queue=False,
             api_name="_fit",
         )
-        inputs = {*uploads, *self.controls.values(), self.results.request}
+        inputs = {*uploads, self.painter.mask, *self.controls.values(), self.results.result}
         outputs = self.results.outputs()
         progress: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": self.results.image}
-        changes = [component.change for component in (*uploads, *self.controls.values())]
+        changes = [component.change for component in (*uploads, self.painter.mask, *self.controls.values())]
         self._poll_for_a_while([page.load, self.buttons.optimize.click, *changes])
         gr.on(
             [page.load, self.buttons.stylize.click, *changes],
@@ -192,7 +201,8 @@ class StylizePage:
         """Stylize what the page shows, when it is opened, and after a click or a change of an input."""
         request = self._request(values)
         # Two changes at the same time, such as two uploads, fire two events with the same values.
-        if request is None or METHODS[request.method].iterative or request == values[self.results.request]:
+        shown = values[self.results.result]
+        if request is None or METHODS[request.method].iterative or (shown and request == shown.request):
             yield gr.skip()
             return
         self.service.begin(str(visit.session_hash))
@@ -258,7 +268,8 @@ class StylizePage:
         used = tuple([style for style in styles if style][:style_count])
         if not content or (style_count and not used):
             return None
-        return StylizeRequest(content, used, device=self.service.device, **fields)
+        mask = values[self.painter.mask] if len(used) == 2 else None
+        return StylizeRequest(content, used, device=self.service.device, mask=mask, **fields)
 
 
 def method_updates(method: str, second: Upload | None) -> list[Any]:
@@ -354,7 +365,12 @@ def _result_values(result: StylizeResult, status: str) -> list[Any]:
     images = (str(result.before), str(result.path))
     png = gr.update(value=str(result.path), interactive=True)
     jpeg = gr.update(value=str(result.jpeg), interactive=True)
-    return [images, png, jpeg, result.request.command_line(), status, result.request]
+    return [images, png, jpeg, result.request.command_line(), status, result]
+
+
+def shown_again(result: StylizeResult) -> list[Any]:
+    """The values of `ResultPanel.outputs` for an earlier result."""
+    return _result_values(result, "An earlier result of this visit. A change of the controls makes a new one.")
 
 
 def _expectation(seconds: float | None) -> str:

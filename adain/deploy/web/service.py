@@ -1,5 +1,6 @@
 """Requests of the web page, their command lines, and the service that stylizes them."""
 
+import hashlib
 import math
 import shlex
 import threading
@@ -16,6 +17,7 @@ from PIL import Image
 
 from adain.imaging import reader, writer
 from adain.imaging.options import ReadOptions
+from adain.imaging.photo import to_tensor
 from adain.inference import pipeline, preparation, style_encoding
 from adain.inference.naming import result_stem
 from adain.inference.options import Color
@@ -26,6 +28,7 @@ RETENTION = 2 * 3600  # seconds after which uploads and results are deleted
 STYLE_CACHE_SIZE = 16  # style codes; those of style-swap take tens of MB each
 PREVIEW_INTERVAL = 1.0  # seconds between two previews of an optimization
 PREVIEW_SIZE = 640  # pixels, longer side of the preview of an upload
+MASK_FEATHER = 4  # pixels over which the edge of a painted mask is softened
 MAX_STEM_LENGTH = 80  # characters of an upload's name in the name of a result
 
 
@@ -54,6 +57,8 @@ class StylizeRequest:
     stroke_size: int | None = None  # shorter side of the styles in pixels; None for their own
     photorealistic: bool = False
     detail: float = 0.0
+    second_alpha: float = 1.0  # strength of the second style, if there are two
+    mask: Upload | None = None  # white where the second style applies; without it, both are mixed
 
     @property
     def pixels(self) -> float:
@@ -63,10 +68,17 @@ class StylizeRequest:
 
     @property
     def style_weights(self) -> list[float]:
-        """The weight of each style."""
-        if len(self.styles) == 2:
+        """The weights of two styles that are mixed; empty if there is one, or if each has its own area."""
+        if len(self.styles) == 2 and self.mask is None:
             return [round(1 - self.mix, 2), self.mix]
-        return [1.0] * len(self.styles)
+        return []
+
+    @property
+    def alphas(self) -> list[float]:
+        """The strength of each style, or one for both."""
+        if len(self.styles) == 2 and self.second_alpha != self.alpha:
+            return [self.alpha, self.second_alpha]
+        return [self.alpha] if self.styles else []
 
     @property
     def method_settings(self) -> dict[str, Any]:
@@ -84,9 +96,11 @@ class StylizeRequest:
         flags: dict[str, Sequence[object]] = {
             "content": [self.content.name],
             "style": [style.name for style in self.styles],
-            "style-weight": self.style_weights if len(self.styles) == 2 else [],
+            "style-weight": self.style_weights,
+            "mask": [self.mask.name] if self.mask else [],
+            "feather": [MASK_FEATHER] if self.mask else [],
             "method": [self.method],
-            "alpha": [self.alpha] if self.styles else [],
+            "alpha": self.alphas,
             "size": [self.size],
             "color": [self.color] if self.color != "style" else [],
             "style-size": [self.stroke_size] if self.stroke_size and self.styles else [],
@@ -159,6 +173,13 @@ class StylizeService:
         self.stop(visitor)
         self.runs.pop(visitor, None)
 
+    def save_mask(self, mask: Image.Image) -> Upload:
+        """Write a painted mask, white where the second style applies, to a file, the same for the same mask."""
+        digest = hashlib.sha256(mask.tobytes()).hexdigest()[:16]
+        path = self.folder / f"mask-{mask.width}x{mask.height}-{digest}" / "mask.png"
+        writer.save(to_tensor(mask.convert("RGB")), path)
+        return Upload(str(path), path.name, mask.size)
+
     def open_upload(self, path: str, name: str) -> tuple[Upload, Image.Image]:
         """Return an upload and a preview of it.
 
@@ -213,24 +234,25 @@ class StylizeService:
         """Raise if the result would be too large, or if an upload no longer exists."""
         if request.pixels > self.max_pixels:
             raise ValueError(f"the result would have over {self.max_pixels} pixels; choose a smaller size")
-        for upload in (request.content, *request.styles):
+        for upload in (request.content, *request.styles, *([request.mask] if request.mask else [])):
             if not Path(upload.path).exists():
                 raise FileNotFoundError(f"{upload.name} was deleted after {RETENTION // 3600} hours; upload it again")
 
     def _style_arguments(self, request: StylizeRequest, method: Method) -> tuple[Any, dict[str, Any]]:
-        """Return the style and the style options that `pipeline.stylize` takes."""
+        """Return the styles and the style options that `pipeline.stylize` takes."""
         if not request.styles:
             return None, {}
+        options: dict[str, Any] = {"alpha": request.alphas, "style_size": request.stroke_size}
+        if request.mask:
+            options |= {"mask": request.mask.path, "feather": MASK_FEATHER}
+        elif request.style_weights:
+            options["style_weight"] = request.style_weights
         paths = [style.path for style in request.styles]
-        if request.color == "coral":  # recolors the style images, so cached codes do not apply
-            options = {"style_weight": request.style_weights, "style_size": request.stroke_size}
-            return paths, {**options, "alpha": request.alpha}
-        styles: list[Any] = list(paths)
-        if not method.iterative:
-            styles = [self.encode_style(request.method, path, request.stroke_size) for path in paths]
-        size = request.stroke_size if method.iterative else None  # the others are encoded already
-        mixed = style_encoding.encode_style(method, styles, size, request.style_weights)
-        return mixed, {"alpha": request.alpha}
+        # An optimization encodes the styles itself, and CORAL recolors them for each photo.
+        if method.iterative or request.color == "coral":
+            return paths, options
+        codes = [self.encode_style(request.method, path, request.stroke_size) for path in paths]
+        return codes, {**options, "style_size": None}
 
     def _encode_style(self, method: str, path: str, size: int | None) -> StyleCode:
         return style_encoding.encode_style(self.load_method(method), path, size)
