@@ -16,7 +16,7 @@ from tests.methods.test_methods import MIXING, STYLED, TRAINED
 
 @pytest.fixture(params=METHODS, scope="module")
 def ready(request):
-    return adain.prepare(request.param, device="cpu", **QUICK.get(request.param, {}))
+    return adain.prepare(request.param, "cpu", "fp32", **QUICK.get(request.param, {}))
 
 
 def stylize_image(content, style, ready, **settings):
