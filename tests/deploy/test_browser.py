@@ -169,7 +169,7 @@ def test_paint_where_the_second_style_goes_and_look_at_an_earlier_result(visit, 
     page.locator("#second-style-gallery button").nth(1).click()
     command(page, "--style-weight 0.5 0.5", "--size 64")
     mixed, address = shown(page)
-    canvas = page.locator("#mask canvas").first
+    canvas = page.locator("#mask canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])

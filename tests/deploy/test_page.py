@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import sys
 import threading
 import urllib.request
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -269,16 +271,27 @@ def test_an_example_is_chosen_at_first_unless_it_is_too_large(service, tmp_path)
     assert names == [f"examples/{page.FIRST_CONTENT}", f"examples/{page.FIRST_STYLE}"]
 
 
+def data_url(image):
+    file = BytesIO()
+    image.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
 def test_what_was_painted_is_the_mask():
-    empty, line, dot = (Image.new("RGBA", (6, 4)) for _ in range(3))
-    line.paste((99, 102, 241, 255), (0, 1, 6, 2))
-    dot.putpixel((5, 3), (99, 102, 241, 128))
-    mask = mask_painter.painted_area({"background": None, "layers": [empty, line, dot], "composite": None})
-    values = np.zeros((4, 6))
-    values[1], values[3, 5] = 255, 128
-    assert (mask.mode, np.array_equal(mask, values)) == ("L", True)
-    for nothing in (None, {"layers": []}, {"layers": [empty]}):
-        assert mask_painter.painted_area(nothing) is None
+    painting = Image.new("RGBA", (6, 4))
+    assert mask_painter.painted_area("") is mask_painter.painted_area(data_url(painting)) is None
+    painting.paste((99, 102, 241, 255), (0, 1, 6, 2))
+    painting.putpixel((5, 3), (99, 102, 241, 128))
+    mask = mask_painter.painted_area(data_url(painting))
+    expected = np.zeros((4, 6))
+    expected[1], expected[3, 5] = 255, 128
+    assert (mask.mode, np.array_equal(mask, expected)) == ("L", True)
+
+
+@pytest.mark.parametrize("painting", ["data:,", "data:image/png;base64,%", data_url(Image.new("RGBA", (641, 1)))])
+def test_what_is_no_painting_is_refused(painting):
+    with pytest.raises((ValueError, OSError)):
+        mask_painter.painted_area(painting)
 
 
 def test_the_history_lists_each_result_once_the_newest_first(service):
