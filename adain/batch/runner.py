@@ -51,7 +51,7 @@ CODES_CACHED = 512
 LARGE_CODES_CACHED = 16
 """The same for methods whose codes take tens of megabytes."""
 
-SINGLE_IMAGE_OPTIONS = ("style_weight", "mask", "feather")
+SINGLE_IMAGE_OPTIONS = ("style_weight", "mask", "feather", "regions")
 """Style options that do not apply to folders. gatys has a setting that is called style_weight, too."""
 
 ReadImage = Callable[[Path], Photo | str]
@@ -142,8 +142,8 @@ def stylize_folder(
 def _check_options(options: StyleOptions, run_options: RunOptions, size: int | None) -> None:
     if len(options.alphas) != 1:
         raise ValueError(f"Expected one alpha for a folder, got {len(options.alphas)}; give others in a CSV file")
-    if options.mask is not None or options.style_weight is not None:
-        raise ValueError("Expected neither masks nor style weights for a folder; leave them out")
+    if any(given is not None for given in (options.mask, options.style_weight, options.regions)):
+        raise ValueError("Expected neither masks nor regions nor style weights for a folder; leave them out")
     writer.check_suffix(f"name{run_options.suffix}")
     check_size(size)
 

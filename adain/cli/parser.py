@@ -36,7 +36,7 @@ TOPICS = {
     "Strength, strokes, and colors": (
         *("alpha", "alpha_blend", "style_size", "style_weight", "color", "detail", "photorealistic"),
     ),
-    "Masks": ("mask", "feather"),
+    "Masks and regions": ("mask", "feather", "regions"),
     "Large images": ("work_size", "tile", "max_memory"),
     "Datasets": ("split", "column", "key", "streaming", "shard_size"),
     "Folders": ("pairs",),

@@ -198,7 +198,8 @@ def _stylize_files(request: Request, steady: float | None, log: str | None, snap
 
 def _refuse_for_folders(options: StyleOptions, **others: Any) -> None:
     """Raise ValueError for flags that apply to single images only; those of `others` that are None were not given."""
-    flags = {"style_weight": options.style_weight, "mask": options.mask, "feather": options.feather or None, **others}
+    flags = {"style_weight": options.style_weight, "mask": options.mask, "feather": options.feather or None}
+    flags |= {"regions": options.regions, **others}
     wrong = [flag_name(name) for name, value in flags.items() if value is not None]
     if wrong:
         raise ValueError(

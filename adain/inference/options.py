@@ -21,6 +21,9 @@ COLORS = get_args(Color)
 SMALLEST_WORK_SIZE = 64
 """The smallest shorter side, in pixels, at which a network works."""
 
+MOST_REGIONS = 16
+"""The largest number of regions that content and style are divided into."""
+
 Options = TypeVar("Options")
 
 
@@ -42,6 +45,8 @@ class StyleOptions:
             where all are black, the content stays as it is. With one mask less than styles, the first style applies to
             the rest.
         feather: Soften the masks over this many pixels.
+        regions: Divide content and style into up to this many regions of similar content each, and stylize every region
+            of the content like the most similar one of the style. For adain and adain-lite, with one style image.
         color: Which colors the result has: those of the style; those of the content (keep-luminance); or those of the
             style after it was recolored like the content (coral).
         photorealistic: Smooth the result along the edges of the content, so that straight lines stay straight.
@@ -66,6 +71,7 @@ class StyleOptions:
     style_weight: Sequence[float] | None = None
     mask: "ImageLike | Sequence[ImageLike] | None" = None
     feather: float = 0.0
+    regions: int | None = None
     color: Color = "style"
     photorealistic: bool = False
     work_size: WorkSize = None
@@ -86,6 +92,10 @@ class StyleOptions:
             raise ValueError(f"feather must be at least 0 pixels, got {self.feather:g}")
         if self.feather and self.mask is None:
             raise ValueError(f"Expected a mask with feather, got feather {self.feather:g} and no mask")
+        if self.regions is not None and not 1 <= self.regions <= MOST_REGIONS:
+            raise ValueError(f"regions must be between 1 and {MOST_REGIONS}, got {self.regions}")
+        if self.regions is not None and self.mask is not None:
+            raise ValueError("Expected masks or a number of regions, got both; leave out one of them")
         if self.tile is not None and self.tile < 1:
             raise ValueError(f"tile must be at least 1 pixel, got {self.tile}")
         _check_work_size(self.work_size)

@@ -19,9 +19,19 @@ from adain.inference.masks import load_mask, stylized_area, union, with_first
 from adain.inference.memory_budget import choose_tile, largest_tile, run_fitting, smallest_tile_bytes
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
 from adain.inference.preparation import prepare
+from adain.inference.region_matching import match_regions, statistics_within
 from adain.inference.regions import Finish, Region
-from adain.inference.style_encoding import as_list, as_tensor, encoder_for, refuse_style_options, style_shares
-from adain.methods import EncoderDecoder, Method, StyleCode
+from adain.inference.style_encoding import (
+    as_list,
+    as_tensor,
+    encoder_for,
+    image_settings,
+    network_input,
+    refuse_style_options,
+    style_image,
+    style_shares,
+)
+from adain.methods import AdaIN, AdaINLite, EncoderDecoder, Method, StyleCode
 from adain.utils.precision import Precision
 
 
@@ -110,8 +120,12 @@ def stylize(
         masks = [load_mask(mask, pixels, options.feather, read_options) for mask in as_list(options.mask)]
         if 0 < len(masks) == len(styles) - 1:
             masks = with_first(masks)
-    encode = encoder_for(ready, pixels, options, read_options)
-    regions = _regions(ready, styles, options, masks, encode)
+    if options.regions is None:
+        regions = _regions(ready, styles, options, masks, encoder_for(ready, pixels, options, read_options))
+    else:
+        regions = _matched_regions(ready, styles, pixels, options, read_options)
+    if options.alpha_blend == "residual" and isinstance(ready, EncoderDecoder):
+        regions = [replace(region, residual=1 - region.alpha) for region in regions]
     stylized = _stylize_pixels(ready, pixels, regions, options, statistics_fn)
     if options.detail:
         area = None if masks is None else stylized_area(masks, options.alphas)
@@ -127,6 +141,7 @@ def _check_built_in_style(method: Method, style: Any, options: StyleOptions) -> 
         style_size=options.style_size,
         style_weight=options.style_weight,
         mask=options.mask,
+        regions=options.regions,
         alpha=None if options.alphas == [1] else options.alpha,
         alpha_blend=None if options.alpha_blend == DEFAULT_STYLE_OPTIONS.alpha_blend else options.alpha_blend,
         color="coral" if options.color == "coral" else None,
@@ -218,17 +233,33 @@ def _regions(
     if len(alphas) == 1:
         alphas = alphas * len(styles)
     if masks is None:
-        regions = [_mixed_region(styles, shares, alphas, encode)]
-    else:
-        if len(masks) != len(styles) or options.style_weight is not None:
-            weights = "no style weights" if options.style_weight is None else "style weights"
-            raise ValueError(
-                f"Expected {len(styles)} masks (one for each style, or for each but the first) and no style weights, "
-                f"got {len(masks)} and {weights}"
-            )
-        regions = _masked_regions(method, styles, alphas, masks, encode)
-    if options.alpha_blend == "residual" and isinstance(method, EncoderDecoder):
-        regions = [replace(region, residual=1 - region.alpha) for region in regions]
+        return [_mixed_region(styles, shares, alphas, encode)]
+    if len(masks) != len(styles) or options.style_weight is not None:
+        weights = "no style weights" if options.style_weight is None else "style weights"
+        raise ValueError(
+            f"Expected {len(styles)} masks (one for each style, or for each but the first) and no style weights, "
+            f"got {len(masks)} and {weights}"
+        )
+    return _masked_regions(method, styles, alphas, masks, encode)
+
+
+def _matched_regions(
+    method: Method, styles: Sequence[Style], content: Tensor, options: StyleOptions, read_options: ReadOptions
+) -> list[Region]:
+    """The regions of the content, each in the style of the most similar region of the style."""
+    if not isinstance(method, AdaIN | AdaINLite):
+        raise ValueError(f"regions are for adain and adain-lite, got {method.name}; leave out regions")
+    (style,) = styles if len(styles) == 1 else [None]
+    if style is None or isinstance(style, dict) or str(style).endswith(".safetensors"):
+        raise ValueError("Expected one style image with regions, got several styles or a style code")
+    if len(content) > 1 or len(options.alphas) > 1:
+        raise ValueError("Expected one content and one alpha with regions, got several")
+    assert options.regions is not None
+    image = style_image(style, **image_settings(content, options), read_options=read_options)[:1]
+    regions = []
+    for match in match_regions(content, image, options.regions):
+        code = method.encode_style(network_input(method, image), statistics_within(match.style_mask))
+        regions.append(Region(code, options.alphas[0], match.content_mask))
     return regions
 
 

@@ -88,17 +88,21 @@ def encoder_for(
 
     `content` (B, 3, H, W) is in [0, 1], or of `torch.uint8` or `torch.uint16`.
     """
+    return partial(encode_style, method, **image_settings(content, options), read_options=read_options)
+
+
+def image_settings(content: Tensor, options: StyleOptions) -> dict[str, Any]:
+    """The size and the recoloring of style images for one content: arguments of `style_image` and `encode_style`."""
     recolor = None
     if options.color == "coral":
         step = max(1, min(content.shape[2:]) // COLOR_SAMPLES)
         recolor = partial(colors.match_colors, target=to_float(content[..., ::step, ::step]))
-    size = style_side(options.style_size, content, options.work_size)
-    return partial(encode_style, method, size=size, recolor=recolor, read_options=read_options)
+    return {"size": style_side(options.style_size, content, options.work_size), "recolor": recolor}
 
 
 def depends_on_content(options: StyleOptions) -> bool:
-    """Whether style codes depend on the content: on its size or its colors. If not, each style is encoded once."""
-    return options.style_size == "content" or options.color == "coral"
+    """Whether style codes depend on the content: its size, colors, or regions. If not, each style is encoded once."""
+    return options.style_size == "content" or options.color == "coral" or options.regions is not None
 
 
 def encode_once(
@@ -144,16 +148,24 @@ def _encode_one(
                 "give the image, or leave out style_size and color"
             )
         return style
+    return method.encode_style(network_input(method, style_image(style, size, recolor, read_options)))
+
+
+def style_image(style: ImageLike, size: int | None, recolor: Recolor | None, read_options: ReadOptions) -> Tensor:
+    """Return a style image as it is encoded: (B, 3, h, w) in [0, 1]. The arguments are those of `encode_style`."""
     image = as_tensor(style, size, read_options)
     if size is None and min(image.shape[2:]) > LARGEST_STYLE:
         image = as_tensor(image, LARGEST_STYLE, read_options)
-    if recolor:
-        image = recolor(image)
+    return recolor(image) if recolor else image
+
+
+def network_input(method: Method, image: Tensor) -> Tensor:
+    """Return a style image (B, 3, h, w) as `method.encode_style` takes it."""
     # Below two strides, the networks' reflection padding would need more pixels than there are.
     bottom = max(0, 2 * method.stride - image.shape[2])
     right = max(0, 2 * method.stride - image.shape[3])
     padded = F.pad(image, (0, right, 0, bottom), mode="replicate")
-    return method.encode_style(padded.to(method.device, method.dtype, memory_format=torch.channels_last))
+    return padded.to(method.device, method.dtype, memory_format=torch.channels_last)
 
 
 def style_shares(style_weight: Sequence[float] | None, styles: int) -> list[float]:

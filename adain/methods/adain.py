@@ -65,9 +65,9 @@ class AdaIN(FeatureDecoder, Trainable):
             # The decoder mirrors the encoder.
             self.receptive_radius = 2 * encoder_radius + extra_radius(self.decoder)
 
-    def encode_style(self, style: Tensor) -> StyleCode:
+    def encode_style(self, style: Tensor, statistics_fn: StatisticsFn = compute_statistics) -> StyleCode:
         """Return the channel means and standard deviations of f(s), each (B, C, 1, 1)."""
-        mean, std = statistics.mean_std(self.encoder(style)[self.layer])
+        mean, std = statistics_fn(statistics.mean_std, self.encoder(style)[self.layer])
         return {"mean": mean, "std": std}
 
     def decode(

@@ -69,6 +69,8 @@ def stylize_frames(
     ready = method if isinstance(method, Method) else preparation.prepare(method, device, precision)
     if ready.iterative:
         raise ValueError(f"{type(ready).__name__} takes minutes for a frame; use a feed-forward method, such as adain")
+    if options.regions is not None:
+        raise ValueError("Expected no regions for a video, as they would change from frame to frame; leave them out")
     if options.mask is not None:
         options = replace(options, mask=_loaded(options.mask, read_options))
     styler = FrameStyler(ready, style, steady, options, read_options)
