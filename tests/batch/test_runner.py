@@ -539,8 +539,9 @@ def test_the_settings_that_are_recorded(run_folder, tree, lite):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"options": StyleOptions(style_weight=[1])}, "Expected neither masks nor style weights"),
-        ({"options": StyleOptions(mask="mask.png")}, "Expected neither masks nor style weights"),
+        ({"options": StyleOptions(style_weight=[1])}, "Expected neither masks nor regions nor style weights"),
+        ({"options": StyleOptions(regions=2)}, "Expected neither masks nor regions nor style weights"),
+        ({"options": StyleOptions(mask="mask.png")}, "Expected neither masks nor regions nor style weights"),
         ({"method": Johnson(4, 1), "style": None, "style_size": 9}, "Johnson takes no styles and no style_size"),
         ({"alpha": [0.5, 1]}, "Expected one alpha for a folder, got 2"),
     ],
