@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.curve import draw
 
-NORMS = ("none", "instance", "batch")
+NORMS = ("none", "instance", "batch", "layer")
 RUNS = Path("runs/ablation")
 
 

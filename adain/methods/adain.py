@@ -59,7 +59,7 @@ class AdaIN(FeatureDecoder, Trainable):
         self.decoder = mirror(self.encoder, layer, norm, padding, upsampling)
         self.stride = 2 ** self.encoder.plan(layer).count(POOL)
         encoder_radius = self.encoder.receptive_radius(layer)
-        if norm == "instance" or encoder_radius is None:
+        if norm in ("instance", "layer") or encoder_radius is None:
             self.receptive_radius = None
         else:
             # The decoder mirrors the encoder.

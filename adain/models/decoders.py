@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from torch import nn
@@ -10,8 +11,13 @@ from adain.models.backbones import POOL, Backbone, Padding
 from adain.models.layers import Conv2d, UpConv2d, Upsampling, upsampling_of_levels
 from adain.utils.checks import check_choice
 
-Norm = Literal["none", "batch", "instance"]
-NORMS = {"none": None, "batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
+Norm = Literal["none", "batch", "instance", "layer"]
+NORMS = {
+    "none": None,
+    "batch": nn.BatchNorm2d,
+    "instance": nn.InstanceNorm2d,
+    "layer": partial(nn.GroupNorm, 1),  # over all channels and pixels of an image
+}
 
 
 def mirror(

@@ -264,7 +264,7 @@ def test_reach_follows_the_encoder():
     assert AdaIN(layer="relu1_1").receptive_radius == 2
     assert AdaIN(layer="relu4_1").receptive_radius == 74
     assert AdaIN("resnet18", "layer2", "random").receptive_radius is None
-    assert AdaIN(norm="instance").receptive_radius is None
+    assert AdaIN(norm="instance").receptive_radius is AdaIN(norm="layer").receptive_radius is None
 
 
 @pytest.mark.parametrize("upsampling", get_args(Upsampling))

@@ -61,7 +61,7 @@ def test_training_and_stylizing_give_the_same_result(method):
     torch.testing.assert_close(trained, method.stylize(content, method.encode_style(style)), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("norm", ["none", "batch", "instance"])
+@pytest.mark.parametrize("norm", ["none", "batch", "instance", "layer"])
 def test_adain_on_other_backbones_and_norms(norm):
     method = METHODS["adain"]("resnet18", "layer2", "random", norm=norm)
     content = images(2, 3, 40, 64)

@@ -41,10 +41,21 @@ def test_the_folded_upsampling_is_upsampling_and_convolution(padding):
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize(("norm", "kind"), [("none", ()), ("batch", nn.BatchNorm2d), ("instance", nn.InstanceNorm2d)])
+@pytest.mark.parametrize(
+    ("norm", "kind"),
+    [("none", ()), ("batch", nn.BatchNorm2d), ("instance", nn.InstanceNorm2d), ("layer", nn.GroupNorm)],
+)
 def test_norm_follows_every_convolution_but_the_last(norm, kind):
     decoder = mirror(Backbone("vgg19", ["relu2_1"], "random"), "relu2_1", norm)
     assert sum(isinstance(part, kind) for part in decoder) == (0 if norm == "none" else 2)
+
+
+def test_layer_norm_is_over_all_channels_and_pixels_of_an_image():
+    decoder = mirror(Backbone("vgg19", ["relu2_1"], "random"), "relu2_1", "layer")
+    norm = next(part for part in decoder if isinstance(part, nn.GroupNorm))
+    x = torch.randn(2, norm.num_channels, 6, 5) * torch.tensor([1.0, 7.0]).view(2, 1, 1, 1) + 3
+    expected = nn.functional.layer_norm(x, x.shape[1:])
+    torch.testing.assert_close(norm(x), expected)
 
 
 def test_the_start_keeps_the_scale_of_the_signal():
@@ -57,5 +68,5 @@ def test_the_start_keeps_the_scale_of_the_signal():
 
 
 def test_unknown_norm():
-    with pytest.raises(ValueError, match="unknown norm group; choose from none, batch, instance"):
+    with pytest.raises(ValueError, match="unknown norm group; choose from none, batch, instance, layer"):
         mirror(Backbone("vgg19", ["relu1_1"], "random"), "relu1_1", "group")
