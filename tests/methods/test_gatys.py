@@ -536,7 +536,8 @@ def test_starts_are_the_images_they_name():
     gaussian = start("gaussian")
     assert gaussian.mean().item() == pytest.approx(0.5, abs=0.03)
     assert gaussian.std().item() == pytest.approx(0.25, abs=0.02)
-    expected = adain.stylize(content, style, "adain-lite", device="cpu", alpha_blend="features")
+    ready = adain.prepare("adain-lite", "cpu", "fp32")
+    expected = adain.stylize(content, style, ready, alpha_blend="features")
     torch.testing.assert_close(start("adain-lite"), expected, atol=1e-4, rtol=0)
 
 
