@@ -75,8 +75,9 @@ class AdaINLite(EncoderDecoder, Trainable):
         super().__init__()
         self.arguments = {"widths": list(widths), "blocks": blocks, "style_widths": list(style_widths), "code": code}
         self.arguments |= upsampling_argument(upsampling)
-        if skips:  # without an entry otherwise, so that the fingerprints of earlier weights stay the same
-            self.arguments["skips"] = True
+        if skips:
+            self.arguments["skips"] = True  # no entry otherwise: the fingerprints of earlier weights stay the same
+            self.bytes_per_pixel = 600  # the features for the decoder are kept
         # Each block has two convolutions at a quarter of the size. The rest is downsampling and upsampling.
         self.receptive_radius = 8 * blocks + 24
         # Modules are built in a fixed order, which determines the initial weights for a given seed.
