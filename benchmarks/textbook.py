@@ -16,6 +16,18 @@ PARTS = [[3, 64], [64, 64, "pool", 128], [128, 128, "pool", 256], [256, 256, 256
 DECODER = [512, 256, "up", 256, 256, 256, 128, "up", 128, 64, "up", 64, 3]
 
 
+class Upsample(nn.Upsample):
+    """nearest, bilinear, or smooth: bilinear upsampling of the input blurred with (1, 2, 1)/4 along each axis."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mode != "smooth":
+            return super().forward(x)
+        taps = torch.tensor([0.25, 0.5, 0.25], dtype=x.dtype, device=x.device)
+        kernel = torch.outer(taps, taps).expand(x.shape[1], 1, 3, 3)
+        blurred = F.conv2d(F.pad(x, (1, 1, 1, 1), "replicate"), kernel, groups=x.shape[1])
+        return F.interpolate(blurred, scale_factor=2, mode="bilinear")
+
+
 def layers(widths: list) -> list[nn.Module]:
     modules: list[nn.Module] = []
     inputs, *rest = widths
@@ -24,7 +36,7 @@ def layers(widths: list) -> list[nn.Module]:
         if width == "pool":
             modules.append(nn.MaxPool2d(2))
         elif width == "up":
-            modules.append(nn.Upsample(scale_factor=2, mode="nearest"))
+            modules.append(Upsample(scale_factor=2, mode="nearest"))
             pad = nn.ReplicationPad2d  # after nearest upsampling, reflection repeats the border pixels, too
         else:
             modules += [pad(1), nn.Conv2d(inputs, width, 3), nn.ReLU()]
@@ -63,7 +75,7 @@ class Textbook(nn.Module):
                 ours.weight.data.copy_(theirs.weight)
                 ours.bias.data.copy_(theirs.bias)
         modes = [module.upsampling for module in decoder.modules() if isinstance(module, UpConv2d)]
-        upsamplings = [module for module in self.decoder if isinstance(module, nn.Upsample)]
+        upsamplings = [module for module in self.decoder if isinstance(module, Upsample)]
         for upsampling, mode in zip(upsamplings, modes, strict=True):
             upsampling.mode = mode
         return self
