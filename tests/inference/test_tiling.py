@@ -204,8 +204,9 @@ def test_tiles_are_not_smaller_than_64_pixels(lite, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
     assert memory_budget.choose_tile(lite, large, None) == 64
     Free.available = needed - 2**20
-    gib = [f"{amount / 2**30:.2f} GiB" for amount in (needed, Free.available)]
-    with pytest.raises(ContentError, match=f"64 pixels need {gib[0]} of memory, {gib[1]} are free; allow more"):
+    with pytest.raises(
+        ContentError, match=r"tiles of 64 pixels need 0.03 GiB of memory, 0.02 GiB are free; allow more"
+    ):
         memory_budget.choose_tile(lite, large, None)
 
 
