@@ -26,6 +26,7 @@ from adain.inference.style_encoding import (
     as_tensor,
     encoder_for,
     image_settings,
+    is_code_file,
     network_input,
     refuse_style_options,
     style_image,
@@ -249,16 +250,16 @@ def _matched_regions(
     """The regions of the content, each in the style of the most similar region of the style."""
     if not isinstance(method, AdaIN | AdaINLite):
         raise ValueError(f"regions are for adain and adain-lite, got {method.name}; leave out regions")
-    (style,) = styles if len(styles) == 1 else [None]
-    if style is None or isinstance(style, dict) or str(style).endswith(".safetensors"):
+    if len(styles) != 1 or isinstance(styles[0], dict) or is_code_file(styles[0]):
         raise ValueError("Expected one style image with regions, got several styles or a style code")
     if len(content) > 1 or len(options.alphas) > 1:
         raise ValueError("Expected one content and one alpha with regions, got several")
     assert options.regions is not None
-    image = style_image(style, **image_settings(content, options), read_options=read_options)[:1]
+    image = style_image(styles[0], **image_settings(content, options), read_options=read_options)[:1]
+    style_input = network_input(method, image)
     regions = []
     for match in match_regions(content, image, options.regions):
-        code = method.encode_style(network_input(method, image), statistics_within(match.style_mask))
+        code = method.encode_style(style_input, statistics_within(match.style_mask))
         regions.append(Region(code, options.alphas[0], match.content_mask))
     return regions
 

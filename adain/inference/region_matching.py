@@ -53,16 +53,16 @@ def match_regions(content: Tensor, style: Tensor, count: int) -> list[Match]:
         style: (1, 3, h, w) in [0, 1].
         count: largest number of regions of each image.
     """
-    content_features, style_features = _features(to_float(content)), _features(style)
-    content_labels, content_centers = _clusters(content_features, count)
-    style_labels, style_centers = _clusters(style_features, count)
+    small_content = _small(to_float(content))
+    content_labels, content_centers = _clusters(_features(small_content), count)
+    style_labels, style_centers = _clusters(_features(_small(style)), count)
     partners = (content_centers @ style_centers.T).argmax(1)
 
     # Regions of the content with the same partner are one region.
     used = partners.unique()
     masks = torch.stack([(partners[content_labels] == partner).float() for partner in used])
     matches = []
-    for partner, mask in zip(used, _soft_masks(masks, to_float(content)), strict=True):
+    for partner, mask in zip(used, _soft_masks(masks, small_content, content.shape[2:]), strict=True):
         matches.append(Match(mask[None, None], (style_labels == partner)[None, None]))
     return matches
 
@@ -90,7 +90,7 @@ def _backbone() -> Backbone:
 def _features(image: Tensor) -> Tensor:
     """Return smoothed features (1, C, h, w), without their mean."""
     with torch.no_grad():
-        features = _backbone()(_small(image))[LAYER]
+        features = _backbone()(image)[LAYER]
     smoothed = F.avg_pool2d(features, SMOOTHING, 1, SMOOTHING // 2, count_include_pad=False)
     return smoothed - smoothed.mean((2, 3), keepdim=True)
 
@@ -108,12 +108,12 @@ def _clusters(features: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return labels.view(features.shape[2:]), centers
 
 
-def _soft_masks(masks: Tensor, content: Tensor) -> Tensor:
-    """Bring masks (K, h, w) to the size of the content, along its edges: (K, H, W), uint8, with a sum of 255."""
-    guide = _small(content).mean(1, keepdim=True).expand(len(masks), -1, -1, -1)
+def _soft_masks(masks: Tensor, small_content: Tensor, sides: torch.Size) -> Tensor:
+    """Bring masks (K, h, w) to `sides`, along the edges of the content: (K, H, W), uint8, with a sum of 255."""
+    guide = small_content.mean(1, keepdim=True).expand(len(masks), -1, -1, -1)
     soft = F.interpolate(masks[:, None], guide.shape[2:], mode="bilinear")
     aligned = guided_filter(soft, guide, EDGE_RADIUS).clamp(min=0)
-    full = F.interpolate(aligned, content.shape[2:], mode="bilinear")[:, 0]
+    full = F.interpolate(aligned, sides, mode="bilinear")[:, 0]
     cumulative = (full.cumsum(0) / full.sum(0) * 255).round()
     steps = torch.diff(cumulative, dim=0, prepend=torch.zeros_like(cumulative[:1]))
     return steps.to(torch.uint8)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -139,7 +139,7 @@ def style_side(style_size: StyleSize, content: Tensor, work_size: WorkSize = Non
 def _encode_one(
     method: Method, style: Style, size: int | None, recolor: Recolor | None, read_options: ReadOptions
 ) -> StyleCode:
-    if isinstance(style, str | Path) and Path(style).suffix == ".safetensors":
+    if is_code_file(style):
         style = style_codes.load_code(style, method)
     if isinstance(style, dict):
         if size is not None or recolor:
@@ -149,6 +149,11 @@ def _encode_one(
             )
         return style
     return method.encode_style(network_input(method, style_image(style, size, recolor, read_options)))
+
+
+def is_code_file(style: Style) -> TypeGuard[str | Path]:
+    """Return whether a style is a file of `adain.methods.style_codes.save_code`, by its suffix."""
+    return isinstance(style, str | Path) and Path(style).suffix == ".safetensors"
 
 
 def style_image(style: ImageLike, size: int | None, recolor: Recolor | None, read_options: ReadOptions) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from adain.deploy.web.image_picker import thumbnails
 from adain.deploy.web.service import StylizeResult
 from adain.utils.extras import require_extra
 
@@ -24,17 +25,7 @@ class History:
         self.result = result
         self.results = gr.State([])
         with gr.Accordion("Results of this visit", open=False, elem_id="history-section"):
-            self.gallery = gr.Gallery(
-                elem_id="history",
-                elem_classes="thumbs",
-                show_label=False,
-                container=False,
-                allow_preview=False,
-                buttons=[],
-                interactive=False,
-                columns=4,
-                format="jpeg",
-            )
+            self.gallery = thumbnails("history", columns=4)
 
     def connect(self, outputs: list[Any], show: Callable[[StylizeResult], list[Any]]) -> None:
         """Register the events.

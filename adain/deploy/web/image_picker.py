@@ -102,18 +102,8 @@ class ImagePicker:
 
     def _build_gallery(self) -> None:
         """Add thumbnails with captions."""
-        gallery = gr.Gallery(
-            [(thumbnail(path), caption(path)) for path in self.gallery],
-            elem_id=f"{self.elem_id}-gallery",
-            elem_classes="thumbs",
-            show_label=False,
-            container=False,
-            allow_preview=False,
-            buttons=[],
-            interactive=False,
-            columns=3,
-            format="jpeg",
-        )
+        images = [(thumbnail(path), caption(path)) for path in self.gallery]
+        gallery = thumbnails(f"{self.elem_id}-gallery", columns=3, images=images)
         gallery.select(
             self.on_choose,
             None,
@@ -122,6 +112,28 @@ class ImagePicker:
             trigger_mode="always_last",
             api_name="choose",
         )
+
+
+def thumbnails(elem_id: str, columns: int, images: Any = None) -> gr.Gallery:
+    """Build a gallery of small images to choose from.
+
+    Args:
+        elem_id: its `elem_id`.
+        columns: images in a row.
+        images: pairs of an image and its caption.
+    """
+    return gr.Gallery(
+        images,
+        elem_id=elem_id,
+        elem_classes="thumbs",
+        show_label=False,
+        container=False,
+        allow_preview=False,
+        buttons=[],
+        interactive=False,
+        columns=columns,
+        format="jpeg",
+    )
 
 
 @cache

@@ -208,7 +208,7 @@ class StylizePage:
         self.service.begin(str(visit.session_hash))
         yield self._status_only(_expectation(self.service.expected_seconds(request)))
         started = time.monotonic()
-        with reports_errors(request.content, *request.styles):
+        with reports_errors(*request.uploads):
             result = self.service.pool.submit(self.service.stylize, request).result()
         yield _result_values(result, f"Stylized in {time.monotonic() - started:.2f} s.")
 
@@ -221,7 +221,7 @@ class StylizePage:
         visitor = str(visit.session_hash)
         run = self.service.begin(visitor)
         yield self._status_only("Starting ...")
-        with reports_errors(request.content, *request.styles):
+        with reports_errors(*request.uploads):
             _, before = self.service.open_upload(request.content.path, request.content.name)
             for state in self.service.optimize(request, run):
                 if self.service.runs.get(visitor) is not run:  # the visitor has started something else

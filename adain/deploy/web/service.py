@@ -25,6 +25,7 @@ from adain.methods import METHODS, Method, StyleCode
 from adain.methods.progress import Progress, Stop
 
 RETENTION = 2 * 3600  # seconds after which uploads and results are deleted
+PREVIEW_CACHE_SIZE = 16  # previews of uploads
 STYLE_CACHE_SIZE = 16  # style codes; those of style-swap take tens of MB each
 PREVIEW_INTERVAL = 1.0  # seconds between two previews of an optimization
 PREVIEW_SIZE = 640  # pixels, longer side of the preview of an upload
@@ -59,6 +60,12 @@ class StylizeRequest:
     detail: float = 0.0
     second_alpha: float = 1.0  # strength of the second style, if there are two
     mask: Upload | None = None  # white where the second style applies; without it, both are mixed
+
+    @property
+    def uploads(self) -> tuple[Upload, ...]:
+        """All images of the request."""
+        mask = (self.mask,) if self.mask else ()
+        return (self.content, *self.styles, *mask)
 
     @property
     def pixels(self) -> float:
@@ -149,6 +156,7 @@ class StylizeService:
         self.pace = dict[str, float]()  # by method: seconds per pixel of its latest result
         self.pool = ThreadPoolExecutor(2)  # an optimization does not block the other requests
         self.load_method = lru_cache(maxsize=None)(partial(preparation.prepare, device=device))
+        self.open_upload = lru_cache(maxsize=PREVIEW_CACHE_SIZE)(self._open_upload)
         self.encode_style = lru_cache(maxsize=STYLE_CACHE_SIZE)(self._encode_style)
 
     def close(self) -> None:
@@ -180,7 +188,7 @@ class StylizeService:
         writer.save(to_tensor(mask.convert("RGB")), path)
         return Upload(str(path), path.name, mask.size)
 
-    def open_upload(self, path: str, name: str) -> tuple[Upload, Image.Image]:
+    def _open_upload(self, path: str, name: str) -> tuple[Upload, Image.Image]:
         """Return an upload and a preview of it.
 
         Args:
@@ -234,7 +242,7 @@ class StylizeService:
         """Raise if the result would be too large, or if an upload no longer exists."""
         if request.pixels > self.max_pixels:
             raise ValueError(f"the result would have over {self.max_pixels} pixels; choose a smaller size")
-        for upload in (request.content, *request.styles, *([request.mask] if request.mask else [])):
+        for upload in request.uploads:
             if not Path(upload.path).exists():
                 raise FileNotFoundError(f"{upload.name} was deleted after {RETENTION // 3600} hours; upload it again")
 
