@@ -160,7 +160,8 @@ def test_the_site_builds_without_warnings(tmp_path):
 
 
 STUBS = {
-    "srun": "trap 'echo saved > saved; exit 0' TERM; echo $$ > running; [ -z $FAILS ] || exit 3; sleep 60 & wait",
+    "srun": """trap 'echo saved > saved; exit 0' TERM; echo $$ > running; [ -z $FAILS ] || exit 3
+for tenth in $(seq 600); do sleep 0.1; done""",
     "scancel": "kill -TERM $(cat running)",
     "scontrol": 'echo "$@" > requeued',
 }
