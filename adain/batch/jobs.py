@@ -86,7 +86,7 @@ def _pair(folders: Sequence["ImageFolder"], pairs: str | Path, method: Method, a
             generator = random.Random(f"{seed} {contents.place(content)}")
             jobs.append(Job(content, generator.choice(styles), alpha))
         return jobs
-    without_repeats = dict.fromkeys(_read_pairs(Path(pairs), folders, alpha))
+    without_repeats = dict.fromkeys(read_pairs(Path(pairs), folders, alpha))
     return list(without_repeats)
 
 
@@ -122,7 +122,7 @@ class ImageFolder:
 
     Args:
         path: The folder or image.
-        output: The output folder.
+        output: The output folder, if there is one.
 
     Attributes:
         path: The folder, absolute.
@@ -133,13 +133,13 @@ class ImageFolder:
         ValueError: It has no images, or only results.
     """
 
-    def __init__(self, path: Path, output: Path):
+    def __init__(self, path: Path, output: Path | None = None):
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such folder")
         path = path.resolve()
         self.path = path if path.is_dir() else path.parent
         self.files = listing.files(path)
-        if self.path in output.parents:
+        if output and self.path in output.parents:
             self.files = [file for file in self.files if output not in file.parents]
         if not self.files:
             raise ValueError(f"Expected images in {path}, found only results of earlier runs; name another folder")
@@ -170,10 +170,10 @@ class ImageFolder:
         return names
 
 
-def _read_pairs(table: Path, folders: Sequence[ImageFolder], alpha: float) -> Iterator[Job]:
+def read_pairs(table: Path, folders: Sequence[ImageFolder], alpha: float) -> Iterator[Job]:
     """The rows of a CSV file, whose paths are relative to the folders or absolute."""
     if not table.is_file():
-        raise FileNotFoundError(f"{table}: no such file; pairs must be all, random, or a CSV file")
+        raise FileNotFoundError(f"{table}: no such file; name a CSV file of pairs, or all of them with all")
     columns = dict(zip(("content", "style"), folders, strict=False))
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:

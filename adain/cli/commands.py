@@ -181,7 +181,7 @@ def evaluate(
         settings: Settings of methods without weights.
     """
     from adain.evaluation.evaluate import evaluate
-    from adain.evaluation.grid import Variant
+    from adain.evaluation.grid import Variant, all_pairs
     from adain.evaluation.metrics import EVAL_SIZE
     from adain.evaluation.report import markdown
 
@@ -202,7 +202,8 @@ def evaluate(
 
         table = evaluate_videos(names, content, style, output, alpha, alpha_blend, device, settings=own)
     else:
-        table = evaluate(variants, content, style, output, device, perceptual, tensorboard, size=side)
+        pairs = all_pairs(content, style)
+        table = evaluate(variants, pairs, output, device, perceptual, tensorboard, size=side)
     print(markdown(table), end="")
     return 0
 
@@ -250,6 +251,7 @@ def sweep(
     content: str,
     style: str,
     output: str,
+    pairs: str = "all",
     vary: dict[str, list[Any]] | None = None,
     cases: dict[str, dict[str, Any]] | None = None,
     method: str = "gatys",
@@ -267,6 +269,8 @@ def sweep(
         content: Folder of contents.
         style: Folder of styles.
         output: Folder for the results.
+        pairs: Which contents get which styles: all for every content in every style; or a CSV file with the columns
+            content and style.
         vary: Values by flag, such as {optimizer: [lbfgs, adam]}; several flags make a grid, with the last one across.
         cases: Flags by label, such as {quick: {steps: 50, optimizer: adam}}, instead of or besides --vary.
         method: Method whose flags vary; method, alpha, alpha_blend, size, style_size, work_size, detail, precision,
@@ -280,18 +284,19 @@ def sweep(
         settings: Settings of methods without weights.
     """
     from adain.evaluation.evaluate import evaluate
-    from adain.evaluation.grid import Variant
+    from adain.evaluation.grid import Variant, all_pairs, listed_pairs
     from adain.evaluation.report import markdown
     from adain.evaluation.sweep import variations
 
     options = StyleOptions(alpha=alpha, alpha_blend=alpha_blend, style_size=style_size)
     base = Variant("", method, {}, options, size, precision)
     variants = [_checked(variant) for variant in variations(base, vary or {}, cases or {}, settings or {})]
+    chosen_pairs = all_pairs(content, style) if pairs == "all" else listed_pairs(content, style, pairs)
     columns = None
     if vary:
         last = list(vary.values())[-1]
         columns = len(last)
-    print(markdown(evaluate(variants, content, style, output, device, memory=False, columns=columns)), end="")
+    print(markdown(evaluate(variants, chosen_pairs, output, device, memory=False, columns=columns)), end="")
     return 0
 
 

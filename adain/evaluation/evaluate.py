@@ -1,8 +1,9 @@
-"""Metrics of variants on every pair of contents and styles."""
+"""Metrics of variants on pairs of contents and styles."""
 
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from torch import Tensor
 
 from adain.evaluation import metrics
 from adain.evaluation.contact_sheet import Tile, thumbnail, write_sheet
-from adain.evaluation.grid import Result, Variant, stylize_variants
+from adain.evaluation.grid import Pair, Result, Variant, stylize_variants
 from adain.evaluation.peak_memory import peak_memory
 from adain.evaluation.report import mean_row, write_events, write_figures
-from adain.imaging import listing, photo, reader
+from adain.imaging import photo, reader
 from adain.inference import full_size
 from adain.inference.recorder import write_losses
 from adain.methods import ITERATIVE
@@ -26,8 +27,7 @@ UNCHANGED = Variant("content", "content")
 
 def evaluate(
     variants: Sequence[Variant],
-    content: str | Path,
-    style: str | Path,
+    pairs: Sequence[Pair],
     output: str | Path,
     device: str = "auto",
     perceptual: bool = False,
@@ -36,19 +36,19 @@ def evaluate(
     columns: int | None = None,
     size: int = metrics.EVAL_SIZE,
 ) -> list[dict[str, Any]]:
-    """Evaluate variants on every pair of two folders; returns a row of means for each, the unchanged content first.
+    """Evaluate variants on pairs of a content and a style; returns a row of means for each, the unchanged content first.
 
     All results are evaluated at the same shorter side. The metrics are those of `metrics.scores`; SSIM (Wang et al.
     2004) and LPIPS to the content; and X, the lattice energy of `metrics.lattice_energy`. S, C, G, and X have geometric
-    means, the seconds for an image (with its style encoded before) a median. The loss is the lowest of an optimization.
+    means, the seconds for an image (with its style encoded before) a median. Of an optimization, there are also its
+    lowest loss at the last size, and the content loss and the style loss at that step, times their weights.
 
     Writes figures.csv and figures.json with a row for each pair, table.md, and sheet.png to `output`; for
     optimizations also their losses (`adain.inference.recorder.write_losses`).
 
     Args:
         variants: The methods, with different labels.
-        content: Folder of contents, or a single image.
-        style: Folder of styles, or a single image.
+        pairs: The contents and their styles, such as those of `adain.evaluation.grid.all_pairs`.
         output: Folder for the results.
         device: As `adain.prepare` takes it.
         perceptual: Add FID and ArtFID.
@@ -60,19 +60,17 @@ def evaluate(
     Raises:
         ValueError, OSError: As `adain.stylize` and `metrics.InceptionDistance`, before anything is written.
     """
-    contents = listing.files(Path(content))
-    styles = listing.files(Path(style))
     check_variants(variants, Path(output), device)
     if size < metrics.MIN_SIZE:
         raise ValueError(f"Expected --size of at least {metrics.MIN_SIZE} pixels, got {size}")
-    if perceptual and len(contents) * len(styles) < 2:
+    if perceptual and len(pairs) < 2:
         raise ValueError("Expected 2 pairs or more for FID, got 1; add images, or leave out --perceptual")
     any_iterative = any(variant.method in ITERATIVE for variant in variants)
-    meter = _Meter(contents, styles, perceptual, any_iterative, size)
-    rows = meter.measure_unchanged(contents, styles)
+    meter = _Meter(pairs, perceptual, any_iterative, size)
+    rows = meter.measure_unchanged(pairs)
     thumbnails = dict[tuple[str, Path, Path], Tile]()
     losses = defaultdict[str, list[Sequence[Mapping[str, float]]]](list)
-    for result in stylize_variants(variants, contents, styles, device):
+    for result in stylize_variants(variants, pairs, device):
         rows.append(meter.measure(result))
         label = result.variant.label
         thumbnails[label, result.content, result.style] = thumbnail(photo.to_image(result.image)), label
@@ -82,9 +80,9 @@ def evaluate(
     for variant in (UNCHANGED, *variants):
         means = meter.means([row for row in rows if row["method"] == variant.label])
         if memory:
-            means["MiB"] = means["seconds"] and peak_memory(variant, contents[0], styles[0], device)
+            means["MiB"] = means["seconds"] and peak_memory(variant, *pairs[0], device)
         table.append(means)
-    sheet = _sheet_rows(variants, meter.images, contents, styles, thumbnails, columns or len(variants))
+    sheet = _sheet_rows(variants, meter.images, pairs, thumbnails, columns or len(variants))
     write_sheet(sheet, Path(output) / "sheet.png")
     write_figures(rows, table, Path(output))
     if losses:
@@ -97,14 +95,13 @@ def evaluate(
 def _sheet_rows(
     variants: Sequence[Variant],
     images: Mapping[Path, Tensor],
-    contents: Sequence[Path],
-    styles: Sequence[Path],
+    pairs: Sequence[Pair],
     thumbnails: Mapping[tuple[str, Path, Path], Tile],
     columns: int,
 ) -> list[list[Tile]]:
     """For each pair its content and style, and then the results of all variants, in rows of `columns`."""
     rows = []
-    for content, style in itertools.product(contents, styles):
+    for content, style in pairs:
         start: list[Tile] = []
         for path in (content, style):
             start.append((thumbnail(photo.to_image(images[path])), path.stem))
@@ -120,12 +117,12 @@ def _sheet_rows(
 class _Meter:
     """Computes the metrics of results at a shorter side of `size`; `losses` says whether there is a column for them."""
 
-    def __init__(self, contents: Sequence[Path], styles: Sequence[Path], perceptual: bool, losses: bool, size: int):
+    def __init__(self, pairs: Sequence[Pair], perceptual: bool, losses: bool, size: int):
         self.network = metrics.evaluation_backbone()
         self.losses = losses
         self.lpips = metrics.LPIPS()
         self.fid = metrics.InceptionDistance() if perceptual else None
-        self.images = {path: reader.load_image(path, size) for path in (*contents, *styles)}
+        self.images = {path: reader.load_image(path, size) for path in dict.fromkeys(itertools.chain(*pairs))}
         with torch.inference_mode():
             self.features = {path: self.network(image) for path, image in self.images.items()}
 
@@ -145,14 +142,14 @@ class _Meter:
             self.fid.add(label, image, style)
         row["X"] = metrics.lattice_energy(image)
         if self.losses:
-            row["loss"] = min((step["total"] for step in result.losses), default=None)
+            row |= _final_losses(result.losses)
         row["seconds"] = result.seconds
         return row
 
-    def measure_unchanged(self, contents: Sequence[Path], styles: Sequence[Path]) -> list[dict[str, Any]]:
+    def measure_unchanged(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
         """The metrics of the contents themselves, as results of `UNCHANGED`."""
         rows = []
-        for content, style in itertools.product(contents, styles):
+        for content, style in pairs:
             rows.append(self.measure(Result(UNCHANGED, content, style, self.images[content])))
         return rows
 
@@ -163,6 +160,15 @@ class _Meter:
             means["FID"] = self.fid.compute(means["method"])
             means["ArtFID"] = (1 + means["LPIPS"]) * (1 + means["FID"])
         return means
+
+
+def _final_losses(steps: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """The losses at the best step at the last size; None for a method that does not optimize."""
+    if not steps:
+        return {"loss": None, "content loss": None, "style loss": None}
+    last_size = steps[-1]["size"]
+    best = min((step for step in steps if step["size"] == last_size), key=itemgetter("total"))
+    return {"loss": best["total"], "content loss": best["content"], "style loss": best["style"]}
 
 
 def check_variants(variants: Sequence[Variant], output: Path, device: str) -> None:

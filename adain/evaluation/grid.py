@@ -1,5 +1,6 @@
-"""Grids: methods x contents x styles, and a contact sheet of the results."""
+"""Grids: methods x pairs of a content and a style, and a contact sheet of the results."""
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from adain.batch import jobs
 from adain.evaluation.contact_sheet import Tile, corner, thumbnail, write_sheet
 from adain.imaging import listing, photo, reader, writer
 from adain.inference import pipeline, preparation, style_encoding
@@ -16,6 +18,9 @@ from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions
 from adain.inference.recorder import OptimizationRecorder
 from adain.methods import ITERATIVE, METHODS, Method
 from adain.utils.precision import Precision
+
+Pair = tuple[Path, Path]
+"""The files of a content and of a style."""
 
 
 @dataclass(frozen=True)
@@ -70,51 +75,77 @@ class Result:
     losses: Sequence[Mapping[str, float]] = ()
 
 
-def stylize_variants(
-    variants: Sequence[Variant], contents: Sequence[Path], styles: Sequence[Path], device: str = "auto"
-) -> Iterator[Result]:
-    """Stylize every content in every style with every variant; errors as of `adain.stylize`."""
-    names = result_names(contents, styles)
+def all_pairs(content: str | Path, style: str | Path) -> list[Pair]:
+    """Every content of a folder with every style of another, in the order of the contents.
+
+    Args:
+        content: Folder of contents, or a single image.
+        style: Folder of styles, or a single image.
+
+    Raises:
+        ValueError: A folder has no images.
+        OSError: A path does not exist.
+    """
+    return list(itertools.product(listing.files(Path(content)), listing.files(Path(style))))
+
+
+def listed_pairs(content: str | Path, style: str | Path, table: str | Path) -> list[Pair]:
+    """The pairs in a CSV file with the columns content and style, whose paths are relative to the folders or absolute.
+
+    Raises:
+        ValueError: A wrong row, or one with a strength, which a variant has.
+        OSError: No such file or folder.
+    """
+    folders = [jobs.ImageFolder(Path(path)) for path in (content, style)]
+    pairs = []
+    for job in jobs.read_pairs(Path(table), folders, alpha=1):
+        if job.alpha != 1 or job.style is None:
+            raise ValueError(f"Expected no column alpha in {table}, got {job.alpha:g}; leave it out")
+        pairs.append((job.content, job.style))
+    return pairs
+
+
+def stylize_variants(variants: Sequence[Variant], pairs: Sequence[Pair], device: str = "auto") -> Iterator[Result]:
+    """Stylize the content of every pair in its style with every variant; errors as of `adain.stylize`."""
+    names = result_names(pairs)
     for variant in variants:
         if variant.is_folder:
             for (content, style), name in names.items():
                 image = reader.load_image(Path(variant.method) / name, variant.size)
                 yield Result(variant, content, style, image)
         else:
-            yield from _stylize_variant(variant, contents, styles, device)
+            yield from _stylize_variant(variant, pairs, device)
 
 
-def _stylize_variant(
-    variant: Variant, contents: Sequence[Path], styles: Sequence[Path], device: str
-) -> Iterator[Result]:
+def _stylize_variant(variant: Variant, pairs: Sequence[Pair], device: str) -> Iterator[Result]:
     recorder = OptimizationRecorder(quiet=True)
     callback = {"callback": recorder} if variant.method in ITERATIVE else {}
     method = variant.prepare(device, **callback)
     options = variant.options
-    codes: list[Any] = [None] * len(styles)
+    codes = dict[Path, Any]()
     if method.takes_style:
-        for i, style in enumerate(styles):
-            codes[i], options = style_encoding.encode_once(method, style, variant.options)
+        for _, style in pairs:
+            if style not in codes:
+                codes[style], options = style_encoding.encode_once(method, style, variant.options)
     else:  # the styles are only compared with, at the size that the variants share
         options = replace(options, style_size=None)
-    for content in contents:
+    for content, of_content in itertools.groupby(pairs, key=lambda pair: pair[0]):
         image = reader.load_image(content, variant.size)
-        for style, code in zip(styles, codes, strict=True):
+        for _, style in of_content:
             recorder.runs.clear()
             start = time.perf_counter()
-            stylized = pipeline.stylize(image, code, method, options=options).cpu()
+            stylized = pipeline.stylize(image, codes.get(style), method, options=options).cpu()
             seconds = time.perf_counter() - start
             yield Result(variant, content, style, stylized, seconds, recorder.runs[recorder.name])
 
 
-def result_names(contents: Sequence[Path], styles: Sequence[Path]) -> dict[tuple[Path, Path], str]:
+def result_names(pairs: Sequence[Pair]) -> dict[Pair, str]:
     """The file name of each pair's result. Raises ValueError if two pairs would share one."""
     names = {}
-    for content in contents:
-        for style in styles:
-            names[content, style] = result_stem(content.stem, [style.stem]) + ".png"
-    if len(set(names.values())) < len(names):
-        raise ValueError("several images of a folder have the same name, so that results would overwrite each other")
+    for content, style in pairs:
+        names[content, style] = result_stem(content.stem, [style.stem]) + ".png"
+    if len(set(names.values())) < len(pairs):
+        raise ValueError("several images have the same name, so that results would overwrite each other")
     return names
 
 
@@ -142,15 +173,15 @@ def write_grid(
         ValueError: Two results of one name, a sheet of an unsupported format, or as `adain.stylize`.
         OSError: An image cannot be read.
     """
-    contents = listing.files(Path(content))
-    styles = listing.files(Path(style))
-    names = result_names(contents, styles)
+    pairs = all_pairs(content, style)
+    names = result_names(pairs)
+    styles = list(dict.fromkeys(style for _, style in pairs))
     sheet_path = writer.check_suffix(sheet or Path(output) / "sheet.png")
     heading: list[Tile] = [(corner(), "")]
     for path in styles:
         heading.append((thumbnail(reader.read(path)), ""))
     rows = [heading]
-    for result in stylize_variants([variant], contents, styles, device):
+    for result in stylize_variants([variant], pairs, device):
         writer.save(result.image, Path(output) / names[result.content, result.style])
         if result.style == styles[0]:
             rows.append([(thumbnail(reader.read(result.content)), "")])

@@ -30,7 +30,7 @@ def peak_memory(variant: Variant, content: Path, style: Path, device: str) -> fl
 
 def _stylize_one(variant: Variant, content: Path, style: Path, device: str) -> int | None:
     """Bytes at the peak of this process, or of its accelerator, after one image."""
-    next(stylize_variants([variant], [content], [style], device))
+    next(stylize_variants([variant], [(content, style)], device))
     if torch.cuda.is_available() and device != "cpu":
         return torch.cuda.max_memory_allocated(None if device == "auto" else device)
     if sys.platform == "linux":

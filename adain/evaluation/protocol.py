@@ -1,6 +1,7 @@
 """Published evaluation protocols: StyleID, with LPIPS, FID, ArtFID, and CFSD of 20 contents in 40 styles at 512 px."""
 
 import csv
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -130,7 +131,7 @@ def evaluate_styleid(
     styles = _first_images(Path(style), "styles", protocol.styles)
     if inception and len(contents) * len(styles) < 2:
         raise ValueError("Expected at least 2 results for FID, got 1; raise --contents or --styles")
-    result_names(contents, styles)
+    result_names(list(itertools.product(contents, styles)))
     check_variants(variants, Path(output), device)
     with tempfile.TemporaryDirectory() as name:
         contents = _crop_all(contents, Path(name) / "content", protocol.size)
@@ -138,7 +139,8 @@ def evaluate_styleid(
         meter = _Meter(contents, styles, inception)
         rows = []
         with _growing_csv(Path(output) / "figures.csv") as write_row:
-            for result in stylize_variants([_at_file_size(variant) for variant in variants], contents, styles, device):
+            pairs = list(itertools.product(contents, styles))
+            for result in stylize_variants([_at_file_size(variant) for variant in variants], pairs, device):
                 row = meter.measure(result)
                 rows.append(row)
                 write_row(row)

@@ -195,7 +195,7 @@ def test_each_rank_has_a_gpu(run_folder, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pairs": "some"}, "pairs must be all, random, or a CSV file"),
+        ({"pairs": "some"}, "name a CSV file of pairs, or all of them with all"),
         ({"style": None}, "AdaINLite needs a folder of styles"),
         ({"method": Johnson(4, 1)}, "Johnson takes no styles"),
         ({"method": Johnson(4, 1), "style": None, "alpha": 0.5}, "full strength only"),

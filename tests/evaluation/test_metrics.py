@@ -10,7 +10,7 @@ from torchvision import models
 
 from adain.evaluation import metrics, peak_memory
 from adain.evaluation.evaluate import evaluate
-from adain.evaluation.grid import Variant
+from adain.evaluation.grid import Variant, all_pairs
 from adain.evaluation.report import markdown
 from adain.imaging import reader
 from adain.inference.options import StyleOptions
@@ -67,7 +67,7 @@ def test_if_the_process_that_measures_memory_is_killed_all_else_counts(make_pict
     for i, name in enumerate(("c/a.png", "s/x.png")):
         make_picture(name, seed=i)
     case = Variant("adain-lite", "adain-lite", size=64, options=StyleOptions(style_size=64))
-    _, row = evaluate([case], tmp_path / "c", tmp_path / "s", tmp_path / "out", "cpu", size=64)
+    _, row = evaluate([case], all_pairs(tmp_path / "c", tmp_path / "s"), tmp_path / "out", "cpu", size=64)
     assert row["MiB"] is None
     assert row["seconds"] > 0
     assert "The memory of adain-lite was not measured" in caplog.text
@@ -80,8 +80,7 @@ def test_evaluate_writes_what_it_returns(make_picture, tmp_path):
         make_picture(name, seed=i)
     table = evaluate(
         [Variant("adain", "adain", size=64, options=StyleOptions(style_size=64))],
-        tmp_path / "c",
-        tmp_path / "s",
+        all_pairs(tmp_path / "c", tmp_path / "s"),
         tmp_path / "out",
         size=64,
     )
@@ -105,11 +104,11 @@ def test_evaluate_takes_results_made_before(make_picture, tmp_path):
     folder = tmp_path / "gatys"
     with pytest.raises(FileNotFoundError, match=r"a__x\.png: no such file"):
         folder.mkdir()
-        evaluate([Variant("gatys", str(folder))], content.parent, style.parent, tmp_path / "out", size=64)
+        evaluate([Variant("gatys", str(folder))], [(content, style)], tmp_path / "out", size=64)
     assert not (tmp_path / "out").exists()
     (folder / "a__x.png").write_bytes(style.read_bytes())
     _, gatys = evaluate(
-        [Variant("gatys", str(folder))], content.parent, style.parent, tmp_path / "out", tensorboard=True, size=64
+        [Variant("gatys", str(folder))], [(content, style)], tmp_path / "out", tensorboard=True, size=64
     )
     assert (gatys["S"], gatys["G"], gatys["seconds"]) == (0, 0, None)
     assert gatys["C"] == pytest.approx(1)
@@ -137,8 +136,7 @@ def test_perceptual_figures_of_perfect_results_are_zero(make_picture, tmp_path, 
         (tmp_path / "styles" / pair).write_bytes((tmp_path / "s" / f"{pair[3]}.png").read_bytes())
     found = evaluate(
         [Variant("styles", str(tmp_path / "styles"))],
-        tmp_path / "c",
-        tmp_path / "s",
+        all_pairs(tmp_path / "c", tmp_path / "s"),
         tmp_path / "out",
         perceptual=True,
         size=64,

@@ -19,7 +19,7 @@ from adain.methods.gatys import Gatys
 from adain.methods.pixel_descent import Descent, DescentOptions
 from adain.methods.progress import Stop
 from adain.utils.errors import OptimizationError
-from tests.conftest import ROOT, exit_code
+from tests.conftest import ROOT, exit_code, write_csv
 
 
 def images(*sides):
@@ -379,6 +379,25 @@ def test_a_sweep_over_methods(make_picture, tmp_path, capsys):
     assert [row["method"] for row in rows] == ["content", "method adain-lite", "method gatys"]
     assert main.main(["sweep", *folders, *flags, "--cases", "{content: {steps: 1}}"]) == 2
     assert "Expected a different label for each variant" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small_metrics")
+def test_a_sweep_over_listed_pairs(make_picture, tmp_path, capsys):
+    for i, name in enumerate(("c/a.png", "c/b.png", "s/x.png", "s/y.png")):
+        make_picture(name, seed=i)
+    table = tmp_path / "pairs.csv"
+    flags = ["--content", str(tmp_path / "c"), "--style", str(tmp_path / "s"), "--output", str(tmp_path / "out")]
+    flags += ["--pairs", str(table), "--method", "adain-lite", "--vary", "{alpha: [0.5, 1]}", "--size", "32"]
+    write_csv(table, "content,style", "b.png,x.png", "a.png,y.png")
+    assert main.main(["sweep", *flags]) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "figures.csv").read_text().splitlines()))
+    assert [(row["content"], row["style"]) for row in rows] == 3 * [("b.png", "x.png"), ("a.png", "y.png")]
+    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+        assert (sheet.width // 256, sheet.height // 192) == (2 + 2, 2), "one row for each pair"
+    for row, message in (("b.png,x.png,0.5", "Expected no column alpha"), ("c.png,x.png", "c.png: no such file")):
+        write_csv(table, "content,style,alpha", row)
+        assert main.main(["sweep", *flags]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "experiments").glob("*.yaml")), ids=lambda path: path.stem)
