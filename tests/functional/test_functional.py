@@ -172,6 +172,21 @@ def test_swap_against_brute_force(size, stride):
         torch.testing.assert_close(patch_swap.swap(content, style, size, stride, chunk), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_swap_compares_patches_of_three_pixels_at_every_position():
+    content, style = torch.randn(2, 5, 9, 8), torch.randn(1, 5, 7, 11)
+    assert torch.equal(patch_swap.swap(content, style), patch_swap.swap(content, style, size=3, stride=1))
+
+
+def test_a_patch_may_be_as_large_as_the_features():
+    content, style = torch.rand(1, 2, 3, 3), torch.rand(1, 2, 3, 3)
+    assert torch.equal(patch_swap.swap(content, style, size=3), style)
+
+
+def test_the_first_of_equally_similar_patches_is_taken():
+    style = torch.tensor([1.0, 2.0]).view(1, 1, 1, 2)  # both point in the direction of the content
+    assert patch_swap.swap(torch.ones(1, 1, 1, 1), style, size=1, chunk=1) == 1
+
+
 def test_a_image_swapped_with_itself_is_itself():
     features = torch.randn(1, 6, 12, 10)
     torch.testing.assert_close(patch_swap.swap(features, features), features, atol=1e-5, rtol=1e-5)

@@ -19,6 +19,11 @@ def test_style_loss_by_hand():
     assert style_loss(flat, wide, "sum") == pytest.approx(2 * (9 + 9), abs=0.1)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_style_loss_has_one_value_for_each_image(reduction):
+    assert style_loss(torch.rand(3, 2, 4, 4), torch.rand(3, 2, 5, 5), reduction).shape == (3,)
+
+
 def test_style_loss_ignores_where_things_are():
     features = torch.randn(1, 4, 8, 8)
     shuffled = features.flatten(2)[..., torch.randperm(64)].view_as(features)
@@ -63,7 +68,7 @@ def test_relative_terms_are_the_scores_of_the_evaluation(features):
 
 def test_a_pair_of_equal_images_keeps_the_relative_loss_finite(features):
     terms = PerceptualLoss(relative=True)(features[0], features[1], features[1])
-    assert all(term.isfinite() for term in terms.values())
+    assert all(term.isfinite() and term >= 0 for term in terms.values())
 
 
 def test_the_two_public_weightings_weigh_layers_differently(features):
