@@ -279,6 +279,22 @@ def test_eigenvalues_below_the_tolerance_count_as_zero():
     assert kept.tolist() == pytest.approx([1, 50, 100], rel=1e-4)
 
 
+def test_the_covariance_is_a_mean_over_the_pixels():
+    features = torch.rand(2, 3, 4, 5)
+    mean, covariance = whitening.covariance(features)
+    for i in range(2):
+        torch.testing.assert_close(covariance[i], features[i].flatten(1).double().cov(correction=0))
+        torch.testing.assert_close(mean[i, :, 0], features[i].double().mean((1, 2)))
+
+
+def test_matched_colors_have_the_shape_and_type_of_the_image():
+    image, target = torch.rand(2, 3, 6, 5).bfloat16(), torch.rand(1, 3, 4, 7)
+    matched = colors.match_colors(image, target)
+    assert (matched.shape, matched.dtype) == (image.shape, torch.bfloat16)
+    for i in range(2):
+        torch.testing.assert_close(matched[i : i + 1], colors.match_colors(image[i : i + 1], target))
+
+
 def test_matched_colors_stay_in_range():
     image, target = torch.rand(1, 3, 8, 8), torch.tensor([0.0, 1.0]).repeat(32).view(1, 1, 8, 8).expand(1, 3, 8, 8)
     matched = colors.match_colors(image, target)
