@@ -10,7 +10,7 @@ PAGE := out/page
 RUNTIME := ort.wasm.bundle.min.mjs ort-wasm-simd-threaded.wasm ort.webgpu.bundle.min.mjs ort-wasm-simd-threaded.asyncify.wasm
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz test-browser lint format docs docs-serve page train bank bench figures clean
+.PHONY: help setup demo test test-slow fuzz test-browser lint format docs docs-serve page train bank bench figures experiments clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -94,6 +94,9 @@ bench: $(RUN) ## benchmark training and stylizing against a textbook implementat
 
 figures: $(DEV) ## make the tables of the documentation again; ARGS='--only NAME' for some of them
 	$(BIN)/python -m benchmarks.figures $(ARGS)
+
+experiments: $(DEV) ## run the experiments of docs/experiments.md again; takes about ten hours
+	$(BIN)/python -m benchmarks.figures --only docs/experiments.md
 
 clean: ## remove the virtual environment, caches, and output folders
 	rm -rf $(VENV) out dist .pytest_cache .hypothesis .ruff_cache .mypy_cache

@@ -36,7 +36,7 @@ def evaluate(
     columns: int | None = None,
     size: int = metrics.EVAL_SIZE,
 ) -> list[dict[str, Any]]:
-    """Evaluate variants on pairs of a content and a style; returns a row of means for each, the unchanged content first.
+    """Evaluate variants on pairs of contents and styles; returns a row of means for each, the unchanged content first.
 
     All results are evaluated at the same shorter side. The metrics are those of `metrics.scores`; SSIM (Wang et al.
     2004) and LPIPS to the content; and X, the lattice energy of `metrics.lattice_energy`. S, C, G, and X have geometric

@@ -1,8 +1,14 @@
-"""The guided filter: smoothing that preserves the edges of a guide image."""
+"""Local linear models of an image: smoothing that preserves the edges of a guide (He, Sun & Tang 2013)."""
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
 from adain.functional.statistics import at_least_float32, box_mean
+
+LEAST_WEIGHT = 1e-6
+"""Mean weight of a window below which it has no model."""
 
 
 def guided_filter(image: Tensor, guide: Tensor, radius: int, eps: float = 1e-3) -> Tensor:
@@ -28,3 +34,67 @@ def guided_filter(image: Tensor, guide: Tensor, radius: int, eps: float = 1e-3) 
     slope = (box_mean(guide * x, radius) - guide_mean * x_mean) / (variance + eps)
     offset = x_mean - slope * guide_mean
     return (box_mean(slope, radius) * guide + box_mean(offset, radius)).to(image.dtype)
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """For each pixel, an image as a linear function of an RGB guide: the sum of slopes times guide, plus the offset."""
+
+    slopes: Tensor
+    """(B, C, 3, H, W): by how much each channel changes with each channel of the guide."""
+    offset: Tensor
+    """(B, C, H, W)."""
+
+    def __call__(self, guide: Tensor) -> Tensor:
+        """Return the image (B, C, H, W) that the model predicts from a guide (B, 3, H, W)."""
+        return (self.slopes * guide[:, None]).sum(2) + self.offset
+
+
+def fit_linear(image: Tensor, guide: Tensor, radius: int, eps: float, weight: Tensor | None = None) -> LinearModel:
+    """Fit image = slopes . guide + offset in the window around each pixel (He et al. 2013, eqs. 14, 15, and 19).
+
+    The model of a pixel is the mean of those of all windows that cover it.
+
+    Args:
+        image: image (B, C, H, W), already multiplied by `weight`.
+        guide: RGB guide (B, 3, H, W).
+        radius: windows have 2 `radius` + 1 pixels per side.
+        eps: weight of the ridge penalty on the slopes, a variance of the guide.
+        weight: how much each pixel counts (B or 1, 1, H, W); by default all count the same.
+    """
+    if weight is None:
+        weight = torch.ones_like(image[:, :1])
+    total = box_mean(weight, radius).clamp(min=LEAST_WEIGHT)
+
+    def mean(weighted: Tensor) -> Tensor:
+        return box_mean(weighted, radius) / total
+
+    image_mean = mean(image)
+    guide_mean = mean(weight * guide)
+    products = image[:, :, None] * guide[:, None]
+    covariance = mean(products.flatten(1, 2)).unflatten(1, products.shape[1:3])
+    covariance = covariance - image_mean[:, :, None] * guide_mean[:, None]
+    guide_products = guide[:, :, None] * guide[:, None]
+    variance = mean((weight[:, None] * guide_products).flatten(1, 2)).unflatten(1, (3, 3))
+    ridge = eps * torch.eye(3, dtype=guide.dtype, device=guide.device)
+    variance = variance - guide_mean[:, :, None] * guide_mean[:, None] + ridge[..., None, None]
+    slopes = _solve(variance, covariance)
+    offset = image_mean - (slopes * guide_mean[:, None]).sum(2)
+
+    covering = box_mean(total, radius)
+
+    def mean_of_windows(values: Tensor) -> Tensor:
+        return box_mean(values * total, radius) / covering
+
+    slopes = mean_of_windows(slopes.flatten(1, 2)).unflatten(1, slopes.shape[1:3])
+    return LinearModel(slopes, mean_of_windows(offset))
+
+
+def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """Solve matrix x = right for symmetric matrices (B, 3, 3, h, w) and right sides (B, C, 3, h, w), by cofactors."""
+    a, b, c = matrix.unbind(1)
+    cofactors = [torch.linalg.cross(*pair, dim=1) for pair in ((b, c), (c, a), (a, b))]
+    determinant = (a * cofactors[0]).sum(1, keepdim=True)
+    solution = sum(right[:, :, i, None] * cofactor[:, None] for i, cofactor in enumerate(cofactors))
+    assert isinstance(solution, Tensor)
+    return solution / determinant[:, None]

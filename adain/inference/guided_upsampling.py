@@ -5,10 +5,9 @@ After the guided filter (He, Sun & Tang 2013, section 3.5 for RGB guides) and it
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from adain.functional.statistics import box_mean
+from adain.functional.guided_filter import fit_linear
 from adain.imaging.resampling import Upsampler
 
 RADIUS = 2
@@ -40,12 +39,7 @@ def fit(image: Tensor, guide: Tensor, radius: int = RADIUS, eps: float = EPS) ->
     Returns:
         The image and the slopes, averaged over all windows that cover a pixel.
     """
-    image_mean, guide_mean = box_mean(image, radius), box_mean(guide, radius)
-    products = image[:, :, None] * guide[:, None]
-    covariance = box_mean(products.flatten(1, 2), radius).unflatten(1, products.shape[1:3])
-    covariance = covariance - image_mean[:, :, None] * guide_mean[:, None]
-    slopes = _solve(_guide_covariance(guide, guide_mean, radius, eps), covariance)
-    return Layer(image, box_mean(slopes.flatten(1, 2), radius).unflatten(1, slopes.shape[1:3]))
+    return Layer(image, fit_linear(image, guide, radius, eps).slopes)
 
 
 def upsample(layer: Layer, detail: Tensor, upsampler: Upsampler, rows: slice) -> Tensor:
@@ -65,21 +59,3 @@ def upsample(layer: Layer, detail: Tensor, upsampler: Upsampler, rows: slice) ->
         slope = upsampler.rows(layer.slopes[:, :, channel], rows, "bilinear")
         result.addcmul_(slope, detail[:, channel : channel + 1])
     return result
-
-
-def _guide_covariance(guide: Tensor, mean: Tensor, radius: int, eps: float) -> Tensor:
-    """(B, 3, 3, h, w): covariance of the guide's channels in each window, with `eps` added to the variances."""
-    products = guide[:, :, None] * guide[:, None]
-    second = box_mean(products.flatten(1, 2), radius).unflatten(1, (3, 3))
-    ridge = eps * torch.eye(3, dtype=guide.dtype, device=guide.device)
-    return second - mean[:, :, None] * mean[:, None] + ridge[..., None, None]
-
-
-def _solve(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solve matrix x = right for symmetric matrices (B, 3, 3, h, w) and right sides (B, C, 3, h, w), by cofactors."""
-    a, b, c = matrix.unbind(1)
-    cofactors = [torch.linalg.cross(*pair, dim=1) for pair in ((b, c), (c, a), (a, b))]
-    determinant = (a * cofactors[0]).sum(1, keepdim=True)
-    solution = sum(right[:, :, i, None] * cofactor[:, None] for i, cofactor in enumerate(cofactors))
-    assert isinstance(solution, Tensor)
-    return solution / determinant[:, None]

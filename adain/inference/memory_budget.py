@@ -63,14 +63,13 @@ def run_fitting(stylize: Callable[..., Tensor], tile: int | None, largest: int |
         log.warning("Out of memory; trying again with tiles of %d pixels", tile)
 
 
-def choose_tile(method: Method, pixels: Tensor, max_memory: float | None, finish_radius: int = 0) -> int | None:
+def choose_tile(method: Method, pixels: Tensor, max_memory: float | None) -> int | None:
     """Side in pixels of the tiles to stylize in; None if the whole image fits into memory.
 
     Args:
         method: Ready to stylize.
         pixels: The content (B, 3, H, W).
         max_memory: GiB that the process may use; None for a part of what is free.
-        finish_radius: How far from a pixel the steps after the network look, in pixels.
 
     Raises:
         ContentError: Not even the smallest tiles fit.
@@ -89,18 +88,18 @@ def choose_tile(method: Method, pixels: Tensor, max_memory: float | None, finish
         budget = min(budget, CUDA_PIXELS * _bytes_per_pixel(method))
     if pixels[:, 0].numel() * _bytes_per_pixel(method) <= budget:
         return None
-    smallest_bytes = smallest_tile_bytes(method, pixels, finish_radius)
+    smallest_bytes = smallest_tile_bytes(method, pixels)
     if smallest_bytes > limit:
         found = f"{limit / GIB:.2f} GiB are free" if max_memory is None else f"got --max-memory {max_memory:g}"
         raise ContentError(_too_little_memory(held + smallest_bytes, found))
-    overlap = (method.receptive_radius or 0) + finish_radius
+    overlap = method.receptive_radius or 0
     side = int(math.sqrt(max(0, budget) / _bytes_per_pixel(method) / len(pixels))) - 2 * overlap
     return max(SMALLEST_TILE, min(side, LARGEST_TILE))
 
 
-def smallest_tile_bytes(method: Method, pixels: Tensor, finish_radius: int) -> float:
+def smallest_tile_bytes(method: Method, pixels: Tensor) -> float:
     """Bytes that one of the smallest tiles needs, with the overlap around it; less for an image that is smaller."""
-    side = SMALLEST_TILE + 2 * ((method.receptive_radius or 0) + finish_radius)
+    side = SMALLEST_TILE + 2 * (method.receptive_radius or 0)
     height, width = pixels.shape[2:]
     return len(pixels) * min(side, height) * min(side, width) * _bytes_per_pixel(method)
 

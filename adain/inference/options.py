@@ -49,7 +49,8 @@ class StyleOptions:
             of the content like the most similar one of the style. For adain and adain-lite, with one style image.
         color: Which colors the result has: those of the style; those of the content (keep-luminance); or those of the
             style after it was recolored like the content (coral).
-        photorealistic: Smooth the result along the edges of the content, so that straight lines stay straight.
+        photorealistic: Take over the colors only: the content is recolored as the stylized image is, smoothly and
+            without strokes.
         work_size: Shorter side in pixels at which the network sees the content (default: 512 for contents above 1024,
             else the content's own). The result is brought to full size along the content's edges, so that stroke size
             and time do not depend on the content's resolution. content always uses the content's own size. Not for

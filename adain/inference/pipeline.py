@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from torch import Tensor
 
-from adain.functional import colors, guided_filter
+from adain.functional import colors
 from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions
 from adain.imaging.photo import Photo
@@ -18,6 +18,7 @@ from adain.inference.image_types import ImageLike, Style
 from adain.inference.masks import load_mask, stylized_area, union, with_first
 from adain.inference.memory_budget import choose_tile, largest_tile, run_fitting, smallest_tile_bytes
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
+from adain.inference.photorealism import transfer_colors
 from adain.inference.preparation import prepare
 from adain.inference.region_matching import match_regions, statistics_within
 from adain.inference.regions import Finish, Region
@@ -128,8 +129,10 @@ def stylize(
     if options.alpha_blend == "residual" and isinstance(ready, EncoderDecoder):
         regions = [replace(region, residual=1 - region.alpha) for region in regions]
     stylized = _stylize_pixels(ready, pixels, regions, options, statistics_fn)
+    area = None if masks is None else stylized_area(masks, options.alphas)
+    if options.photorealistic:
+        stylized = transfer_colors(stylized, pixels, area)
     if options.detail:
-        area = None if masks is None else stylized_area(masks, options.alphas)
         stylized = keep_detail(stylized, pixels, options.detail, area)
     return replace(content, pixels=stylized) if isinstance(content, Photo) else stylized
 
@@ -166,26 +169,10 @@ def _stylize_pixels(
     """Stylize the content at its own size, or at the work size and then enlarged."""
     shape = full_size.work_shape(options.work_size, pixels.shape[2:])
     recolor = colors.keep_luminance if options.color == "keep-luminance" else None
-    radius = max(2, min(min(shape) // 64, 32)) if options.photorealistic else 0
-    network = FittingNetwork(method, options, _finish(recolor, radius), 2 * radius, statistics_fn)
+    network = FittingNetwork(method, options, recolor, statistics_fn)
     if shape == pixels.shape[2:]:
         return network(pixels, regions)
     return full_size.stylize(network, pixels, regions, shape, recolor, method.device)
-
-
-def _finish(recolor: Finish | None, radius: int) -> Finish | None:
-    """Change the colors, and then smooth along the edges of the content within that radius in pixels."""
-    if recolor is None and not radius:
-        return None
-
-    def finish(stylized: Tensor, content: Tensor) -> Tensor:
-        if recolor:
-            stylized = recolor(stylized, content)
-        if radius:
-            stylized = guided_filter.guided_filter(stylized, content, radius)
-        return stylized
-
-    return finish
 
 
 @dataclass(frozen=True)
@@ -195,7 +182,6 @@ class FittingNetwork:
     method: Method
     options: StyleOptions
     finish: Finish | None
-    finish_radius: int
     statistics_fn: StatisticsFn
 
     def __call__(self, pixels: Tensor, regions: Sequence[Region]) -> Tensor:
@@ -203,18 +189,17 @@ class FittingNetwork:
         method, tile = self.method, self.options.tile
         can_tile = all(method.tiles(region.alpha) for region in regions)
         if can_tile and tile is None:
-            tile = choose_tile(method, pixels, self.options.max_memory, self.finish_radius)
+            tile = choose_tile(method, pixels, self.options.max_memory)
         stylize_in_tiles = partial(
             tiling.stylize_tiled,
             method,
             pixels,
             regions,
             finish=self.finish,
-            finish_radius=self.finish_radius,
             statistics_fn=self.statistics_fn,
         )
         largest = largest_tile(pixels) if can_tile else None
-        return run_fitting(stylize_in_tiles, tile, largest, smallest_tile_bytes(method, pixels, self.finish_radius))
+        return run_fitting(stylize_in_tiles, tile, largest, smallest_tile_bytes(method, pixels))
 
 
 def _regions(

@@ -20,7 +20,6 @@ def stylize_tiled(
     regions: Sequence[Region],
     tile: int | None = None,
     finish: Finish | None = None,
-    finish_radius: int = 0,
     statistics_fn: StatisticsFn = compute_statistics,
 ) -> Tensor:
     """Stylize every region of an image where its mask says, and leave the rest as it is.
@@ -33,8 +32,7 @@ def stylize_tiled(
         pixels: (B, 3, H, W), in [0, 1] or of `torch.uint8` or `torch.uint16`; the result is alike.
         regions: One or more.
         tile: Side in pixels of the tiles, rounded up to a multiple of `GRID`; None for the whole image at once.
-        finish: Changes the stylized colors.
-        finish_radius: How far from a pixel `finish` looks, in pixels.
+        finish: Changes the stylized colors, each pixel by itself.
         statistics_fn: Computes the statistics of the content's features, or receives those that were gathered.
 
     Raises:
@@ -43,7 +41,7 @@ def stylize_tiled(
     if tile is not None:
         _check_tiles(method, regions)
     height, width = (padded_side(side, method.stride) for side in pixels.shape[2:])
-    overlap = (method.receptive_radius or 0) + finish_radius
+    overlap = method.receptive_radius or 0
     tiles = list(split_into_tiles(height, width, tile, overlap, max(GRID, method.stride)))
     result = torch.empty_like(pixels)  # outside of inference mode, so that it can be changed
     computed = StatisticsFns(statistics_fn, [statistics_fn] * len(regions), statistics_fn)

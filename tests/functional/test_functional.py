@@ -230,6 +230,15 @@ def test_a_guided_filter_keeps_what_is_linear_in_its_guide_and_smooths_the_rest(
     assert reached[8:].max() < 1e-4
 
 
+def test_each_image_of_a_batch_is_filtered_with_its_own_guide():
+    images, guides = torch.rand(2, 3, 9, 8).bfloat16(), torch.rand(2, 3, 9, 8)
+    both = guided_filter.guided_filter(images, guides, 2)
+    assert both.dtype == torch.bfloat16
+    for i in range(2):
+        part = slice(i, i + 1)
+        torch.testing.assert_close(both[part], guided_filter.guided_filter(images[part], guides[part], 2))
+
+
 def windows(values, radius):
     """The windows of a (H, W) tensor around each pixel, cut at the border, row by row."""
     height, width = values.shape

@@ -80,7 +80,7 @@ def test_rebuilding_is_decoding_at_alpha_zero(ready):
     assert torch.equal(rebuilt, ready.stylize(content, code, 0.0))
 
 
-@pytest.mark.parametrize("options", [{}, {"photorealistic": True}, {"color": "coral"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"color": "coral"}], ids=str)
 def test_what_the_network_loses_is_added_back_in_proportion(ready, options):
     content, style = picture(32, 40), picture(32, 32, 1)
 
@@ -91,10 +91,7 @@ def test_what_the_network_loses_is_added_back_in_proportion(ready, options):
     for alpha in (0.3, 0.8):
         stylized, found = call(alpha), call(alpha, "residual")
         expected = (stylized + (1 - alpha) * (content - rebuilt)).clamp(0, 1)
-        kept = [one == one.clamp(1e-6, 1 - 1e-6) for one in (stylized, rebuilt)]  # the filter also leaves the range
-        inside = kept[0] & kept[1] if options else torch.ones_like(kept[0])
-        assert inside.float().mean() > 0.4
-        torch.testing.assert_close(found[inside], expected[inside], atol=1e-5, rtol=0)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_the_distance_from_the_photo_rises_with_alpha(ready, examples):

@@ -39,6 +39,13 @@ def test_kmeans_returns_fewer_clusters_for_fewer_directions():
     assert len(spherical_kmeans(torch.ones(4, 3), 2)[1]) == 1
 
 
+def test_kmeans_keeps_a_cluster_of_a_single_vector():
+    vectors = torch.tensor([[1.0, 0], [1, 0.1], [1, 0.2], [0, 1]])
+    labels, centers = spherical_kmeans(vectors, 2)
+    assert labels.tolist() == [0, 0, 0, 1]
+    torch.testing.assert_close(centers.norm(dim=1), torch.ones(2))
+
+
 def test_statistics_within_a_mask_are_those_of_its_pixels():
     features, mask = torch.rand(1, 5, 8, 12), torch.zeros(1, 1, 4, 6, dtype=torch.bool)
     mask[..., :3] = True

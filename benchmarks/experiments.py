@@ -1,0 +1,52 @@
+"""The experiments of docs/experiments.md: `make experiments`, or `python -m benchmarks.experiments NAME`.
+
+Runs the sweep of configs/experiments/NAME.yaml, writes its contact sheet with its loss curves below as
+docs/experiments/NAME.jpg, and prints the machine, the minutes, and the table.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from adain.cli.main import main as adain
+from adain.utils.files import atomic_path
+from benchmarks.timing import machine
+
+ROOT = Path(__file__).parents[1]
+WIDTH = 1600  # of the images of the page, in pixels
+QUALITY = 80
+
+
+def stack(images: list[Image.Image]) -> Image.Image:
+    """The images below each other, all resized to `WIDTH`."""
+    resized = []
+    for image in images:
+        size = (WIDTH, round(image.height * WIDTH / image.width))
+        resized.append(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
+    stacked = Image.new("RGB", (WIDTH, sum(image.height for image in resized)), "white")
+    top = 0
+    for image in resized:
+        stacked.paste(image, (0, top))
+        top += image.height
+    return stacked
+
+
+def main(name: str) -> int:
+    """Run one experiment; the exit code is that of `adain sweep`."""
+    output = ROOT / "out" / "experiments" / name
+    start = time.perf_counter()
+    code = adain(["sweep", "--config", f"configs/experiments/{name}.yaml", "--output", str(output)])
+    if code:
+        return code
+    minutes = (time.perf_counter() - start) / 60
+    print(f"{machine()}; {minutes:.0f} minutes")
+    images = [Image.open(output / file) for file in ("sheet.png", "losses.png") if (output / file).is_file()]
+    with atomic_path(ROOT / "docs" / "experiments" / f"{name}.jpg") as temporary:
+        stack(images).save(temporary, quality=QUALITY, optimize=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
