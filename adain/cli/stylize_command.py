@@ -40,6 +40,11 @@ class Failure:
     wrong_input: bool
 
 
+def given(**flags: Any) -> dict[str, Any]:
+    """The flags that were given, by name: those that are not None."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
 def weights_of(method: str, checkpoint: str | None) -> str:
     """The checkpoint if there is one, else the method's name.
 
