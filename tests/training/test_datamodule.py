@@ -1,6 +1,7 @@
 import itertools
 import logging
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -308,6 +309,30 @@ def test_every_content_of_a_batch_meets_several_styles(folders):
 def test_batches_that_cannot_be_crossed(batch_size, styles, folders):
     with pytest.raises(ValueError, match="multiple of styles_per_content"):
         Pictures(*map(str, folders), batch_size=batch_size, styles_per_content=styles)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "styles", "ranks", "message"),
+    [
+        (8, 1, 3, "that 3 ranks can share, got 8; use 6 or 9"),
+        (2, 1, 3, "that 3 ranks can share, got 2; use 3"),
+        (8, 2, 3, "that 3 ranks and 2 styles for each content can share, got 8; use 12"),
+        (20, 2, 3, "that 3 ranks and 2 styles for each content can share, got 20; use 18 or 24"),
+    ],
+)
+def test_batches_that_the_ranks_cannot_share(batch_size, styles, ranks, message, folders):
+    data = Pictures(*map(str, folders), **{**SMALL, "batch_size": batch_size, "styles_per_content": styles})
+    data.trainer = SimpleNamespace(world_size=ranks)
+    with pytest.raises(ValueError, match=message):
+        data.setup()
+
+
+@pytest.mark.parametrize(("batch_size", "styles", "ranks"), [(6, 1, 3), (12, 2, 3), (1, 1, 1)])
+def test_batches_that_the_ranks_can_share(batch_size, styles, ranks, folders):
+    data = Pictures(*map(str, folders), **{**SMALL, "batch_size": batch_size, "styles_per_content": styles})
+    data.trainer = SimpleNamespace(world_size=ranks)
+    data.setup()
+    assert data.images_per_batch % ranks == 0
 
 
 def test_content_and_style_are_drawn_independently(folders):
