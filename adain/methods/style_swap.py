@@ -6,17 +6,22 @@ from adain.functional import patch_swap
 from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.methods.base import StyleCode
 from adain.methods.feature_transform import FeatureTransform
+from adain.models.checkpoint_io import CHECKPOINTS
+
+INVERSE_NETWORK = CHECKPOINTS / "style_swap.safetensors"
+"""An `AdaIN` at relu3_1, whose decoder inverts the features of that layer."""
 
 
 class StyleSwap(FeatureTransform):
-    """Patch swap at AdaIN's layer (arXiv 1612.04337, section 3), decoded by its decoder.
+    """Patch swap at relu3_1, decoded by a network that inverts its features (arXiv 1612.04337, sections 3 and 4).
 
     The style code is the features of the style themselves, so that styles cannot be mixed.
 
     Args:
         patch: height and width of the patches in feature pixels.
         stride: step between patches of content and style in feature pixels.
-        decoder: weights of an `AdaIN`, whose encoder and decoder are used: its name, or a file.
+        decoder: weights of an `AdaIN`, whose encoder and decoder are used: its name, or a file. The default is the
+            embedded inverse network, at relu3_1.
 
     Raises:
         ValueError: the stride is not between 1 and the patch size, or the decoder is not an AdaIN.
@@ -25,11 +30,11 @@ class StyleSwap(FeatureTransform):
     name = "style-swap"
     supports_mixing = False
 
-    def __init__(self, patch: int = 3, stride: int = 1, decoder: str = "adain"):
+    def __init__(self, patch: int = 3, stride: int = 1, decoder: str | None = None):
         if not 1 <= stride <= patch:
             raise ValueError(f"Expected 1 <= stride <= patch, got stride {stride} and patch {patch}")
-        super().__init__(decoder)
-        self.arguments |= {"patch": patch, "stride": stride}
+        super().__init__(decoder or str(INVERSE_NETWORK))
+        self.arguments = {"decoder": decoder, "patch": patch, "stride": stride}
         self.patch = patch
         self.step = stride
         self.receptive_radius = None  # at the borders of tiles, other patches of the style would be the most similar
