@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from adain.functional import patch_swap
+from adain.functional import normalization, patch_swap, statistics
 from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.methods.base import StyleCode
 from adain.methods.feature_transform import FeatureTransform
@@ -20,6 +20,8 @@ class StyleSwap(FeatureTransform):
     Args:
         patch: height and width of the patches in feature pixels.
         stride: step between patches of content and style in feature pixels.
+        match_statistics: give the swapped features the channel means and standard deviations of the style. Averages of
+            overlapping patches vary less than the patches. The paper leaves them as they are.
         decoder: weights of an `AdaIN`, whose encoder and decoder are used: its name, or a file. The default is the
             embedded inverse network, at relu3_1.
 
@@ -30,13 +32,14 @@ class StyleSwap(FeatureTransform):
     name = "style-swap"
     supports_mixing = False
 
-    def __init__(self, patch: int = 3, stride: int = 1, decoder: str | None = None):
+    def __init__(self, patch: int = 3, stride: int = 1, match_statistics: bool = True, decoder: str | None = None):
         if not 1 <= stride <= patch:
             raise ValueError(f"Expected 1 <= stride <= patch, got stride {stride} and patch {patch}")
         super().__init__(decoder or str(INVERSE_NETWORK))
-        self.arguments = {"decoder": decoder, "patch": patch, "stride": stride}
+        self.arguments = {"decoder": decoder, "patch": patch, "stride": stride, "match_statistics": match_statistics}
         self.patch = patch
         self.step = stride
+        self.match_statistics = match_statistics
         self.receptive_radius = None  # at the borders of tiles, other patches of the style would be the most similar
 
     def code(self, features: Tensor) -> StyleCode:
@@ -47,4 +50,8 @@ class StyleSwap(FeatureTransform):
         """Swap the patches of the features. Features smaller than a patch use smaller patches."""
         patch = min(self.patch, *features.shape[2:], *code["features"].shape[2:])
         stride = min(self.step, patch)
-        return patch_swap.swap(features, code["features"].to(features), patch, stride)
+        style_features = code["features"].to(features)
+        swapped = patch_swap.swap(features, style_features, patch, stride)
+        if not self.match_statistics:
+            return swapped
+        return normalization.adain(swapped, *statistics.mean_std(style_features))

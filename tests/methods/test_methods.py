@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from adain.functional import patch_swap, statistics
 from adain.methods import METHODS, Method, weights
 from adain.models.backbones import Backbone
 from adain.models.layers import UpConv2d
@@ -106,6 +107,18 @@ def test_a_transform_needs_the_decoder_of_an_adain():
         METHODS["wct"]("adain-lite")
     with pytest.raises(ValueError, match="1 <= stride <= patch"):
         METHODS["style-swap"](patch=3, stride=4)
+
+
+def test_style_swap_matches_the_statistics_of_the_style_unless_asked_not_to():
+    content, style = torch.randn(1, 256, 12, 16), 2 + 3 * torch.randn(1, 256, 14, 12)
+    method, plain = METHODS["style-swap"](), METHODS["style-swap"](match_statistics=False)
+    code = method.code(style)
+    swapped = patch_swap.swap(content, style)
+    assert torch.equal(plain.transform(content, code), swapped)
+    found = statistics.mean_std(method.transform(content, code))
+    for computed, expected in zip(found, statistics.mean_std(style), strict=True):
+        torch.testing.assert_close(computed, expected, atol=1e-3, rtol=1e-3)
+    assert (statistics.mean_std(swapped)[1] < found[1]).float().mean() > 0.9, "averages vary less"
 
 
 def test_only_the_decoder_of_adain_is_trained():
