@@ -6,7 +6,7 @@ import adain
 from adain.evaluation import metrics
 from adain.functional import colors, normalization
 from adain.functional.losses import PerceptualLoss
-from adain.imaging import reader
+from adain.imaging import listing, reader
 from adain.inference import pipeline, preparation, style_encoding
 from adain.methods import METHODS, AdaIN, Gatys, style_codes, weights
 from adain.models.backbones import Backbone
@@ -85,16 +85,20 @@ def test_a_style_brought_to_the_size_of_the_content(ready, make_picture):
 
 @pytest.mark.parametrize("ready", [name for name in TRAINED if name in STYLED], indirect=True)
 def test_the_style_distance_falls_as_alpha_rises(ready, examples):
+    """On average over the example styles; for a single pair, a blend can be closer than the full strength."""
     content = reader.load_image(examples / "content" / "chelsea.png", 128)
-    style = reader.load_image(examples / "style" / "starry_night.jpg", 128)
     loss = PerceptualLoss()
     backbone = Backbone("vgg19", loss.layers)
-    code = adain.encode_style(ready, style)
-    stylized = [adain.stylize(content, code, ready, alpha=alpha) for alpha in (0, 0.5, 1)]
-    features, target = backbone(content), backbone(style)
-    distances = [loss(backbone(picture), features, target)["style"].item() for picture in stylized]
-    assert distances == sorted(distances, reverse=True)
-    assert distances[-1] < 0.6 * distances[0]
+    features = backbone(content)
+    shares = []
+    for path in listing.files(examples / "style"):
+        style = reader.load_image(path, 128)
+        code, target = adain.encode_style(ready, style), backbone(style)
+        stylized = [adain.stylize(content, code, ready, alpha=alpha) for alpha in (0, 0.5, 1)]
+        distances = [loss(backbone(image), features, target)["style"].item() for image in stylized]
+        shares.append([distance / distances[0] for distance in distances])
+    _, half, full = torch.tensor(shares).mean(0).tolist()
+    assert full < 0.3 < half < 0.6
 
 
 def test_files_images_and_tensors_give_the_same(ready, make_picture):
