@@ -12,7 +12,6 @@ from pathlib import Path
 from statistics import geometric_mean
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from adain.evaluation.evaluate import evaluate
@@ -24,8 +23,7 @@ from adain.imaging import reader
 from adain.inference.options import StyleOptions
 from adain.methods.gatys import STYLE_LAYERS
 from adain.models.backbones import Backbone
-from adain.utils.files import atomic_path
-from benchmarks.experiments import ROOT, stack
+from benchmarks.experiments import ROOT, save_figure
 from benchmarks.timing import machine, take_turns
 
 SIZE = 256
@@ -102,8 +100,7 @@ def compare_vgg16(weights: str, steps: int) -> None:
     ]
     output = ROOT / "out" / "experiments" / "vgg16"
     print(markdown(evaluate(variants, pairs, output, memory=False)))
-    with atomic_path(ROOT / "docs" / "experiments" / "vgg16.jpg") as temporary:
-        stack([Image.open(output / "sheet.png"), Image.open(output / "losses.png")]).save(temporary, quality=80)
+    save_figure(output, "vgg16")
 
 
 def main() -> None:

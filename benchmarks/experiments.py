@@ -33,6 +33,13 @@ def stack(images: list[Image.Image]) -> Image.Image:
     return stacked
 
 
+def save_figure(output: Path, name: str) -> None:
+    """Write the contact sheet and the loss curves that `adain sweep` left in `output` as an image of the page."""
+    images = [Image.open(output / file) for file in ("sheet.png", "losses.png") if (output / file).is_file()]
+    with atomic_path(ROOT / "docs" / "experiments" / f"{name}.jpg") as temporary:
+        stack(images).save(temporary, quality=QUALITY, optimize=True)
+
+
 def main(name: str) -> int:
     """Run one experiment; the exit code is that of `adain sweep`."""
     output = ROOT / "out" / "experiments" / name
@@ -42,9 +49,7 @@ def main(name: str) -> int:
         return code
     minutes = (time.perf_counter() - start) / 60
     print(f"{machine()}; {minutes:.0f} minutes")
-    images = [Image.open(output / file) for file in ("sheet.png", "losses.png") if (output / file).is_file()]
-    with atomic_path(ROOT / "docs" / "experiments" / f"{name}.jpg") as temporary:
-        stack(images).save(temporary, quality=QUALITY, optimize=True)
+    save_figure(output, name)
     return 0
 
 

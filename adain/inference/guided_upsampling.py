@@ -54,8 +54,20 @@ def upsample(layer: Layer, detail: Tensor, upsampler: Upsampler, rows: slice) ->
         upsampler: from the small size to the full size.
         rows: the rows of the full-size image.
     """
-    result = upsampler.rows(layer.image, rows, "bicubic")
+    return add_linear_(upsampler.rows(layer.image, rows, "bicubic"), layer.slopes, detail, upsampler, rows)
+
+
+def add_linear_(result: Tensor, slopes: Tensor, guide: Tensor, upsampler: Upsampler, rows: slice) -> Tensor:
+    """Add slopes . guide to `result` in place, and return it.
+
+    Args:
+        result: (B, C, number of rows, W): some rows at full size.
+        slopes: (B, C, 3, h, w), at the small size.
+        guide: (B, 3, number of rows, W): the same rows of the guide, or of its detail.
+        upsampler: from the small size to the full size.
+        rows: the rows of the full-size image.
+    """
     for channel in range(3):
-        slope = upsampler.rows(layer.slopes[:, :, channel], rows, "bilinear")
-        result.addcmul_(slope, detail[:, channel : channel + 1])
+        slope = upsampler.rows(slopes[:, :, channel], rows, "bilinear")
+        result.addcmul_(slope, guide[:, channel : channel + 1])
     return result

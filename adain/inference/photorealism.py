@@ -8,6 +8,7 @@ from adain.imaging import resampling
 from adain.imaging.photo import to_float
 from adain.imaging.resampling import Upsampler
 from adain.inference import full_size
+from adain.inference.guided_upsampling import add_linear_
 from adain.inference.tiling import to_dtype
 
 SIDE = 256
@@ -56,11 +57,9 @@ def transfer_colors(
         upsampler = Upsampler(shape, (height, width), stylized.device)
         for rows in resampling.strips(height, strip):
             content_rows = to_float(content[:, :, rows])
-            recolored = upsampler.rows(model.offset, rows, "bilinear")
-            for channel in range(3):
-                slope = upsampler.rows(model.slopes[:, :, channel], rows, "bilinear")
-                recolored.addcmul_(slope, content_rows[:, channel : channel + 1])
+            offset = upsampler.rows(model.offset, rows, "bilinear")
+            change_rows = add_linear_(offset, model.slopes, content_rows, upsampler, rows)
             if weight is not None:
-                recolored *= weight[:, :, rows].to(recolored) / 255
-            result[:, :, rows].copy_(to_dtype(content_rows + recolored, stylized.dtype))
+                change_rows *= weight[:, :, rows].to(change_rows) / 255
+            result[:, :, rows].copy_(to_dtype(content_rows + change_rows, stylized.dtype))
     return result

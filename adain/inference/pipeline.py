@@ -129,11 +129,9 @@ def stylize(
     if options.alpha_blend == "residual" and isinstance(ready, EncoderDecoder):
         regions = [replace(region, residual=1 - region.alpha) for region in regions]
     stylized = _stylize_pixels(ready, pixels, regions, options, statistics_fn)
-    area = None if masks is None else stylized_area(masks, options.alphas)
-    if options.photorealistic:
-        stylized = transfer_colors(stylized, pixels, area)
-    if options.detail:
-        stylized = keep_detail(stylized, pixels, options.detail, area)
+    if options.photorealistic or options.detail:
+        area = None if masks is None else stylized_area(masks, options.alphas)
+        stylized = _follow_content(stylized, pixels, options, area)
     return replace(content, pixels=stylized) if isinstance(content, Photo) else stylized
 
 
@@ -173,6 +171,15 @@ def _stylize_pixels(
     if shape == pixels.shape[2:]:
         return network(pixels, regions)
     return full_size.stylize(network, pixels, regions, shape, recolor, method.device)
+
+
+def _follow_content(stylized: Tensor, pixels: Tensor, options: StyleOptions, area: Tensor | None) -> Tensor:
+    """Bring back the edges, or the detail, of the content; `area` is where it is stylized, None for everywhere."""
+    if options.photorealistic:
+        stylized = transfer_colors(stylized, pixels, area)
+    if options.detail:
+        stylized = keep_detail(stylized, pixels, options.detail, area)
+    return stylized
 
 
 @dataclass(frozen=True)
