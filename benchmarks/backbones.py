@@ -1,14 +1,14 @@
-"""VGG-16 beside VGG-19, and the run time of all backbones: `python -m benchmarks.backbones [--vgg16 FILE]`.
+"""Backbones for Gatys: `python -m benchmarks.backbones [--vgg16 FILE] [--resnet50 FILE]`.
 
-Each backbone computes Gatys' objective and its gradient with random weights, in turns. `--vgg16` names a state dict
-of torchvision's VGG-16, which may lack its classifier. With it, Gatys then runs with VGG-19 and twice with VGG-16:
-with the same loss weights, and with weights that give each layer the same share of the loss as in VGG-19, because the
-activations of the two networks differ in scale.
+Each backbone computes Gatys' objective and its gradient with random weights, in turns. The options name state dicts of
+torchvision, which may lack the classifier; `benchmarks.keras_resnet` makes one of ResNet-50. With them, Gatys then runs
+with VGG-19 and twice with each named network: with the same loss weights, and with weights that give each layer the
+same share of the loss as in VGG-19, because the activations of the networks differ in scale.
 """
 
 import argparse
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import geometric_mean
 
 import torch
@@ -28,19 +28,32 @@ from benchmarks.timing import machine, take_turns
 
 SIZE = 256
 ROUNDS = 3
-CONTENT_LAYER = "relu4_2"
-RESNET_LAYERS = ("relu", "layer1", "layer2", "layer3", "layer4")
-DENSENET_LAYERS = ("features.relu0", *(f"features.denseblock{i}" for i in range(1, 5)))
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers of a backbone that Gatys' objective compares."""
+
+    style: tuple[str, ...]
+    content: str
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*self.style, self.content)
+
+
+VGG_LAYERS = Layers(STYLE_LAYERS, "relu4_2")
+RESNET_LAYERS = Layers(("relu", "layer1", "layer2", "layer3", "layer4"), "layer3")
+DENSENET_LAYERS = Layers(("features.relu0", *(f"features.denseblock{i}" for i in range(1, 5))), "features.denseblock3")
 LAYERS = {
-    "vgg11": STYLE_LAYERS,
-    "vgg13": STYLE_LAYERS,
-    "vgg16": STYLE_LAYERS,
-    "vgg19": STYLE_LAYERS,
+    "vgg11": VGG_LAYERS,
+    "vgg13": VGG_LAYERS,
+    "vgg16": VGG_LAYERS,
+    "vgg19": VGG_LAYERS,
     "resnet18": RESNET_LAYERS,
     "resnet50": RESNET_LAYERS,
     "densenet121": DENSENET_LAYERS,
 }
-"""The style layers of each backbone whose time is measured."""
 
 
 def objective_and_gradient(backbone: Backbone, image: Tensor) -> Tensor:
@@ -55,7 +68,7 @@ def print_times() -> None:
     image = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     calls = {}
     for name, layers in LAYERS.items():
-        backbone = Backbone(name, layers, weights="random").to(memory_format=torch.channels_last)
+        backbone = Backbone(name, layers.style, weights="random").to(memory_format=torch.channels_last)
         calls[name] = partial(objective_and_gradient, backbone, image)
     times = take_turns(calls, ROUNDS)
     table = []
@@ -65,54 +78,65 @@ def print_times() -> None:
     print(markdown(table))
 
 
-def layer_distances(backbone: Backbone, pairs: list[Pair]) -> dict[str, float]:
-    """The content loss and the style loss of each layer between content and style, geometric means over the pairs."""
-    found: dict[str, list[float]] = {}
+def layer_distances(backbone: Backbone, layers: Layers, pairs: list[Pair]) -> list[float]:
+    """The losses between content and style by layer, that of the content layer last: geometric means over pairs."""
+    losses: list[list[float]] = [[] for _ in (*layers.style, layers.content)]
     with torch.inference_mode():
         for pair in pairs:
             content, style = (backbone(reader.load_image(path, SIZE)) for path in pair)
-            for layer in STYLE_LAYERS:
-                found.setdefault(layer, []).append(gram_loss(content[layer], statistics.gram(style[layer])).item())
-            shared = [features[CONTENT_LAYER][..., : SIZE // 8, : SIZE // 8] for features in (content, style)]
-            found.setdefault(CONTENT_LAYER, []).append(content_loss(*shared).item())
-    return {layer: geometric_mean(values) for layer, values in found.items()}
+            for i, layer in enumerate(layers.style):
+                losses[i].append(gram_loss(content[layer], statistics.gram(style[layer])).item())
+            # Both have a shorter side of `SIZE`, but not the same shape.
+            a, b = content[layers.content], style[layers.content]
+            height, width = min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3])
+            shared = content_loss(a[..., :height, :width], b[..., :height, :width])
+            losses[-1].append(shared.item())
+    return [geometric_mean(values) for values in losses]
 
 
-def compare_vgg16(weights: str, steps: int) -> None:
-    """Print the weights that match the shares of the layers, and the metrics; write docs/experiments/vgg16.jpg."""
+def compare(name: str, weights: str, steps: int) -> None:
+    """Print the weights that match the shares of the layers, and the metrics; write docs/experiments/NAME.jpg."""
     table = ROOT / "configs" / "experiments" / "pairs.csv"
     pairs = listed_pairs(ROOT / "examples" / "content", ROOT / "examples" / "style", table)
-    layers = (*STYLE_LAYERS, CONTENT_LAYER)
-    distances = [layer_distances(Backbone("vgg19", layers), pairs)]
-    distances.append(layer_distances(Backbone("vgg16", layers, weights), pairs))
-    factors = {layer: distances[0][layer] / distances[1][layer] for layer in layers}
-    print(markdown([{"layer": layer, "factor for VGG-16": factor} for layer, factor in factors.items()]))
-    vgg16 = {"backbone": "vgg16", "weights": weights, "steps": steps}
-    matched = {
-        "content_layer_weights": [factors[CONTENT_LAYER]],
-        "style_layer_weights": [factors[layer] for layer in STYLE_LAYERS],
+    layers = LAYERS[name]
+    own, reference = Backbone(name, layers.all, weights), Backbone("vgg19", VGG_LAYERS.all)
+    distances = layer_distances(own, layers, pairs)
+    expected = layer_distances(reference, VGG_LAYERS, pairs)
+    factors = [wanted / found for wanted, found in zip(expected, distances, strict=True)]
+    names = (*layers.style, layers.content)
+    print(markdown([{"layer": layer, "factor": factor} for layer, factor in zip(names, factors, strict=True)]))
+    settings = {
+        "backbone": name,
+        "weights": weights,
+        "steps": steps,
+        "content_layers": [layers.content],
+        "style_layers": list(layers.style),
     }
+    matched = {"content_layer_weights": factors[-1:], "style_layer_weights": factors[:-1]}
     options = StyleOptions(style_size=SIZE)
     variants = [
-        Variant("VGG-19", "gatys", {"steps": steps}, options, SIZE),
-        Variant("VGG-16, the same weights", "gatys", vgg16, options, SIZE),
-        Variant("VGG-16, matched shares", "gatys", vgg16 | matched, options, SIZE),
+        Variant("vgg19", "gatys", {"steps": steps}, options, SIZE),
+        Variant(f"{name}, the same weights", "gatys", settings, options, SIZE),
+        Variant(f"{name}, matched shares", "gatys", settings | matched, options, SIZE),
     ]
-    output = ROOT / "out" / "experiments" / "vgg16"
+    output = ROOT / "out" / "experiments" / name
     print(markdown(evaluate(variants, pairs, output, memory=False)))
-    save_figure(output, "vgg16")
+    save_figure(output, name)
 
 
 def main() -> None:
     """Print the machine and the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vgg16", type=Path, help="state dict of torchvision's VGG-16")
+    parser.add_argument("--vgg16", help="state dict of torchvision's VGG-16")
+    parser.add_argument("--resnet50", help="state dict of torchvision's ResNet-50")
     parser.add_argument("--steps", type=int, default=200, help="steps of each optimization")
     options = parser.parse_args()
     print(f"{machine()}; {SIZE} px\n")
     print_times()
-    if options.vgg16:
-        compare_vgg16(str(options.vgg16), options.steps)
+    for name in ("vgg16", "resnet50"):
+        weights = getattr(options, name)
+        if weights:
+            compare(name, weights, options.steps)
 
 
 if __name__ == "__main__":

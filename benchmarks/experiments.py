@@ -33,11 +33,16 @@ def stack(images: list[Image.Image]) -> Image.Image:
     return stacked
 
 
+def save_image(images: list[Image.Image], path: Path) -> None:
+    """Write the images below each other as a JPEG file, whose path is relative to the repository."""
+    with atomic_path(ROOT / path) as temporary:
+        stack(images).save(temporary, quality=QUALITY, optimize=True)
+
+
 def save_figure(output: Path, name: str) -> None:
     """Write the contact sheet and the loss curves that `adain sweep` left in `output` as an image of the page."""
     images = [Image.open(output / file) for file in ("sheet.png", "losses.png") if (output / file).is_file()]
-    with atomic_path(ROOT / "docs" / "experiments" / f"{name}.jpg") as temporary:
-        stack(images).save(temporary, quality=QUALITY, optimize=True)
+    save_image(images, Path("docs") / "experiments" / f"{name}.jpg")
 
 
 def main(name: str) -> int:
