@@ -95,7 +95,7 @@ def layer_distances(backbone: Backbone, layers: Layers, pairs: list[Pair]) -> li
 
 
 def compare(name: str, weights: str, steps: int) -> None:
-    """Print the weights that match the shares of the layers, and the metrics; write docs/experiments/NAME.jpg."""
+    """Print the weights that match the shares of the layers, and the metrics; write docs/experiments/NAME.webp."""
     table = ROOT / "configs" / "experiments" / "pairs.csv"
     pairs = listed_pairs(ROOT / "examples" / "content", ROOT / "examples" / "style", table)
     layers = LAYERS[name]

@@ -1,7 +1,7 @@
 """All methods on three pairs at 512 px, beside Gatys' optimization: `python -m benchmarks.comparison`.
 
 Prints the machine and a table of the metrics of `adain evaluate`, the value of Gatys' objective, and the seconds, and
-writes the results as docs/comparison.jpg. Johnson's networks have one style each, so that they have two of the three
+writes the results as docs/comparison.webp. Johnson's networks have one style each, so that they have two of the three
 pairs.
 """
 
@@ -102,7 +102,7 @@ def main() -> None:
         rows.setdefault(label, []).append(meter.measure(label, pair, result.image, result.seconds))
     print(f"{machine()}; shorter side {SIZE} px\n")
     print(markdown([mean_row(of_method) for of_method in rows.values()]), end="")
-    save_image([contact_sheet(sheet_rows(pairs, results))], Path("docs") / "comparison.jpg")
+    save_image([contact_sheet(sheet_rows(pairs, results))], Path("docs") / "comparison.webp")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The recipes of configs/presets on the three pairs of the experiments: `python -m benchmarks.presets`.
 
-Prints the machine, the minutes, and a table, and writes docs/experiments/presets.jpg: the results with their loss
+Prints the machine, the minutes, and a table, and writes docs/experiments/presets.webp: the results with their loss
 curves.
 """
 
