@@ -95,6 +95,8 @@ class PerceptualLoss:
         reconstruction_weight: factor of the mean squared error, for pixels in [0, 1], of an image stylized as itself; 0
             omits that pass. It brings alpha 0 closer to the content.
         tv_weight: factor of the total variation of the result.
+        adversarial_weight: factor of the adversarial loss (`adain.training.adversarial`), by which results look like
+            photos; 0 trains no discriminator.
     """
 
     content_layer: str = "relu4_1"
@@ -108,6 +110,7 @@ class PerceptualLoss:
     relative: bool = False
     reconstruction_weight: float = 0.0
     tv_weight: float = 0.0
+    adversarial_weight: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise ValueError unless there is one style layer weight per style layer."""
@@ -160,12 +163,14 @@ class PerceptualLoss:
         return losses
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of the terms that are present, including `reconstruction` and `tv`."""
+        """Return the weighted sum of the terms that are present, including those that need no features."""
         weights = {
             "content": self.content_weight,
             "style": self.style_weight,
             "reconstruction": self.reconstruction_weight,
             "tv": self.tv_weight,
+            "adversarial": self.adversarial_weight,
+            "discriminator": 1.0,
         }
         weighted = [weight * terms[name] for name, weight in weights.items() if name in terms]
         return torch.stack(weighted).sum()

@@ -15,6 +15,7 @@ from adain.functional.losses import PerceptualLoss, total_variation
 from adain.imaging import reader
 from adain.methods import Trainable, weights
 from adain.models.backbones import Backbone
+from adain.training.adversarial import MIN_SIDE, PatchDiscriminator, adversarial_terms
 from adain.training.batches import Batch
 from adain.training.muon import Muon
 
@@ -75,6 +76,7 @@ class StyleTransfer(LightningModule):
         self.schedule = schedule
         self.lr_decay = lr_decay
         self.warmup_steps = warmup_steps
+        self.discriminator = PatchDiscriminator() if loss.adversarial_weight else None
         self.backbone = Backbone(layers=[*loss.layers, *method.layers], **method.network)
         self.register_buffer("style", reader.load_image(style, style_size) if style else None, persistent=False)
         self.style_features: FeatureMaps = {}  # of the single style, cached at the first step
@@ -104,6 +106,8 @@ class StyleTransfer(LightningModule):
         stride = self.method.stride
         if crop % stride or crop < 2 * stride:
             raise ValueError(f"Expected a crop of {stride} times 2 or more for this method, got {crop}")
+        if self.discriminator is not None and crop < MIN_SIDE:
+            raise ValueError(f"Expected a crop of {MIN_SIDE} or more for an adversarial loss, got {crop}")
 
     def forward(self, batch: Batch, rank: int = 0, world_size: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the stylized batch, (B, 3, H, W), and its unweighted loss terms.
@@ -128,6 +132,8 @@ class StyleTransfer(LightningModule):
             terms["tv"] = total_variation(stylized).mean()
         if self.loss.reconstruction_weight:
             terms["reconstruction"] = self._reconstruction_loss(content, content_features, rank, world_size)
+        if self.discriminator is not None:
+            terms |= adversarial_terms(self.discriminator, stylized, content)
         return stylized, terms
 
     def _style_images(self, batch: Batch) -> Tensor:
@@ -225,7 +231,10 @@ class StyleTransfer(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return an optimizer of the trained weights, whose learning rate is set at every step."""
-        optimizer = OPTIMIZERS[self.optimizer](self.method.parameters(), lr=self.lr)
+        trained = [*self.method.parameters()]
+        if self.discriminator is not None:
+            trained += self.discriminator.parameters()
+        optimizer = OPTIMIZERS[self.optimizer](trained, lr=self.lr)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

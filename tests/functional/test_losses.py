@@ -105,11 +105,12 @@ def test_layers_are_asked_for_once():
 
 
 def test_the_total_counts_every_term_with_its_own_weight():
-    loss = PerceptualLoss(content_weight=2, style_weight=3, reconstruction_weight=5, tv_weight=7)
-    terms = {name: torch.tensor(1.0) for name in ("content", "style", "reconstruction", "tv")}
-    assert loss.total(terms) == 2 + 3 + 5 + 7
-    for name, weight in (("content", 2), ("style", 3), ("reconstruction", 5), ("tv", 7)):
-        assert loss.total({**terms, name: torch.tensor(11.0)}) == 17 + 10 * weight, name
+    loss = PerceptualLoss(content_weight=2, style_weight=3, reconstruction_weight=5, tv_weight=7, adversarial_weight=11)
+    names = ("content", "style", "reconstruction", "tv", "adversarial", "discriminator")
+    terms = {name: torch.tensor(1.0) for name in names}
+    assert loss.total(terms) == 2 + 3 + 5 + 7 + 11 + 1
+    for name, weight in zip(names, (2, 3, 5, 7, 11, 1), strict=True):
+        assert loss.total({**terms, name: torch.tensor(11.0)}) == 29 + 10 * weight, name
 
 
 def test_gram_terms_are_distances_from_the_styles_gram_matrices(features):

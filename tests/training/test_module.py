@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 from datasets import Dataset, Image
 from pytorch_lightning import Callback, Trainer
@@ -381,6 +382,22 @@ def test_total_variation_is_part_of_the_loss():
     others = {name: term for name, term in terms.items() if name != "tv"}
     difference = module.loss.total(terms) - module.loss.total(others)
     assert difference.item() == pytest.approx(3 * terms["tv"].item(), rel=1e-3)
+
+
+def test_a_discriminator_is_trained_beside_the_method():
+    module, batch = module_and_batch(adversarial_weight=2.0)
+    batch = {name: F.interpolate(images, 32) for name, images in batch.items()}
+    trained = module.configure_optimizers()["optimizer"].param_groups[0]["params"]
+    terms = module(batch)[1]
+    module.loss.total(terms).backward()
+    assert len(trained) == len([*module.method.parameters(), *module.discriminator.parameters()])
+    assert all(parameter.grad is not None for parameter in trained)
+
+
+def test_without_an_adversarial_loss_there_is_no_discriminator():
+    module, batch = module_and_batch()
+    assert module.discriminator is None
+    assert not {"adversarial", "discriminator"} & set(module(batch)[1])
 
 
 class Running:
