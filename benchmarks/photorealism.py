@@ -1,4 +1,4 @@
-"""Colors of a style without its strokes: `python -m benchmarks.photorealism [--content DIR --style DIR]`.
+"""Colors of a style without its strokes: `python -m benchmarks.photorealism [--adversarial FILE]`.
 
 Every content is stylized by adain in every style. The table compares ways to bring back the content's edges:
 
@@ -8,6 +8,7 @@ Every content is stylized by adain in every style. The table compares ways to br
 - gray change: what changed, smoothed along the edges of the content in gray.
 - linear change: what `--photorealistic` does, `adain.inference.photorealism.transfer_colors`.
 - global change: the same with one linear function for the whole image.
+- adversarial: the result of weights that configs/photorealistic.yaml trained, and the linear change of that result.
 
 The columns are the mean absolute difference of the blurred result from the blurred content; the share of the contrast
 of the content's edges that is kept; the gradients where the content has the least, relative to the content's (1: no
@@ -108,9 +109,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--content", default=ROOT / "examples" / "content", help="folder of contents")
     parser.add_argument("--style", default=ROOT / "examples" / "style", help="folder of styles")
+    parser.add_argument("--adversarial", help="weights that configs/photorealistic.yaml trained")
     parser.add_argument("--size", type=int, default=256, help="shorter side in pixels")
     options = parser.parse_args()
     method = adain.prepare("adain", "cpu")
+    adversarial = adain.prepare(options.adversarial, "cpu") if options.adversarial else None
     rows: dict[str, list[dict[str, float]]] = {}
     pairs = all_pairs(options.content, options.style)
     for content, style in pairs:
@@ -118,6 +121,11 @@ def main() -> None:
         stylized = adain.stylize(image, style, method, style_size=options.size)
         for name, result in variants(stylized, image):
             rows.setdefault(name, []).append(measure(result, image))
+        if adversarial:
+            like_photos = adain.stylize(image, style, adversarial, style_size=options.size)
+            rows.setdefault("adversarial", []).append(measure(like_photos, image))
+            changed = transfer_colors(like_photos, image)
+            rows.setdefault("adversarial, linear change", []).append(measure(changed, image))
     print(f"{machine()}; {len(pairs)} pairs, shorter side {options.size} px\n")
     table = []
     for name, figures in rows.items():

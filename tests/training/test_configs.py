@@ -34,6 +34,7 @@ SMALL = {
 OWN_FLAGS = {
     "johnson": ["--model.style", "examples/style/starry_night.jpg", "--model.style_size", "32"],
     "adain-finetune": ["--model.start", "checkpoints/adain.safetensors"],
+    "photorealistic": ["--model.start", "checkpoints/adain.safetensors"],
 }
 """Flags that users add according to the comment at the top of a recipe."""
 
