@@ -1,7 +1,6 @@
 """Style swap: every content patch is replaced by the most similar style patch."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -16,7 +15,8 @@ def swap(content: Tensor, style: Tensor, size: int = 3, stride: int = 1, chunk: 
         style: features (B or 1, C, h, w).
         size: height and width of the patches.
         stride: step between patches.
-        chunk: number of style patches to compare at a time, which bounds the memory to chunk x H x W numbers.
+        chunk: number of style patches to compare at a time, rounded to whole rows, and at least 2 `size` rows. Each
+            takes about 3 x H x W numbers.
 
     Returns:
         Features (B, C, H, W).
@@ -45,23 +45,24 @@ def _swap_one(content: Tensor, style: Tensor, size: int, stride: int, chunk: int
     ys = grid_ys.flatten()
     xs = grid_xs.flatten()
 
-    match = _best_matches(content, style, (rows, columns), (ys, xs), size, chunk)
-    result = torch.zeros_like(content)
-    count = content.new_zeros(content_shape)
+    match = _best_matches(content, style, (rows, columns), (style_rows, style_columns), size, chunk)
+    pixels = style.permute(1, 2, 0).contiguous()  # the channels of a pixel are copied at once
+    result = torch.zeros_like(content.permute(1, 2, 0), memory_format=torch.contiguous_format)
+    count = content.new_zeros(*content_shape, 1)
     # One pixel of all patches at a time takes C x H x W numbers. All pixels at once would take size^2 times as many.
     for dy in range(size):
         for dx in range(size):
             target_rows = (rows + dy)[:, None]
             target_columns = (columns + dx)[None]
-            result[:, target_rows, target_columns] += style[:, ys[match] + dy, xs[match] + dx]
+            result[target_rows, target_columns] += pixels[ys[match] + dy, xs[match] + dx]
             count[target_rows, target_columns] += 1
-    return result / count.clamp(min=1)
+    return (result / count.clamp(min=1)).permute(2, 0, 1).contiguous()
 
 
 def _best_matches(
     content: Tensor,
     style: Tensor,
-    content_grid: tuple[Tensor, Tensor],
+    content_origins: tuple[Tensor, Tensor],
     style_origins: tuple[Tensor, Tensor],
     size: int,
     chunk: int,
@@ -71,26 +72,62 @@ def _best_matches(
     Args:
         content: features (C, H, W).
         style: features (C, h, w).
-        content_grid: the rows and the columns where content patches start.
-        style_origins: the row and the column where each style patch starts.
+        content_origins: the rows and the columns where content patches start.
+        style_origins: the rows and the columns where style patches start.
         size: height and width of the patches.
         chunk: number of style patches to compare at a time.
     """
-    rows, columns = content_grid
-    ys, xs = style_origins
-    windows = style.unfold(1, size, 1).unfold(2, size, 1)  # (C, h', w', size, size), a view
+    rows, columns = content_origins
+    style_rows, style_columns = style_origins
+    norms = _patch_norms(style, size)
+    rows_at_a_time = max(2 * size, chunk // len(style_columns))
     best = content.new_full((len(rows), len(columns)), -torch.inf)
     match = torch.zeros_like(best, dtype=torch.long)
-    for start in range(0, len(ys), chunk):
-        part = slice(start, start + chunk)
-        filters = windows[:, ys[part], xs[part]].transpose(0, 1).contiguous()
-        norms = filters.flatten(1).norm(dim=1).clamp(min=1e-6).view(-1, 1, 1, 1)
-        filters = filters / norms.to(filters.dtype)
-        similarity = F.conv2d(content[None], filters)[0][:, rows][:, :, columns]
-        chunk_best, chunk_match = similarity.max(0)
+    start = 0
+    for origins in style_rows.split(rows_at_a_time):
+        first, last = int(origins[0]), int(origins[-1])
+        products = _patch_products(content, style[:, first : last + size], size)
+        similarity = products.div_(norms[first : last + 1])
+        for axis, chosen in enumerate((rows, columns, origins - first, style_columns)):
+            if len(chosen) < similarity.shape[axis]:  # with a stride above 1
+                similarity = similarity.index_select(axis, chosen)
+        similarity = similarity.flatten(2)
+        chunk_best, chunk_match = similarity.max(2)
         match = torch.where(chunk_best > best, chunk_match + start, match)
         best = torch.maximum(chunk_best, best)
+        start += similarity.shape[2]
     return match
+
+
+def _patch_products(content: Tensor, style: Tensor, size: int) -> Tensor:
+    """Return the inner product of each content patch with each style patch: (H', W', h', w').
+
+    The product of two patches is the sum of those of their pixels. Each pixel belongs to size^2 patches, but is
+    multiplied only once. The sums over rows and over columns follow one after the other.
+
+    Args:
+        content: features (C, H, W).
+        style: features (C, h, w).
+        size: height and width of the patches.
+    """
+    products = torch.tensordot(content, style, dims=([0], [0]))  # (H, W, h, w)
+    return _diagonal_sums(_diagonal_sums(products, 1, 3, size), 0, 2, size)
+
+
+def _diagonal_sums(products: Tensor, content_axis: int, style_axis: int, size: int) -> Tensor:
+    """Return the sums of `size` elements whose indices on both axes grow together."""
+    content_length = products.shape[content_axis] - size + 1
+    style_length = products.shape[style_axis] - size + 1
+    sums = products.narrow(content_axis, 0, content_length).narrow(style_axis, 0, style_length).clone()
+    for offset in range(1, size):
+        sums += products.narrow(content_axis, offset, content_length).narrow(style_axis, offset, style_length)
+    return sums
+
+
+def _patch_norms(style: Tensor, size: int) -> Tensor:
+    """Return the Euclidean norm of each patch of features (C, h, w), (h', w')."""
+    squares = style.square().sum(0)
+    return squares.unfold(0, size, 1).unfold(1, size, 1).sum((2, 3)).sqrt().clamp(min=1e-6)
 
 
 def _origins(length: int, size: int, stride: int, device: torch.device) -> Tensor:
