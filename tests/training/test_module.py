@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -392,6 +393,16 @@ def test_a_discriminator_is_trained_beside_the_method():
     module.loss.total(terms).backward()
     assert len(trained) == len([*module.method.parameters(), *module.discriminator.parameters()])
     assert all(parameter.grad is not None for parameter in trained)
+
+
+def test_a_crop_too_small_for_a_score_is_refused():
+    module, _ = module_and_batch(adversarial_weight=1.0)
+    data = SimpleNamespace(sources=["content", "style"], training_crop=SimpleNamespace(crop=16))
+    module.trainer = SimpleNamespace(datamodule=data)
+    with pytest.raises(ValueError, match="Expected a crop of 24 or more for an adversarial loss, got 16"):
+        module.setup("fit")
+    data.training_crop.crop = 24
+    module.setup("fit")
 
 
 def test_without_an_adversarial_loss_there_is_no_discriminator():
