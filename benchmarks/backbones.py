@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from adain.evaluation.evaluate import evaluate
-from adain.evaluation.grid import Pair, Variant, listed_pairs
+from adain.evaluation.grid import Pair, Variant
 from adain.evaluation.report import markdown
 from adain.functional import statistics
 from adain.functional.losses import content_loss, gram_loss
@@ -23,7 +23,7 @@ from adain.imaging import reader
 from adain.inference.options import StyleOptions
 from adain.methods.gatys import STYLE_LAYERS
 from adain.models.backbones import Backbone
-from benchmarks.experiments import ROOT, save_figure
+from benchmarks.experiments import ROOT, experiment_pairs, save_figure
 from benchmarks.timing import machine, take_turns
 
 SIZE = 256
@@ -80,7 +80,7 @@ def print_times() -> None:
 
 def layer_distances(backbone: Backbone, layers: Layers, pairs: list[Pair]) -> list[float]:
     """The losses between content and style by layer, that of the content layer last: geometric means over pairs."""
-    losses: list[list[float]] = [[] for _ in (*layers.style, layers.content)]
+    losses: list[list[float]] = [[] for _ in layers.all]
     with torch.inference_mode():
         for pair in pairs:
             content, style = (backbone(reader.load_image(path, SIZE)) for path in pair)
@@ -96,15 +96,13 @@ def layer_distances(backbone: Backbone, layers: Layers, pairs: list[Pair]) -> li
 
 def compare(name: str, weights: str, steps: int) -> None:
     """Print the weights that match the shares of the layers, and the metrics; write docs/experiments/NAME.webp."""
-    table = ROOT / "configs" / "experiments" / "pairs.csv"
-    pairs = listed_pairs(ROOT / "examples" / "content", ROOT / "examples" / "style", table)
+    pairs = experiment_pairs()
     layers = LAYERS[name]
     own, reference = Backbone(name, layers.all, weights), Backbone("vgg19", VGG_LAYERS.all)
     distances = layer_distances(own, layers, pairs)
     expected = layer_distances(reference, VGG_LAYERS, pairs)
     factors = [wanted / found for wanted, found in zip(expected, distances, strict=True)]
-    names = (*layers.style, layers.content)
-    print(markdown([{"layer": layer, "factor": factor} for layer, factor in zip(names, factors, strict=True)]))
+    print(markdown([{"layer": layer, "factor": factor} for layer, factor in zip(layers.all, factors, strict=True)]))
     settings = {
         "backbone": name,
         "weights": weights,

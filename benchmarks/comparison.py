@@ -14,13 +14,13 @@ from torch import Tensor
 
 from adain.evaluation import metrics
 from adain.evaluation.contact_sheet import Tile, contact_sheet, thumbnail
-from adain.evaluation.grid import Pair, Result, Variant, listed_pairs, stylize_variants
+from adain.evaluation.grid import Pair, Result, Variant, stylize_variants
 from adain.evaluation.report import markdown, mean_row
 from adain.imaging import photo, reader
 from adain.inference.options import StyleOptions
 from adain.methods.gatys import Gatys
 from adain.models.checkpoint_io import CHECKPOINTS
-from benchmarks.experiments import ROOT, save_image
+from benchmarks.experiments import experiment_pairs, save_image
 from benchmarks.timing import machine
 
 SIZE = 512
@@ -89,9 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=500, help="steps of the optimization at each of its sizes")
     options = parser.parse_args()
-    examples = ROOT / "examples"
-    table = ROOT / "configs" / "experiments" / "pairs.csv"
-    pairs = listed_pairs(examples / "content", examples / "style", table)
+    pairs = experiment_pairs()
     meter = Meter()
     results = stylize_all(pairs, options.steps)
     rows: dict[str, list[dict[str, Any]]] = {}

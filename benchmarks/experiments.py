@@ -11,12 +11,19 @@ from pathlib import Path
 from PIL import Image
 
 from adain.cli.main import main as adain
+from adain.evaluation.grid import Pair, listed_pairs
 from adain.utils.files import atomic_path
 from benchmarks.timing import machine
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 1280  # of the images of the page, in pixels
 QUALITY = 60  # of WebP
+
+
+def experiment_pairs() -> list[Pair]:
+    """The three pairs of a portrait, a building, and a landscape."""
+    examples = ROOT / "examples"
+    return listed_pairs(examples / "content", examples / "style", ROOT / "configs" / "experiments" / "pairs.csv")
 
 
 def stack(images: list[Image.Image]) -> Image.Image:

@@ -109,11 +109,10 @@ def main() -> None:
     net = resnet50().eval()
     net.load_state_dict(state)
     save_file(state, options.output)
-    labels = json.loads((options.folder / "assets" / "labels.json").read_text())
-    names = list(labels.values()) if isinstance(labels, dict) else labels
-    print_classes(net, "strides of torchvision", names)
+    labels = list(json.loads((options.folder / "assets" / "labels.json").read_text()).values())
+    print_classes(net, "strides of torchvision", labels)
     halve_in_the_first_convolution(net)
-    print_classes(net, "strides of Keras", names)
+    print_classes(net, "strides of Keras", labels)
 
 
 if __name__ == "__main__":

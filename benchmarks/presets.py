@@ -10,11 +10,11 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from adain.evaluation.evaluate import evaluate
-from adain.evaluation.grid import Variant, listed_pairs
+from adain.evaluation.grid import Variant
 from adain.evaluation.report import markdown
 from adain.inference.options import StyleOptions, StyleSize
 from adain.methods.gatys import Gatys
-from benchmarks.experiments import ROOT, save_figure
+from benchmarks.experiments import ROOT, experiment_pairs, save_figure
 from benchmarks.timing import machine
 
 
@@ -32,12 +32,10 @@ def read_preset(path: Path) -> Variant:
 
 def main() -> None:
     """Print the machine and the table; write the image."""
-    table = ROOT / "configs" / "experiments" / "pairs.csv"
-    pairs = listed_pairs(ROOT / "examples" / "content", ROOT / "examples" / "style", table)
     variants = [read_preset(path) for path in sorted((ROOT / "configs" / "presets").glob("*.yaml"))]
     output = ROOT / "out" / "experiments" / "presets"
     start = time.perf_counter()
-    rows = evaluate(variants, pairs, output, memory=False)
+    rows = evaluate(variants, experiment_pairs(), output, memory=False)
     print(f"{machine()}; {(time.perf_counter() - start) / 60:.0f} minutes\n")
     print(markdown(rows), end="")
     save_figure(output, "presets")
