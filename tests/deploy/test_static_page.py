@@ -3,10 +3,8 @@
 import os
 import re
 import time
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from io import BytesIO
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -15,11 +13,11 @@ from PIL import Image, ImageOps
 
 import adain
 from adain.imaging import photo, reader
+from benchmarks import static_page
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
 
-PAGE = ROOT / "out" / "page"
 WATCH = """
 window.tasks = {};
 window.streams = [];
@@ -37,32 +35,18 @@ MediaDevices.prototype.getUserMedia = async function (wanted) {
 """Counts the tasks of the worker, and remembers the streams of the camera."""
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="module")
 def serve():
     """A function that serves a folder, as any static host does, and returns the address."""
-    servers = []
-
-    def start(folder):
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)))
-        Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}/"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with ExitStack() as stack:
+        yield lambda folder: stack.enter_context(static_page.serve(folder))
 
 
 @pytest.fixture(scope="module")
 def address(serve):
-    if not (PAGE / "runtime").is_dir():
-        pytest.skip(f"no page in {PAGE}; make page builds it")
-    return serve(PAGE)
+    if not (static_page.PAGE / "runtime").is_dir():
+        pytest.skip(f"no page in {static_page.PAGE}; make page builds it")
+    return serve(static_page.PAGE)
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +61,7 @@ def camera_frame(tmp_path_factory):
 @pytest.fixture(scope="module")
 def chromium(launch_chromium, camera_frame, tmp_path_factory):
     """A Chromium that reaches only this computer, with a camera that shows `camera_frame`."""
-    clip = tmp_path_factory.mktemp("camera") / "clip.mjpeg"
-    frame = BytesIO()
-    camera_frame.save(frame, "JPEG", quality=95)
-    clip.write_bytes(3 * frame.getvalue())
-    camera = "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={clip}"
+    camera = static_page.camera_flags(camera_frame, tmp_path_factory.mktemp("camera"))
     return launch_chromium(*camera, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
 
 
