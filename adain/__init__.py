@@ -21,7 +21,7 @@ Packages, from the lowest to the highest; each imports only from those above it:
     batch        folders of images
     augmentation the transform `RandomStyle`, and banks of styles
     video        decoding, temporal smoothing, encoding
-    datasets     whole data sets, on one computer or a cluster
+    datasets     whole datasets, on one computer or a cluster
     evaluation   metrics, grids, sweeps
     deploy       the web page and ONNX export
     cli          the `adain` command

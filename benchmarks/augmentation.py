@@ -92,7 +92,7 @@ TEXTURES = (stripes, checkerboard, dots, rings, blobs, grain)
 """The texture of each shape, in the order of SHAPES."""
 
 
-# ---- data sets
+# ---- datasets
 
 Choice = Callable[[int, np.random.Generator], int | None]
 """Return the number of the texture of an image of a class, or None for a single color."""

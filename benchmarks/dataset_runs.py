@@ -1,4 +1,4 @@
-"""Whole data sets: images per second of `adain stylize-dataset`, beside the way of stylize-datasets.
+"""Whole datasets: images per second of `adain stylize-dataset`, beside the way of stylize-datasets.
 
     python -m benchmarks.dataset_runs
 

@@ -45,7 +45,7 @@ def tuned(device: str) -> tuple[str, Callable[[], Any]]:
 
 def table(title: str, times: dict[str, Times], baseline: str) -> None:
     """Print the rows; the ratio is that of the baseline's time to theirs."""
-    print(f"\n| {title} | seconds | from, to | times as fast as the {baseline} |\n| --- | --- | --- | --- |")
+    print(f"\n| {title} | seconds | from, to | speedup over {baseline} |\n| --- | --- | --- | --- |")
     for name, seconds in times.items():
         print(
             f"| {name} | {seconds.median:.3f} | {seconds.spread} | {seconds.ratio(times[baseline]):.2f} |", flush=True

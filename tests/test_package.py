@@ -86,7 +86,7 @@ def test_the_command_of_an_installed_wheel_needs_only_the_base_dependencies(tmp_
     (tmp_path / "clip.mp4").touch()
     process = run(tmp_path / "clip.mp4", ".mp4")
     assert process.returncode == 2
-    assert "pip install 'adain[video]'" in process.stderr, "the guard hides what extras install"
+    assert "pip install '.[video]' in the repository" in process.stderr, "the guard hides what extras install"
 
 
 def test_the_public_names_are_there():

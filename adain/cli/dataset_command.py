@@ -1,4 +1,4 @@
-"""The command that stylizes data sets, `adain stylize-dataset`."""
+"""The command that stylizes datasets, `adain stylize-dataset`."""
 
 import json
 from dataclasses import asdict
@@ -37,25 +37,26 @@ def stylize_dataset(
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     report: str | None = None,
 ) -> int:
-    """Stylize a data set, with its labels: folders, parquet or arrow files, tar shards, or a data set from the Hub.
+    """Stylize a dataset, with its labels: folders, parquet or arrow files, tar shards, or a dataset from the Hub.
 
     Args:
-        content: Data set: a folder of images, usually with a subfolder for each class; parquet or arrow files, or a
+        content: Dataset: a folder of images, usually with a subfolder for each class; parquet or arrow files, or a
             folder of them; tar shards, a folder of them, or a pattern such as train-{000..146}.tar; or the name of a
-            data set on the Hugging Face Hub.
+            dataset on the Hugging Face Hub.
         output: Folder for the results. To continue an interrupted run, repeat the command.
-        style: File of a bank that encode-style wrote, an image, or a data set of styles (default: the embedded bank of
+        style: File of a bank that encode-style wrote, an image, or a dataset of styles (default: the embedded bank of
             adain-lite). A style is drawn for each result.
         method: Method to use, with its embedded weights: adain-lite, adain, or adaconv.
         checkpoint: File of weights to use instead of the method's embedded ones.
         format: Kind of the results (default: that of the content).
         style_size: Stroke size: shorter side in pixels at which styles are encoded that are not in a bank.
-        source_options: How the data set is read.
+        source_options: How the dataset is read.
         result_options: What is made of each image.
         read_options: Which images are accepted.
         engine_options: Where and how the work is done.
         device: Device to use: auto, cpu, cuda, mps, or another one of torch.
-        precision: Floating-point type of the network. auto is bf16 where that is fast and within 1/255, else fp32.
+        precision: Floating-point type of the network. auto is bf16 where that is fast and within
+            1/255 on average, else fp32.
         report: File to write with the numbers of the run and all failures, as JSON.
     """
     from adain.datasets.runner import stylize_dataset

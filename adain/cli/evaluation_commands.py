@@ -42,7 +42,7 @@ def grid(
         size: Shorter side of the results in pixels (default: that of each content).
         style_size: Stroke size: shorter side of the style images in pixels (default: their own, at most 1024).
         color: Which colors the results have, see stylize --help.
-        work_size: Shorter side in pixels at which the network sees the contents, see stylize --help.
+        work_size: Shorter side in pixels at which the network processes the contents, see stylize --help.
         detail: Share of the stylized luminance detail that is replaced by the contents', from 0 to 1.
         device: Device to use: auto, cpu, cuda, mps, or another one of torch.
         sheet: File of the contact sheet (default: sheet.png in the output folder).

@@ -91,14 +91,15 @@ def stylize(
         style_options: How the content is stylized.
         read_options: Which files are accepted.
         pairs: Which contents of a folder get which styles of a folder: all for every content in every style; random for
-            one style per content, drawn by its name and the seed; or a CSV file with columns content, style and,
-            optionally, alpha (default: all). Results of earlier runs are not made again.
+            one random style per content, determined by its name and the seed; or a CSV file with columns content, style
+            and, optionally, alpha (default: all). Results of earlier runs are not made again.
         workers: Processes that read the images of a folder.
         verify: Check earlier results of a folder by their hashes, not only by size and modification time.
         steady: Temporal stability of a video, from 0 to 1: how much of each frame is carried over from the one before,
             along the motion (default: 0.8). At 0 each frame is stylized alone, and the result flickers.
         device: Device to use: auto, cpu, cuda, mps, or another one of torch.
-        precision: Floating-point type of the network. auto is bf16 where that is fast and within 1/255, else fp32.
+        precision: Floating-point type of the network. auto is bf16 where that is fast and within
+            1/255 on average, else fp32.
         log: Folder for the records of an optimization (gatys): losses as CSV, curves, TensorBoard events, snapshots.
         snapshot_every: Steps of an optimization between snapshots; 0 for none.
         seed: Seed of everything that is drawn at random.

@@ -1,1 +1,1 @@
-"""Data sets in, data sets out: folders, tables, and tar shards, stylized on one computer or on many."""
+"""Datasets in, datasets out: folders, tables, and tar shards, stylized on one computer or on many."""

@@ -1,4 +1,4 @@
-"""Folders of images as data sets, usually with a subfolder for each class."""
+"""Folders of images as datasets, usually with a subfolder for each class."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The network of a data set run: batches of photos in the styles of a bank."""
+"""The network of a dataset run: batches of photos in the styles of a bank."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

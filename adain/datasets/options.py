@@ -1,4 +1,4 @@
-"""Options of stylizing a data set. This module does not import torch, so that the command line starts fast."""
+"""Options of stylizing a dataset. This module does not import torch, so that the command line starts fast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -17,15 +17,15 @@ ENGINES = get_args(Engine)
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """How a data set is read.
+    """How a dataset is read.
 
     Args:
         column: Column of the images in a table, or suffix of the images in tar shards, such as jpg (default: image, or
             the only one).
         key: Column of a table whose values seed the draws, and name the results in tar shards (default: the number of
             the row).
-        split: Split of a data set from the Hub, or of one that was saved with several splits (default: all).
-        streaming: Read a data set from the Hub as a stream, without a copy on disk.
+        split: Split of a dataset from the Hub, or of one that was saved with several splits (default: all).
+        streaming: Read a dataset from the Hub as a stream, without a copy on disk.
         shard_size: Images of each file of a table, and of each piece of work. Tar shards stay as they are, and so do
             the files of a stream.
 

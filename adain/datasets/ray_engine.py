@@ -77,7 +77,7 @@ def _statuses(ray: Any, run: UnitRun, units: Sequence[Unit], workers: int | None
         num_cpus=1,
         num_gpus=1 if use_gpus else 0,
     )
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it was configured when the data set was made
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it was configured when the dataset was made
     seen = set()
     for row in statuses.iter_rows():
         status = Status(**json.loads(row["status"]))

@@ -1,6 +1,6 @@
 """The records of a run in its output folder: its options, and which units are complete.
 
-The files are hidden, so that readers of data sets do not take them for data.
+The files are hidden, so that readers of datasets do not take them for data.
 """
 
 import json

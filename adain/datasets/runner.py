@@ -1,4 +1,4 @@
-"""Data set runs: every image of a data set in styles that are drawn for it, resumed where a run stopped."""
+"""Dataset runs: every image of a dataset in styles that are drawn for it, resumed where a run stopped."""
 
 import hashlib
 import json
@@ -75,7 +75,7 @@ def stylize_dataset(
     device: str = "auto",
     precision: Precision = "auto",
 ) -> Report:
-    """Stylize a data set. Everything that belongs to its images, such as labels and ids, is kept.
+    """Stylize a dataset. Everything that belongs to its images, such as labels and ids, is kept.
 
     The work is split into units: tar shards, ranges of rows, or some files of a folder. Neither the number of
     processes nor the order of units changes a byte of the results. Files are written completely or not at all, and
@@ -85,8 +85,8 @@ def stylize_dataset(
     `if __name__ == "__main__":`.
 
     Args:
-        content: The data set, as `adain.datasets.sources.open_source` takes it.
-        style: The file of a bank of styles, an image, or a data set; None for the embedded bank of adain-lite.
+        content: The dataset, as `adain.datasets.sources.open_source` takes it.
+        style: The file of a bank of styles, an image, or a dataset; None for the embedded bank of adain-lite.
         output: Folder for the results.
         method: adain-lite, adain, or adaconv, a file of their weights, or what `adain.prepare` returned.
         format: Kind of the results: folder, parquet, or webdataset (default: that of the content).
@@ -100,7 +100,7 @@ def stylize_dataset(
 
     Raises:
         ValueError: An option is out of range or does not apply, or another run of this folder had other options.
-        OSError: The data set or the styles cannot be read, or the results cannot be written.
+        OSError: The dataset or the styles cannot be read, or the results cannot be written.
     """
     _check(format, style_size, options)
     rank = Rank() if engine_options.engine == "ray" else rank_of()  # Ray shares the work itself

@@ -16,7 +16,7 @@ class Unit:
     """A piece of work, which one process completes or makes again: a shard, or some files of a folder."""
 
     name: str
-    """Unique in the data set: the path of its shard in the target without suffix."""
+    """Unique in the dataset: the path of its shard in the target without suffix."""
     part: tuple[Any, ...]
     """Where its source finds it: strings and numbers. It identifies the unit in later runs."""
     size: int | None = None
@@ -25,7 +25,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Sample:
-    """An image of a data set with everything that belongs to it: a row, fields, or members, according to the source."""
+    """An image of a dataset with everything that belongs to it: a row, fields, or members, according to the source."""
 
     key: str
     """Identifies the image: its draws depend on it."""
@@ -56,7 +56,7 @@ class Result:
 
 
 class Source(Protocol):
-    """A data set to read. Sources are sent to other processes."""
+    """A dataset to read. Sources are sent to other processes."""
 
     format: Format
     """Its kind, which is also the default kind of the target."""
@@ -76,4 +76,4 @@ class Source(Protocol):
         """
 
     def schema(self) -> "pa.Schema":
-        """The columns of the data set as a table, with the features of `datasets` as metadata."""
+        """The columns of the dataset as a table, with the features of `datasets` as metadata."""

@@ -1,4 +1,4 @@
-"""Names of data sets to sources."""
+"""Names of datasets to sources."""
 
 import glob
 from pathlib import Path
@@ -12,17 +12,17 @@ from adain.training.sources import is_saved_to_disk
 
 
 def open_source(name: str | Path, options: SourceOptions = DEFAULT_SOURCE_OPTIONS) -> Source:
-    """Open a data set by its name.
+    """Open a dataset by its name.
 
     Args:
         name: A folder of images; parquet or arrow files, a folder of them, or what `save_to_disk` of `datasets` wrote;
-            tar shards, a folder of them, or a pattern such as `train-{000..146}.tar`; or the name of a data set on the
+            tar shards, a folder of them, or a pattern such as `train-{000..146}.tar`; or the name of a dataset on the
             Hugging Face Hub.
         options: How it is read.
 
     Raises:
-        ValueError: There are no images, or an option does not apply to this kind of data set.
-        OSError: There is no such data set, or it cannot be read.
+        ValueError: There are no images, or an option does not apply to this kind of dataset.
+        OSError: There is no such dataset, or it cannot be read.
     """
     name = str(name)
     path = Path(name)
@@ -35,7 +35,7 @@ def open_source(name: str | Path, options: SourceOptions = DEFAULT_SOURCE_OPTION
         _refuse(options, "parquet files", "split", "streaming")
         source = ParquetSource(files, options)
     elif is_saved_to_disk(path) or path.suffix == ".arrow" or _has(path, "*.arrow"):
-        _refuse(options, "a data set on disk", "streaming")
+        _refuse(options, "a dataset on disk", "streaming")
         source = SavedSource(name, options)
     elif path.is_dir():
         _refuse(options, "a folder of images", "column", "key", "split", "streaming")
@@ -62,7 +62,7 @@ def _check(source: TableSource, name: str) -> None:
 
 def _expected(name: str, reason: str) -> str:
     return (
-        "Expected a folder of images, parquet or arrow files, tar shards, or the name of a data set on the Hugging "
+        "Expected a folder of images, parquet or arrow files, tar shards, or the name of a dataset on the Hugging "
         f"Face Hub, got {name} ({reason})"
     )
 

@@ -1,4 +1,4 @@
-"""The styles of a data set run: a bank, images, or any data set of images."""
+"""The styles of a dataset run: a bank, images, or any dataset of images."""
 
 import hashlib
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def open_styles(
     """The bank of the styles that a name stands for. Images that cannot be read are reported and left out.
 
     Args:
-        name: The file of a bank, an image, or a data set as `open_source` takes it; None for the embedded bank.
+        name: The file of a bank, an image, or a dataset as `open_source` takes it; None for the embedded bank.
         method: The method that is to stylize.
         style_size: Shorter side in pixels at which images are encoded.
         read_options: Which images are accepted.
@@ -62,7 +62,7 @@ def _encode(
     read_options: ReadOptions,
     report: Callable[[str], object],
 ) -> StyleBank:
-    """The bank of the images of a data set, in the order of their digests; of equal ones, only the first."""
+    """The bank of the images of a dataset, in the order of their digests; of equal ones, only the first."""
     codes: dict[str, StyleCode] = {}
     names: dict[str, str] = {}
     for unit in source.units():
@@ -76,7 +76,7 @@ def _encode(
             except OSError as error:
                 report(f"{name}, {sample.key}: {error}")
     if not codes:
-        raise OSError(f"Expected images that can be read in {name}, got none; check the data set")
+        raise OSError(f"Expected images that can be read in {name}, got none; check the dataset")
     order = sorted(codes)
     sources = [Source(names[digest], digest) for digest in order]
     return make_bank(method, stacked([codes[digest] for digest in order]), sources)

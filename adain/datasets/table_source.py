@@ -1,4 +1,4 @@
-"""Tables as data sets: parquet and arrow files, folders saved by `datasets`, and data sets from the Hub."""
+"""Tables as datasets: parquet and arrow files, folders saved by `datasets`, and datasets from the Hub."""
 
 import itertools
 from collections.abc import Iterator
@@ -182,7 +182,7 @@ class SplitSource(TableSource):
     """What `datasets` opens by a name, with one or several splits.
 
     Args:
-        name: A folder, a file, or the name of a data set on the Hub.
+        name: A folder, a file, or the name of a dataset on the Hub.
         options: How it is read.
     """
 
@@ -206,7 +206,7 @@ class SplitSource(TableSource):
 
 
 class SavedSource(SplitSource):
-    """Arrow files, folders that `save_to_disk` of `datasets` wrote, and data sets from the Hub, which are copied."""
+    """Arrow files, folders that `save_to_disk` of `datasets` wrote, and datasets from the Hub, which are copied."""
 
     def load(self) -> Any:
         """Open the files, after copying those from the Hub; see the base class."""
@@ -244,7 +244,7 @@ class SavedSource(SplitSource):
 
 
 class StreamedSource(SplitSource):
-    """Data sets from the Hub that are read as streams. Their files are the units."""
+    """Datasets from the Hub that are read as streams. Their files are the units."""
 
     def load(self) -> Any:
         """Open the streams; see the base class."""

@@ -1,4 +1,4 @@
-"""WebDataset tar shards as data sets."""
+"""WebDataset tar shards as datasets."""
 
 import glob
 import itertools

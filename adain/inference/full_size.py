@@ -1,4 +1,4 @@
-"""Large photos: the network sees a small copy, and guided upsampling brings the result to full size."""
+"""Large photos: the network processes a small copy, and guided upsampling brings the result to full size."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +17,10 @@ from adain.inference.tiling import to_dtype
 from adain.methods import Method
 
 LARGEST_CONTENT = 1024
-"""Shorter side in pixels up to which the network sees the content at its own size by default."""
+"""Shorter side in pixels up to which the network processes the content at its own size by default."""
 
 DEFAULT_SIZE = 512
-"""Shorter side in pixels at which the network sees larger contents by default."""
+"""Shorter side in pixels at which the network processes larger contents by default."""
 
 Network = Callable[[Tensor, Sequence[Region]], Tensor]
 """Stylizes a small content (B, 3, h, w), float32 in [0, 1], in the given regions, at its own size."""

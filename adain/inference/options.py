@@ -42,7 +42,7 @@ class StyleOptions:
             its own, at most 1024). Larger styles give coarser strokes.
         style_weight: Share of each of several styles that are mixed, of any sum (default: equal shares).
         mask: An image for each style, white where the style applies. Where masks overlap, their styles are blended;
-            where all are black, the content stays as it is. With one mask less than styles, the first style applies to
+            where all are black, the content stays as it is. With one mask fewer than styles, the first style applies to
             the rest.
         feather: Soften the masks over this many pixels.
         regions: Divide content and style into up to this many regions of similar content each, and stylize every region
@@ -51,10 +51,10 @@ class StyleOptions:
             style after it was recolored like the content (coral).
         photorealistic: Take over the colors only: the content is recolored as the stylized image is, smoothly and
             without strokes.
-        work_size: Shorter side in pixels at which the network sees the content (default: 512 for contents above 1024,
-            else the content's own). The result is brought to full size along the content's edges, so that stroke size
-            and time do not depend on the content's resolution. content always uses the content's own size. Not for
-            gatys, which works at several sizes.
+        work_size: Shorter side in pixels at which the network processes the content (default: 512 for contents above
+            1024, else the content's own). The result is brought to full size along the content's edges, so that stroke
+            size and time do not depend on the content's resolution. content always uses the content's own size. Not
+            for gatys, which works at several sizes.
         detail: Share of the stylized luminance detail that is replaced by the content's, from 0 to 1. Above 0, faces
             stay more recognizable.
         tile: Side in pixels of the tiles that are stylized one at a time, with the statistics of the whole image

@@ -129,7 +129,7 @@ def encode_once(
 def style_side(style_size: StyleSize, content: Tensor, work_size: WorkSize = None) -> int | None:
     """The shorter side in pixels that styles are resized to for a content (B, 3, H, W); None keeps their sizes.
 
-    `content` means the size at which the network sees the content, at most `LARGEST_STYLE`.
+    `content` means the size at which the network processes the content, at most `LARGEST_STYLE`.
     """
     if style_size != "content":
         return style_size

@@ -18,4 +18,4 @@ def require_extra(extra: str, what: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ValueError(f"{what} needs {error.name}: pip install 'adain[{extra}]'") from error
+        raise ValueError(f"{what} needs {error.name}: pip install '.[{extra}]' in the repository") from error

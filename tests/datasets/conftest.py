@@ -1,4 +1,4 @@
-"""Small data sets of each kind, and what they contain."""
+"""Small datasets of each kind, and what they contain."""
 
 import io
 import tarfile
@@ -99,7 +99,7 @@ def shards(tmp_path):
 
 @pytest.fixture(scope="session")
 def run(lite):
-    """Stylize a data set with adain-lite, in this process; returns the report."""
+    """Stylize a dataset with adain-lite, in this process; returns the report."""
 
     def stylize(content, output, style=None, format=None, engine_options=None, **options):
         names = SourceOptions.__dataclass_fields__
@@ -122,7 +122,7 @@ def run(lite):
 
 
 def contents(folder):
-    """All files of a data set by path, except the records of the run."""
+    """All files of a dataset by path, except the records of the run."""
     files = [path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith(".")]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(files)}
 

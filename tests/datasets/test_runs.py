@@ -197,8 +197,8 @@ def test_wrong_inputs_are_refused_in_one_line(photos, shards, table, tmp_path, c
     out = ["--output", tmp_path / "out"]
     capsys.readouterr()
     for words, message in (
-        (["--content", tmp_path / "missing", *out], "data set on the Hugging Face Hub, got"),
-        (["--content", "nobody/nothing", *out], "data set on the Hugging Face Hub, got nobody/nothing"),
+        (["--content", tmp_path / "missing", *out], "dataset on the Hugging Face Hub, got"),
+        (["--content", "nobody/nothing", *out], "dataset on the Hugging Face Hub, got nobody/nothing"),
         (["--content", tmp_path / "empty", *out], "Expected images in"),
         (["--content", tmp_path / "empty.tar", *out], "got an empty tar file"),
         (["--content", tmp_path / "no.tar", *out], "no such file"),

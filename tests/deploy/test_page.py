@@ -75,7 +75,7 @@ def test_without_gradio(monkeypatch, capsys):
     for module in ("api", "app", "history", "image_picker", "mask_painter", "page"):
         monkeypatch.delitem(sys.modules, f"adain.deploy.web.{module}")
     assert serve() == 2
-    assert "pip install 'adain[web]'" in capsys.readouterr().err
+    assert "pip install '.[web]' in the repository" in capsys.readouterr().err
 
 
 @pytest.fixture

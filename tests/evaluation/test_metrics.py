@@ -162,7 +162,7 @@ def test_a_network_that_cannot_be_downloaded_is_reported(monkeypatch, tmp_path):
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    with pytest.raises(ValueError, match=r"FID needs torch_fidelity: pip install 'adain\[metrics\]'"):
+    with pytest.raises(ValueError, match=r"FID needs torch_fidelity: pip install '\.\[metrics\]' in the repository"):
         metrics.InceptionDistance()
 
 

@@ -174,5 +174,5 @@ def test_faces_need_opencv(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     monkeypatch.setattr("sys.argv", ["faces", "--content", str(tmp_path), "--style", str(tmp_path)])
-    with pytest.raises(SystemExit, match=r"error: .* needs cv2: pip install 'adain\[faces\]'"):
+    with pytest.raises(SystemExit, match=r"error: .* needs cv2: pip install '\.\[faces\]' in the repository"):
         faces.main()

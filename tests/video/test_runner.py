@@ -341,7 +341,7 @@ def test_without_the_extra_the_error_says_what_to_install(tmp_path):
     command = [sys.executable, "-c", code]
     process = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert process.returncode == 2
-    assert "pip install 'adain[video]'" in process.stderr
+    assert "pip install '.[video]' in the repository" in process.stderr
     assert process.stderr.count("\n") == 1
 
 
