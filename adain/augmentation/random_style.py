@@ -53,7 +53,8 @@ class RandomStyle(v2.Transform):
             adain-lite.
         draw: `bank` draws one of the styles, `gaussian` draws new ones from a normal distribution fitted to their
             codes.
-        size: Shorter side in pixels at which the network processes the image, which is resized and back (default: its own).
+        size: Shorter side in pixels at which the network processes the image, which is resized and back (default: its
+            own).
         method: adain-lite, adain, or adaconv, a file of their weights, or what `adain.prepare` returned.
         alpha_blend: How an alpha below 1 blends, as in `StyleOptions`: residual, whose alpha 0 is the image, decodes
             twice; features is faster.

@@ -49,7 +49,7 @@ class StyleOptions:
             of the content like the most similar one of the style. For adain and adain-lite, with one style image.
         color: Which colors the result has: those of the style; those of the content (keep-luminance); or those of the
             style after it was recolored like the content (coral).
-        photorealistic: Take over the colors only: the content is recolored as the stylized image is, smoothly and
+        photorealistic: Transfer the colors only: the content is recolored as the stylized image is, smoothly and
             without strokes.
         work_size: Shorter side in pixels at which the network processes the content (default: 512 for contents above
             1024, else the content's own). The result is brought to full size along the content's edges, so that stroke

@@ -232,7 +232,10 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     monkeypatch.delitem(sys.modules, "adain.deploy.onnx_export")
     assert exit_code("export", "--output", tmp_path / "a.onnx") == 2
-    assert capsys.readouterr().err == "adain: error: exporting needs onnxscript: pip install '.[export]' in the repository\n"
+    assert (
+        capsys.readouterr().err
+        == "adain: error: exporting needs onnxscript: pip install '.[export]' in the repository\n"
+    )
 
 
 def test_a_graph_with_another_result_is_not_written(tiny, tiny_session, tmp_path, monkeypatch):
