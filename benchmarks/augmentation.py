@@ -1,7 +1,7 @@
 """Whether `RandomStyle` makes a classifier rely on shapes: `python -m benchmarks.augmentation`.
 
 A small network learns six shapes from generated images of 64 px. Each shape is filled with a texture, and in training
-the texture gives the shape away in most images, so that it misleads (as in Geirhos et al. 2019). The network is trained
+the texture reveals the shape in most images, so that it misleads (as in Geirhos et al. 2019). The network is trained
 without augmentation, with flips and color changes, with `RandomStyle`, and with both, from several seeds. The tables
 have its accuracy on new images: with the textures of training, with random textures, with the texture of another shape,
 without texture, and corrupted.

@@ -87,7 +87,7 @@ def main() -> None:
     times = take_turns(calls, options.rounds, clock=time.process_time)
     print(f"{machine()}; {options.photos} JPEGs of 640 x 480, {sum(map(len, files)) / len(files) / 1000:.0f} kB each")
     print(f"mean difference to exact crops, of 255: {', '.join(differences)}")
-    print("| | ms a picture | pairs per second and core | times as fast |\n| --- | --- | --- | --- |")
+    print("| | ms per image | pairs per second and core | times as fast |\n| --- | --- | --- | --- |")
     for name, seconds in times.items():
         per_image = seconds.median / options.photos
         ratio = seconds.ratio(times[baseline])

@@ -2,8 +2,8 @@
 
 For each pair, `infer.py` stylizes the content at a shorter side of 512 px, and at 2048 px (and 4096 px) with
 `--work-size content`, where the network processes the full size, and with the default. The table has the SSIM (Wang et
-al. 2004; higher is better) between the small result and the large one, downsampled; and the seconds and the peak memory of
-the large one, in a process of its own, reading, writing and start included. Large photos are not at hand: the example
+al. 2004; higher is better) between the small result and the large one, downsampled; and the seconds and the peak memory
+of the large one, in a process of its own, reading, writing and start included. Large photos are not at hand: the example
 photos are enlarged, and have no detail beyond their own size.
 """
 

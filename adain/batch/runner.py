@@ -37,7 +37,7 @@ from adain.utils.precision import Precision
 log = logging.getLogger(__name__)
 
 BATCH_PIXELS = 2**21
-"""Most pixels of a batch: eight images of 512 x 512. Larger batches save no time, but need more memory."""
+"""Largest number of pixels of a batch: eight images of 512 x 512. Larger batches save no time, but need more memory."""
 
 LARGE = 2**23
 """Pixels from which on an image is neither decoded in advance nor kept in memory until it is written."""

@@ -36,7 +36,7 @@ def encode_style(
         style_size: Stroke size: shorter side of each style image in pixels (default: its own, at most 1024; 256 for a
             folder).
         style_weight: Share of each of several styles, of any sum (default: equal shares).
-        limit: Most styles of a folder to store (default: all).
+        limit: Largest number of styles of a folder to store (default: all).
         quiet: Print only errors.
         settings: Settings of methods without weights.
     """
@@ -146,7 +146,7 @@ def serve(
         port: Port to listen on; 0 for any free one.
         method: Method that is selected at first.
         device: Device to use: auto, cpu, cuda, mps, or another one of torch.
-        max_pixels: Most pixels of an upload or a result; larger ones are refused.
+        max_pixels: Largest number of pixels of an upload or a result; larger ones are refused.
         max_upload: Largest file in MiB; larger ones are refused.
         queue: Most requests that wait; further ones are refused.
         styles: Folder of styles to choose from, besides the examples.

@@ -14,7 +14,7 @@ class ReadOptions:
     """Which image files are accepted.
 
     Args:
-        max_pixels: Most pixels of a content, style, mask or result; larger ones are refused.
+        max_pixels: Largest number of pixels of a content, style, mask or result; larger ones are refused.
         truncated: Use what can be decoded of truncated contents, styles and masks instead of refusing them.
     """
 

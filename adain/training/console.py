@@ -114,8 +114,8 @@ class Console(ProgressBar):
         parts += [f"{name} {metrics[f'train/{name}'].item():.4g}" for name in LOSSES if f"train/{name}" in metrics]
         if "val/loss" in metrics:
             parts.append(f"validation {metrics['val/loss'].item():.4g}")
-        if "train/pictures_per_second" in metrics:
-            parts.append(f"{metrics['train/pictures_per_second'].item():.3g} pairs/s")
+        if "train/images_per_second" in metrics:
+            parts.append(f"{metrics['train/images_per_second'].item():.3g} pairs/s")
         timed = step - self.first_step - 1
         if has_end and timed > 0 and step < trainer.max_steps:
             seconds_per_step = (self.clock() - self.start) / timed

@@ -183,7 +183,7 @@ class StyleTransfer(LightningModule):
         return loss
 
     def on_train_start(self) -> None:
-        """Start the clock of `train/pictures_per_second`. The given learning rate replaces that of a checkpoint."""
+        """Start the clock of `train/images_per_second`. The given learning rate replaces that of a checkpoint."""
         self._restart_clock()
         scheduler: Any = self.lr_schedulers()
         scheduler.base_lrs = [self.lr]
@@ -209,7 +209,7 @@ class StyleTransfer(LightningModule):
         images_per_step = pairs * trainer.world_size * trainer.accumulate_grad_batches
         images_per_second = images_per_step * steps / (time.perf_counter() - self._clock_start)
         self._restart_clock()
-        self.log("train/pictures_per_second", images_per_second, prog_bar=True)
+        self.log("train/images_per_second", images_per_second, prog_bar=True)
 
     def _restart_clock(self) -> None:
         self._clock_start = time.perf_counter()

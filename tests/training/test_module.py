@@ -94,7 +94,7 @@ def test_the_board_has_losses_speed_and_images(finished):
     board = EventAccumulator(str(finished[1].parent), size_guidance={"scalars": 0, "images": 0})
     board.Reload()
     scalars, images = board.Tags()["scalars"], board.Tags()["images"]
-    named = {"loss", "content", "style", "style/relu1_1", "style/relu2_1", "reconstruction", "pictures_per_second"}
+    named = {"loss", "content", "style", "style/relu1_1", "style/relu2_1", "reconstruction", "images_per_second"}
     assert {f"train/{name}" for name in named} <= set(scalars)
     assert {"lr", "val/content", "val/style"} <= set(scalars)
     assert len(board.Scalars("train/style")) == 4
@@ -464,10 +464,10 @@ def test_the_speed_is_that_of_the_pairs_of_all_ranks(monkeypatch):
         module.on_train_batch_end(outputs, batch, step)
         assert bool(running.logged) == (step == 2), "at every second step"
     assert module.has_trained
-    assert running.logged == {"train/pictures_per_second": 5 * 2 * 3 * 2 / 4}
+    assert running.logged == {"train/images_per_second": 5 * 2 * 3 * 2 / 4}
     running.global_step = 5
     module.on_train_batch_end(outputs, {**batch, "styles_per_content": 4}, 5)
-    assert running.logged == {"train/pictures_per_second": 5 * 4 * 2 * 3 * 3 / 5}
+    assert running.logged == {"train/images_per_second": 5 * 4 * 2 * 3 * 3 / 5}
     running.global_step = 7
     with pytest.raises(ValueError, match="Expected a finite loss, got nan at step 7"):
         module.on_train_batch_end({"loss": torch.tensor(torch.nan)}, batch, 7)
