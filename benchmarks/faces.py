@@ -38,7 +38,7 @@ def cascade() -> Any:
         import cv2
     path = Path(cv2.data.haarcascades) / CASCADE
     if not path.is_file():
-        raise ValueError(f"OpenCV came without {CASCADE}: pip install 'adain[faces]'")
+        raise ValueError(f"OpenCV came without {CASCADE}: pip install '.[faces]' in the repository")
     return cv2.CascadeClassifier(str(path))
 
 
