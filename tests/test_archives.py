@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
+from adain.deploy.web.examples import TITLES
 from adain.models.checkpoint_io import CHECKSUMS
 from tests.conftest import ROOT
 
@@ -34,17 +35,19 @@ def archives(tmp_path_factory):
     return zipfile.ZipFile(wheel), tarfile.open(source)
 
 
-def test_the_wheel_has_the_package_and_its_weights_only(archives):
+def test_the_wheel_has_the_package_its_weights_and_its_examples_only(archives):
     names = archives[0].namelist()
     assert {name.split("/")[0] for name in names} == {"adain", next(n for n in names if "dist-info" in n).split("/")[0]}
     assert not [name for name in names if UNWANTED.search(name)]
     assert len(names) == len(set(names))
     suffixes = {PurePath(name).suffix for name in names if name.startswith("adain/") and CHECKSUMS not in name}
-    assert suffixes == {".py", ".js", ".typed", ".md", ".png", ".safetensors"}
+    assert suffixes == {".py", ".js", ".typed", ".md", ".png", ".jpg", ".safetensors"}
     for path in (ROOT / "adain").rglob("*.py"):
         assert path.relative_to(ROOT).as_posix() in names
     for line in archives[0].read(f"adain/checkpoints/{CHECKSUMS}").decode().splitlines():
         assert f"adain/checkpoints/{line.split()[1]}" in names
+    examples = {name.removeprefix("adain/examples/") for name in names if name.startswith("adain/examples/")}
+    assert examples == {"README.md", *TITLES}, "those of the web page, with their licenses"
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from adain.cli.commands import COMMANDS
 from adain.cli.main import parse_flags
+from adain.training import cli as training
 from benchmarks import recipe_images
 from tests.conftest import ROOT, wait_for
 
@@ -32,21 +33,68 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
+SCRIPTS = {"infer.py": "stylize", "train.py": "train"}
+"""The scripts of a clone, and the commands that are the same."""
+
+
 def commands(page):
-    """The words of each `adain COMMAND` and `python infer.py` in the shell blocks of a page."""
+    """The command and the words after it of each line in the shell blocks of a page that starts one."""
     for block in blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line.split(" < ")[0], comments=True)
-            if words[:2] == ["python", "infer.py"]:
-                yield "stylize", words[2:]
-            elif words[:1] == ["adain"] and words[1] in COMMANDS:
+            if words[:1] == ["python"] and words[1] in SCRIPTS:
+                yield SCRIPTS[words[1]], words[2:]
+            elif words[:1] == ["adain"]:
                 yield words[1], words[2:]
 
 
+class ParsedError(Exception):
+    """The flags of a training run are valid."""
+
+
+def stop_after_parsing(self):
+    raise ParsedError
+
+
+@pytest.fixture
+def check(monkeypatch):
+    """A function that fails if a command or one of its flags does not exist, and runs nothing."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # between it and Lightning
+    monkeypatch.setattr(training.TrainingCLI, "before_instantiate_classes", stop_after_parsing)
+
+    def check(name, words):
+        if name == "train":
+            with pytest.raises(ParsedError):
+                training.main(words)
+        else:
+            assert name in (*COMMANDS, "--help", "--version"), f"adain {name}"
+        if name in COMMANDS:
+            parse_flags(COMMANDS[name], words, name)
+
+    return check
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_commands_have_flags_that_exist(page):
+def test_commands_and_their_flags_exist(page, check):
     for name, words in commands(page):
-        parse_flags(COMMANDS[name], words, name)
+        check(name, words)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "adain stylise a.jpg b.jpg",
+        "adain stylize a.jpg b.jpg --sise 5",
+        "adain train fitt",
+        "python train.py fit --config configs/adain.yaml --modle.lr 1",
+    ],
+)
+def test_a_typing_mistake_in_a_page_is_found(line, check, tmp_path):
+    (tmp_path / "page.md").write_text(f"```sh\n{line}\n```\n")
+    ((name, words),) = commands(tmp_path / "page.md")
+    with pytest.raises((AssertionError, SystemExit)):
+        check(name, words)
 
 
 def test_there_are_commands_to_check():
@@ -118,9 +166,16 @@ def messages():
     return [message for message in re.findall(r"^\| `([^`]+)` \|", part, re.MULTILINE) if message != "..."]
 
 
-def test_quoted_error_messages_exist():
+def literals():
+    """The source code, in which a message is one literal, without the regular expressions that match other messages."""
     source = "".join(path.read_text() for path in sorted((ROOT / "adain").rglob("*.py")))
-    source = re.sub(r'"\s*\n\s*f?"', "", source)  # literals that continue on the next line
+    source = re.sub(r'\brf?"(\\.|[^"\\])*"', "", source)
+    return re.sub(r'"\s*\n\s*f?"', "", source)  # literals that continue on the next line
+
+
+def test_quoted_error_messages_exist():
+    source = literals()
+    assert "unrecognized arguments" not in source, "it is matched, and never printed"
     assert len(messages()) > 40
     for message in messages():
         for part in re.split(r"\.\.\.", message):

@@ -65,7 +65,8 @@ def test_the_command_of_an_installed_wheel_needs_only_the_base_dependencies(tmp_
     wheel, site, guard = next(tmp_path.glob("adain-*.whl")), tmp_path / "site", tmp_path / "guard"
     install = [*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True, capture_output=True, timeout=120)
-    for name in ("py.typed", "checkpoints/vgg19.safetensors", "checkpoints/adain.safetensors", "checkpoints/adain.md"):
+    weights = [f"checkpoints/{name}" for name in ("vgg19.safetensors", "adain.safetensors", "adain.md")]
+    for name in ("py.typed", *weights, "examples/content/chelsea.png", "examples/style/wave.jpg", "examples/README.md"):
         assert (site / "adain" / name).exists(), name
     blocked = modules_beside_the_base_dependencies() - {"adain"}
     assert {"av", "cv2", "gradio", "onnx", "pytest"} <= blocked
@@ -97,20 +98,28 @@ def test_the_public_names_are_there():
         adain.stylise  # noqa: B018
 
 
+def imports_for_type_checkers(tree):
+    """The statements of a module below `if TYPE_CHECKING:`."""
+    blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    return [node for block in blocks for node in block.body]
+
+
 @pytest.mark.parametrize("package", [adain, adain.augmentation, adain.video], ids=lambda package: package.__name__)
 def test_lazy_names_are_listed_for_editors_and_completion(package):
     """What is imported lazily, what type checkers see, `__all__`, and `dir` agree."""
-    tree = ast.parse(Path(package.__file__).read_text())
-    checked = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-    seen = {alias.name: node.module for node in checked.body for alias in node.names}
+    checked = imports_for_type_checkers(ast.parse(Path(package.__file__).read_text()))
+    seen = {alias.name: node.module for node in checked for alias in node.names}
     assert seen == package._HOMES
     assert sorted(seen) == sorted(package.__all__)
     assert {*package.__all__, "__all__", "__doc__"} <= {*dir(package)}
+    assert {name for name in dir(package) if not name.startswith("__")} == {*package.__all__}
 
 
 CORRECT = """
 from typing import assert_type
 import adain, adain.video
+from adain.imaging import reader
+from adain.imaging.photo import Photo
 from PIL import Image
 from torch import Tensor
 assert_type(adain.stylize("photo.jpg", "painting.jpg", alpha=0.8), Tensor)
@@ -118,17 +127,29 @@ assert_type(adain.Stylizer("painting.jpg")("photo.jpg"), Image.Image)
 assert_type(adain.load_image("photo.jpg"), Tensor)
 method = adain.prepare("adain", device="cpu")
 adain.save(adain.stylize("photo.jpg", adain.encode_style(method, "painting.jpg"), method), "out.png")
-for frame in adain.video.stylize_frames([], "painting.jpg"):
+assert_type(adain.stylize(reader.load("photo.jpg"), "painting.jpg"), Photo)
+adain.stylize("photo.jpg", "painting.jpg", alpha=[1, 0.5], color="coral", mask="mask.png", work_size="content")
+adain.stylize("photo.jpg", "painting.jpg", "gatys", size=512, steps=100, optimizer="adam", detail=0.3)
+adain.Stylizer("painting.jpg", "style-swap", patch=5, alpha=0.8)("photo.jpg", style_size=256)
+for frame in adain.video.stylize_frames([], "painting.jpg", steady=0.5, alpha=0.8):
     assert_type(frame, Tensor)
 """
 
 WRONG = """
-import adain
+import adain, adain.video
 adain.stylise("photo.jpg", "painting.jpg")
 adain.stylize("photo.jpg", "painting.jpg", size="large")
 adain.stylize("photo.jpg", "painting.jpg", precision="int4")
 adain.Stylizer("painting.jpg")(5)
 adain.save("photo.jpg", "out.png")
+adain.stylize("photo.jpg", "painting.jpg", alhpa=3)
+adain.stylize("photo.jpg", "painting.jpg", color="blue")
+adain.stylize("photo.jpg", "painting.jpg", "gatys", steps="many")
+adain.Stylizer("painting.jpg", alpa=0.8)
+adain.Stylizer("painting.jpg", tile="small")
+adain.Stylizer("painting.jpg")("photo.jpg", alpa=0.8)
+adain.Stylizer("painting.jpg")("photo.jpg", steps=100)
+adain.video.stylize_frames([], "painting.jpg", alpa=0.8)
 """
 
 
@@ -141,8 +162,11 @@ def test_type_checkers_see_the_public_names(tmp_path):
     command = [sys.executable, "-m", "mypy", *flags, "correct.py", "wrong.py"]
     environment = {**os.environ, "MYPYPATH": str(ROOT)}
     process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    found = [line.split(":")[:2] for line in process.stdout.splitlines() if ": error:" in line]
-    assert found == [["wrong.py", str(line)] for line in range(3, 8)], process.stdout
+    errors = [line for line in process.stdout.splitlines() if ": error:" in line]
+    found = [name.split(":") for name in dict.fromkeys(line.partition(": error:")[0] for line in errors)]
+    lines = range(3, len(WRONG.splitlines()) + 1)
+    assert found == [["wrong.py", str(line)] for line in lines], process.stdout
+    assert process.stdout.count('did you mean "alpha"?') == WRONG.count("alpa=") + WRONG.count("alhpa=") == 4
 
 
 def modules_with_examples():
@@ -196,13 +220,17 @@ def test_every_package_that_is_imported_is_declared():
     installed = importlib.metadata.packages_distributions()
     missing = set()
     for path in (ROOT / "adain").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        for_checkers = imports_for_type_checkers(tree)
+        for node in ast.walk(tree):
             modules = []
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 modules = [node.module]
-            for module in {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"adain"}:
+            # Type checkers bring typing_extensions, and only they import it.
+            provided = sys.stdlib_module_names | {"adain"} | ({"typing_extensions"} if node in for_checkers else set())
+            for module in {module.split(".")[0] for module in modules} - provided:
                 packages = {name.lower().replace("_", "-") for name in installed[module]}
                 if not packages & declared:
                     missing.add(module)

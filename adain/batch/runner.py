@@ -29,8 +29,9 @@ from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
 from adain.imaging.photo import Photo
 from adain.inference import full_size, pipeline, preparation, style_encoding
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
-from adain.methods import ITERATIVE, Method, StyleCode, weights
+from adain.methods import ITERATIVE, METHODS, Method, StyleCode, weights
 from adain.utils import files
+from adain.utils.checks import check_names
 from adain.utils.errors import INPUT_ERRORS, one_line
 from adain.utils.precision import Precision
 
@@ -100,13 +101,14 @@ def stylize_folder(
             settings of the method.
 
     Raises:
-        ValueError: An option is out of range or does not apply, a folder has no images, a row of the CSV file is
-            wrong, or the variables of torchrun are.
+        ValueError: An option is unknown, out of range, or does not apply, a folder has no images, a row of the CSV file
+            is wrong, or the variables of torchrun are.
         OSError: No such folder, or a result cannot be written.
     """
     options, changes = override(options, changes, exclude=SINGLE_IMAGE_OPTIONS)
     read_options, changes = override(read_options, changes)
     run_options, settings = override(run_options, changes)
+    check_names(settings, stylize_folder, StyleOptions, ReadOptions, RunOptions, *METHODS.values())
     _check_options(options, run_options, size)
     rank = rank_of(launchers=[TORCHRUN])
     if method in ITERATIVE:

@@ -1,12 +1,13 @@
 """The commands that compare methods: `adain grid`, `adain evaluate`, and `adain sweep`."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from adain.cli.stylize_command import SETTINGS, Settings, given, weights_of
 from adain.inference.options import StyleOptions
+from adain.utils.checks import did_you_mean
 
 if TYPE_CHECKING:
     from adain.evaluation.grid import Variant
@@ -228,12 +229,17 @@ def _checked(variant: "Variant") -> "Variant":
     Raises:
         ValueError: A setting has another type, or is not one of the method's.
     """
+    from adain.evaluation.sweep import FIXED_OPTIONS, VARIANT_FIELDS
     from adain.methods import METHODS
 
     if variant.method not in SETTINGS:
         return variant
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(METHODS[variant.method], skip={"callback"})
+    own = parser.add_class_arguments(METHODS[variant.method], skip={"callback"})
+    for name in variant.settings:
+        if name not in own:
+            options = {field.name for field in fields(StyleOptions)} - {*FIXED_OPTIONS}
+            raise ValueError(f"unknown option {name}{did_you_mean(name, [*VARIANT_FIELDS, *sorted(options), *own])}")
     try:
         return replace(variant, settings=parser.parse_object(dict(variant.settings)).as_dict())
     except ArgumentError as error:

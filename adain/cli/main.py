@@ -5,7 +5,7 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -54,9 +54,10 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
         print("\n".join(usage))
         return 0
     if name:
-        hint = did_you_mean(name, summaries)
+        kind, known = ("flag", ("--help", "--version")) if name.startswith("-") else ("command", summaries)
+        hint = did_you_mean(name, known)
         see = " See" if hint else "; see"
-        print(f"adain: error: unknown command {name}{hint}{see} {prog} --help", file=sys.stderr)
+        print(f"adain: error: unknown {kind} {name}{hint}{see} {prog} --help", file=sys.stderr)
     else:
         print("\n".join(usage), file=sys.stderr)
     return 2
@@ -65,13 +66,16 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
 def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
     """Call `function` with the flags in `args` (default: those of the command line)."""
     words = sys.argv[1:] if args is None else args
+    flags = [flag_name(flag.name) for flag in flags_of(function)]
 
     def call() -> int:
         values = parse_flags(function, words, prog)
+        for method, settings in values.get("settings", {}).items():
+            flags[:0] = [f"--{method}.{name}" for name in settings]
         with _quiet_log(values.get("quiet", False)), terminated_cleanly():
             return function(**collect(function, values))
 
-    return guarded(call, [flag_name(flag.name) for flag in flags_of(function)])
+    return guarded(call, flags)
 
 
 def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> dict[str, Any]:
@@ -91,15 +95,30 @@ def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> di
             settings[method] = values.pop(key)
     if settings:
         values["settings"] = settings
+    _refuse_empty(values)
     return values
 
 
+def _refuse_empty(values: Mapping[str, Any]) -> None:
+    """Raise ValueError for a file or a folder without a name, which would be the current folder or the default."""
+    for name in ("content", "style", "source", "output"):
+        value = values.get(name)
+        if "" in (value if isinstance(value, list) else [value]):
+            raise ValueError(f"Expected the name of a file or a folder as {flag_name(name)}, got an empty one")
+
+
 def _positionals_as_flags(words: list[str]) -> list[str]:
-    """PHOTO and PAINTING at the start of a command line as --content and --style; more words are left as they are."""
+    """PHOTO and PAINTING at the start of a command line as --content and --style.
+
+    Raises:
+        ValueError: There are more words than these two.
+    """
     count = 0
     while count < len(words) and (words[count] == STANDARD or not words[count].startswith("-")):
         count += 1
-    if count not in (1, 2):
+    if count > 2:
+        raise ValueError(f"Expected PHOTO PAINTING, got {count} words; for several images, use --content and --style")
+    if count == 0:
         return words
     style = ["--style", words[1]] if count == 2 else []
     return ["--content", words[0], *style, *words[count:]]

@@ -129,13 +129,14 @@ class Parser(PlainErrors, ArgumentParser):
             groups[-1].title = f"Settings of {method}"
             parser._option_string_actions[f"--{method}"].help = f"YAML file with settings of {method}."
         groups.append(other)
-        parser.usage = _usage(prog, flags)
+        parser.first_words = "PHOTO PAINTING" if prog.endswith(("stylize", "infer.py")) else ""
+        parser.usage = _usage(parser.first_words, prog, flags)
         return parser
 
 
-def _usage(prog: str, flags: Sequence[Flag]) -> str:
-    if prog.endswith(("stylize", "infer.py")):
-        return f"{prog} PHOTO PAINTING [flags]"
+def _usage(first_words: str, prog: str, flags: Sequence[Flag]) -> str:
+    if first_words:
+        return f"{prog} {first_words} [flags]"
     required = [f"--{flag.name} {flag.name.upper()}" for flag in flags if flag.default is inspect.Parameter.empty]
     return " ".join([prog, *required, "[flags]"])
 

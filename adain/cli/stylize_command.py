@@ -166,7 +166,13 @@ def _stylize_folder(request: Request, pairs: str, workers: int, verify: bool) ->
         precision=request.precision,
         **request.settings,
     )
-    return report_failures([f"{path}: {reason}" for path, reason in failed])
+    return report_failures([_failure_of(path, reason) for path, reason in failed])
+
+
+def _failure_of(path: Path, reason: str) -> str:
+    """Why an image of a folder failed, with its name: `a.png is not a readable image`, or `a.png: out of memory`."""
+    is_predicate = reason.startswith(("is ", "cannot "))
+    return f"{path} {reason}" if is_predicate else f"{path}: {reason}"
 
 
 def _stylize_files(request: Request, steady: float | None, log: str | None, snapshot_every: int) -> int:
@@ -293,9 +299,8 @@ class Run:
 
 def report_failures(failures: Sequence[str], all_wrong: bool = False) -> int:
     """Print what failed; returns the exit code, 2 if all inputs were wrong."""
-    prefix = "adain: error: " if all_wrong else "adain: "
     for failure in failures:
-        print(prefix + failure, file=sys.stderr)
+        print(f"adain: error: {failure}", file=sys.stderr)
     if not failures:
         return 0
     return 2 if all_wrong else 1

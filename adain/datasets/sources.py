@@ -8,7 +8,8 @@ from adain.datasets.options import DEFAULT_SOURCE_OPTIONS, SourceOptions
 from adain.datasets.samples import Source
 from adain.datasets.table_source import ParquetSource, SavedSource, StreamedSource, TableSource
 from adain.datasets.tar_source import TarSource, find_shards, is_tar
-from adain.training.sources import is_saved_to_disk
+from adain.models import hub
+from adain.training.sources import is_saved_to_disk, reason_of
 
 
 def open_source(name: str | Path, options: SourceOptions = DEFAULT_SOURCE_OPTIONS) -> Source:
@@ -40,8 +41,9 @@ def open_source(name: str | Path, options: SourceOptions = DEFAULT_SOURCE_OPTION
     elif path.is_dir():
         _refuse(options, "a folder of images", "column", "key", "split", "streaming")
         return FolderSource(path, options.shard_size)
-    elif path.exists() or name.startswith(("/", ".", "~")):
-        raise FileNotFoundError(_expected(name, "a file of another kind" if path.exists() else "nothing there"))
+    elif path.exists() or hub.is_path(name):
+        reason = "a file of another kind" if path.exists() else "no such folder or file"
+        raise FileNotFoundError(_expected(name, reason))
     else:
         source = StreamedSource(name, options) if options.streaming else SavedSource(name, options)
     _check(source, name)
@@ -55,7 +57,7 @@ def _check(source: TableSource, name: str) -> None:
     except (OSError, ValueError, KeyError) as error:
         if isinstance(source, ParquetSource):  # it names the file
             raise
-        raise OSError(_expected(name, str(error).splitlines()[0])) from error
+        raise OSError(_expected(name, reason_of(error, name))) from error
     source.check_key()
     source.image_column  # noqa: B018  # raises ValueError
 

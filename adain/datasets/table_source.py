@@ -11,7 +11,7 @@ from adain.datasets.options import Format, SourceOptions
 from adain.datasets.samples import Sample, Unit
 from adain.imaging.reader import UNREADABLE
 from adain.training.crops import image_file
-from adain.training.sources import is_saved_to_disk
+from adain.training.sources import is_saved_to_disk, load_from_hub
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -218,7 +218,7 @@ class SavedSource(SplitSource):
         if path.exists():
             files = [path] if path.is_file() else sorted(path.rglob("*.arrow"))
             return datasets.concatenate_datasets([datasets.Dataset.from_file(str(file)) for file in files])
-        return datasets.load_dataset(self.name)
+        return load_from_hub(self.name)
 
     def schema(self) -> "pa.Schema":
         """The columns of the first split."""
@@ -248,9 +248,7 @@ class StreamedSource(SplitSource):
 
     def load(self) -> Any:
         """Open the streams; see the base class."""
-        import datasets
-
-        return datasets.load_dataset(self.name, streaming=True)
+        return load_from_hub(self.name, streaming=True)
 
     def schema(self) -> "pa.Schema":
         """The columns of the first split."""

@@ -99,7 +99,9 @@ def to_image(image: Tensor) -> Image.Image:
 
 
 def image_planes(image: Tensor) -> Tensor:
-    """The image as (3, H, W). Raises ValueError for another shape or type."""
+    """The image as (3, H, W). Raises TypeError for anything but a tensor, ValueError for another shape or dtype."""
+    if not isinstance(image, Tensor):
+        raise TypeError(f"Expected an image as a tensor (3, H, W) or (1, 3, H, W), got {type(image).__name__}")
     if image.dim() == 4 and len(image) == 1:
         image = image[0]
     if image.dim() != 3 or len(image) != 3:

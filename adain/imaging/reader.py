@@ -1,6 +1,8 @@
 """Reading: image files of any format to tensors, upright and in sRGB."""
 
 import logging
+import os
+import re
 import struct
 import sys
 import warnings
@@ -36,6 +38,9 @@ STALE = {*range(254, 270), *range(273, 282), 284, 301, *range(317, 348), *range(
 PROFILE_MODES = {"1": "L", "L": "L", "LA": "L", "La": "L", "CMYK": "CMYK"}
 """The mode whose color profiles fit an image of another mode; RGB for those that are not listed."""
 
+URL = re.compile(r"https?:/", re.IGNORECASE)
+"""How a URL starts; a `Path` has only one of its slashes."""
+
 Source = str | Path | bytes | Image.Image
 """A path (`-` is standard input), the bytes of a file, or an image in memory."""
 
@@ -54,6 +59,7 @@ def load(source: Source, size: int | None = None, options: ReadOptions = DEFAULT
     Raises:
         ValueError: A size below 1.
         ContentError: A size that gives more than `options.max_pixels`.
+        TypeError: The source is something else.
         OSError: No such file, no readable image in it, or one with more than `options.max_pixels`; the message names
             the file.
     """
@@ -98,6 +104,8 @@ def read(source: Source, shrink: int | None = None, options: ReadOptions = DEFAU
 @contextmanager
 def _open(source: Source, options: ReadOptions) -> Iterator[Any]:
     """Open an image without decoding it; errors until it is closed become an OSError with its name."""
+    if not isinstance(source, str | os.PathLike | bytes | Image.Image):
+        raise TypeError(f"Expected an image as a path, bytes, or a Pillow image, got {type(source).__name__}")
     name = _name(source)
     try:
         if isinstance(source, Image.Image):
@@ -107,6 +115,8 @@ def _open(source: Source, options: ReadOptions) -> Iterator[Any]:
                 # Not kept in a variable here: once decoded, it may be large.
                 yield _checked(_identify(file), name, options.max_pixels)
     except FileNotFoundError:
+        if URL.match(name):
+            raise FileNotFoundError(f"Expected a file, got the URL {name}; download it first") from None
         raise FileNotFoundError(f"{name}: no such file") from None
     except PermissionError:
         raise PermissionError(f"{name} cannot be read (permission denied)") from None

@@ -43,6 +43,7 @@ def save(image: Tensor, path: str | Path, like: Photo | None = None) -> None:
             had a color profile, that of sRGB is embedded.
 
     Raises:
+        TypeError: The image is not a tensor.
         ValueError: A suffix that is not in `SUFFIXES`, or not one image.
         OSError: The path cannot be written.
     """

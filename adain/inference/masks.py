@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adain.imaging import photo, reader
 from adain.imaging.options import ReadOptions
-from adain.inference.image_types import ImageLike
+from adain.inference.image_types import ImageLike, check_image
 from adain.utils.errors import ContentError
 
 LARGEST_DIFFERENCE = 0.05
@@ -30,10 +30,12 @@ def load_mask(mask: ImageLike, pixels: Tensor, feather: float, read_options: Rea
         read_options: Which files are accepted.
 
     Raises:
+        TypeError: The mask is something else.
         ValueError: The mask is black everywhere.
         ContentError: The mask and the content have different aspect ratios.
         OSError: The file cannot be read.
     """
+    check_image(mask)
     if isinstance(mask, np.ndarray):
         mask = photo.array_to_tensor(mask)
     if isinstance(mask, Tensor):

@@ -99,6 +99,8 @@ class StyleOptions:
             raise ValueError("Expected masks or a number of regions, got both; leave out one of them")
         if self.tile is not None and self.tile < 1:
             raise ValueError(f"tile must be at least 1 pixel, got {self.tile}")
+        if self.max_memory is not None and not self.max_memory > 0:  # NaN is refused, too
+            raise ValueError(f"max_memory must be positive, in GiB, got {self.max_memory:g}")
         _check_work_size(self.work_size)
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions
 from adain.imaging.photo import Photo
 from adain.inference import full_size, tiling
+from adain.inference.changes import ChangesAndSettings
 from adain.inference.detail import keep_detail
 from adain.inference.image_types import ImageLike, Style
 from adain.inference.masks import load_mask, stylized_area, union, with_first
@@ -33,24 +34,12 @@ from adain.inference.style_encoding import (
     style_image,
     style_shares,
 )
-from adain.methods import AdaIN, AdaINLite, EncoderDecoder, Method, StyleCode
+from adain.methods import METHODS, AdaIN, AdaINLite, EncoderDecoder, Method, StyleCode
+from adain.utils.checks import check_names, counted
 from adain.utils.precision import Precision
 
-
-@overload
-def stylize(
-    content: Photo,
-    style: Style | Sequence[Style] | None = None,
-    method: str | Path | Method = "adain",
-    *,
-    size: int | None = None,
-    options: StyleOptions = ...,
-    read_options: ReadOptions = ...,
-    device: str = "auto",
-    precision: Precision = "auto",
-    statistics_fn: StatisticsFn = ...,
-    **changes: Any,
-) -> Photo: ...
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # that of `typing` needs Python 3.11
 
 
 @overload
@@ -65,8 +54,24 @@ def stylize(
     device: str = "auto",
     precision: Precision = "auto",
     statistics_fn: StatisticsFn = ...,
-    **changes: Any,
+    **changes: "Unpack[ChangesAndSettings]",
 ) -> Tensor: ...
+
+
+@overload
+def stylize(
+    content: Photo,
+    style: Style | Sequence[Style] | None = None,
+    method: str | Path | Method = "adain",
+    *,
+    size: int | None = None,
+    options: StyleOptions = ...,
+    read_options: ReadOptions = ...,
+    device: str = "auto",
+    precision: Precision = "auto",
+    statistics_fn: StatisticsFn = ...,
+    **changes: "Unpack[ChangesAndSettings]",
+) -> Photo: ...
 
 
 def stylize(
@@ -80,7 +85,7 @@ def stylize(
     device: str = "auto",
     precision: Precision = "auto",
     statistics_fn: StatisticsFn = compute_statistics,
-    **changes: Any,
+    **changes: "Unpack[ChangesAndSettings]",
 ) -> Tensor | Photo:
     """Stylize an image: returns (B, 3, H, W), RGB in [0, 1], float32, of exactly the content's size.
 
@@ -106,11 +111,14 @@ def stylize(
             settings of the method, as `prepare` takes them.
 
     Raises:
-        ValueError: An option is out of range or does not apply to the method, or anything that `prepare` raises.
+        ValueError: An option is unknown, out of range, or does not apply to the method, or anything that `prepare`
+            raises.
+        TypeError: An image is something else than a path, a Pillow image, an array, or a tensor.
         ContentError: An option does not fit this content: the shape of a mask, or too little memory.
         OSError: An image cannot be read.
     """
     options, settings = override(options, changes)
+    check_names(settings, stylize, StyleOptions, *METHODS.values())
     ready = method if isinstance(method, Method) and not settings else prepare(method, device, precision, **settings)
     if not ready.takes_style:
         _check_built_in_style(ready, style, options)
@@ -222,7 +230,8 @@ def _regions(
     shares = style_shares(options.style_weight, len(styles))
     alphas = options.alphas
     if len(alphas) not in (1, len(styles)):
-        raise ValueError(f"Expected 1 alpha for all styles or {len(styles)} (one for each), got {len(alphas)}")
+        styles_given = counted(len(styles), "style")
+        raise ValueError(f"Expected one alpha for all styles or one for each, got {len(alphas)} for {styles_given}")
     if len(alphas) == 1:
         alphas = alphas * len(styles)
     if masks is None:

@@ -17,9 +17,10 @@ from adain.imaging import reader
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
 from adain.imaging.photo import array_to_tensor, to_float
 from adain.inference import full_size
-from adain.inference.image_types import ImageLike, Style
+from adain.inference.image_types import ImageLike, Style, check_image
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, StyleSize, WorkSize
 from adain.methods import Method, StyleCode, style_codes
+from adain.utils.checks import counted
 
 LARGEST_STYLE = 1024
 """Shorter side in pixels; larger styles have strokes larger than what the networks see at a time."""
@@ -181,7 +182,7 @@ def style_shares(style_weight: Sequence[float] | None, styles: int) -> list[floa
         return [1.0] * styles
     shares = [*style_weight]
     if len(shares) != styles:
-        raise ValueError(f"Expected {styles} style weights (one for each style), got {len(shares)}")
+        raise ValueError(f"Expected one style weight for each style, got {len(shares)} for {counted(styles, 'style')}")
     if min(shares) < 0 or not 0 < sum(shares) < math.inf:
         raise ValueError(f"style weights must be at least 0 and finite, with a sum above 0, got {shares}")
     return shares
@@ -204,6 +205,7 @@ def as_list(given: Any) -> list:
 
 def as_tensor(image: ImageLike, size: int | None, read_options: ReadOptions) -> Tensor:
     """The image as a batch (B, 3, H, W) in float32, with its shorter side resized to `size` pixels if given."""
+    check_image(image)
     if isinstance(image, np.ndarray):
         image = array_to_tensor(image)
     if not isinstance(image, Tensor):

@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions
 from adain.imaging.photo import to_image
-from adain.inference.image_types import ImageLike, Style
+from adain.inference.changes import ChangesAndSettings, StyleChanges
+from adain.inference.image_types import ImageLike, Style, check_image
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
 from adain.inference.pipeline import stylize
 from adain.inference.preparation import prepare
 from adain.inference.style_encoding import as_list, depends_on_content, encode_style
-from adain.methods import Method
+from adain.methods import METHODS, Method
+from adain.utils.checks import check_names
 from adain.utils.precision import Precision
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # that of `typing` needs Python 3.11
 
 
 class Stylizer:
@@ -49,7 +54,7 @@ class Stylizer:
         options: How images are stylized, unless a call says otherwise.
 
     Raises:
-        ValueError: An option is out of range, or anything that `adain.prepare` raises.
+        ValueError: An option is unknown or out of range, or anything that `adain.prepare` raises.
         OSError: A style cannot be read.
     """
 
@@ -62,9 +67,10 @@ class Stylizer:
         read_options: ReadOptions = DEFAULT_READ_OPTIONS,
         device: str = "auto",
         precision: Precision = "auto",
-        **changes: Any,
+        **changes: "Unpack[ChangesAndSettings]",
     ):
         self.options, settings = override(options, changes)
+        check_names(settings, Stylizer, StyleOptions, *METHODS.values())
         self.read_options = read_options
         if isinstance(method, Method) and not settings:
             self.method = method
@@ -85,7 +91,7 @@ class Stylizer:
         style: Style | Sequence[Style] | None = None,
         *,
         size: int | None = None,
-        **changes: Any,
+        **changes: "Unpack[StyleChanges]",
     ) -> Image.Image:
         """Stylize an image: returns a Pillow image of exactly the content's size.
 
@@ -96,12 +102,15 @@ class Stylizer:
             changes: Fields of `StyleOptions` by name, such as `alpha=0.8`, for this image only.
 
         Raises:
-            ValueError: As `adain.stylize`, or an unknown option.
+            ValueError: As `adain.stylize`, or a setting of the method.
+            TypeError: As `adain.stylize`, or a `Photo`.
             OSError: An image cannot be read.
         """
-        options, unknown = override(self.options, changes)
-        if unknown:
-            raise ValueError(f"Expected options of StyleOptions, got {', '.join(unknown)}; give settings to Stylizer")
+        options, others = override(self.options, changes)
+        check_names(others, Stylizer.__call__, Stylizer, StyleOptions, *METHODS.values())
+        if others:
+            raise ValueError(f"Expected options of StyleOptions, got {', '.join(others)}; give settings to Stylizer")
+        check_image(content)
         given: Any = style
         if style is None:
             given, options = self._encoded(options)

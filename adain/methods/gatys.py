@@ -130,6 +130,9 @@ class Gatys(Method):
         _check_at_least("steps", steps, 1)
         _check_at_least("history", history, 1)
         _check_at_least("coarsest", coarsest, 0)
+        _check_at_least("content_weight", content_weight, 0)
+        _check_at_least("style_weight", style_weight, 0)
+        _check_at_least("tv_weight", tv_weight, 0)
         _check_layers(content_layers, style_layers)
         self.arguments = _plain_arguments(arguments)
         self.content_layers = _layer_weights("content", content_layers, content_layer_weights)
@@ -336,8 +339,8 @@ class Gatys(Method):
         return self.backbone(image.to(self.backbone.mean.dtype, memory_format=torch.channels_last))
 
 
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if value < least:
+def _check_at_least(name: str, value: float, least: int) -> None:
+    if not value >= least:  # NaN is refused, too
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from adain.methods import METHODS, Method
 from adain.models import hub
 from adain.models.checkpoint_io import CHECKPOINTS, read_file
-from adain.utils.checks import check_choice, did_you_mean
+from adain.utils.checks import check_choice, check_names, did_you_mean
 from adain.utils.errors import shortened
 from adain.utils.files import atomic_path
 
@@ -37,11 +37,13 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
         settings: arguments of a method without weights.
 
     Raises:
-        ValueError: unknown method, a file whose weights do not fit the method, or settings for a method with weights.
+        ValueError: unknown method or setting, a file whose weights do not fit the method, or settings for a method with
+            weights.
         OSError: there is no such file.
     """
     kind = METHODS.get(str(name))
     if kind and not kind.trained:
+        check_names(settings, kind)
         return kind(**settings).eval()
     if settings:
         raise ValueError(f"{name} has weights, which determine its arguments; it takes no {', '.join(settings)}")
@@ -63,7 +65,7 @@ def _file(name: str | Path) -> Path:
     if hub.is_repository(name):
         return hub.download(str(name))
     known = ", ".join(METHODS)
-    if path.suffix or len(path.parts) > 1:
+    if path.suffix or len(path.parts) > 1 or "\\" in str(name):
         raise FileNotFoundError(f"{name} is neither a file of weights nor a method; the methods are {known}")
     raise ValueError(f"unknown method {name}; choose from {known}{did_you_mean(str(name), METHODS)}")
 

@@ -45,7 +45,11 @@ def read_file(path: str | Path) -> tuple[Any, dict[str, str]]:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, file.metadata() or {}
-    except (SafetensorError, pickle.UnpicklingError, ImportError, *DECODING_ERRORS) as error:
+    except pickle.UnpicklingError as error:  # PyTorch's text is advice about its own arguments
+        raise ValueError(
+            f"{path} holds no weights that can be read; expected a .safetensors file, or a state dict of torch.save"
+        ) from error
+    except (SafetensorError, ImportError, *DECODING_ERRORS) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} holds no weights that can be read ({shortened(reason, 200)})") from error
 

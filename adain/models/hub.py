@@ -1,6 +1,9 @@
 """Weights on the Hugging Face Hub: a model repository with one safetensors file and a model card."""
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from adain.utils.errors import shortened
@@ -14,10 +17,37 @@ CARD = "README.md"
 FILE_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
 """Suffixes of files of weights, which are no names of repositories."""
 
+DATA_SUFFIXES = (".parquet", ".arrow", ".tar", ".tar.gz", ".tgz", ".zip", ".csv", ".json", ".jsonl", ".txt")
+"""Suffixes of files of data, which are no names of datasets on the Hub. Those of images are none either."""
+
 
 def is_repository(name: str | Path) -> bool:
     """Return whether this can be the name of a repository, such as `user/name`."""
-    return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(name))) and not str(name).endswith(FILE_SUFFIXES)
+    text = str(name)
+    is_file = text.lower().endswith(FILE_SUFFIXES) or is_path(text)
+    return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text)) and not is_file
+
+
+def is_path(name: str) -> bool:
+    """Return whether this can only be the path of a folder or a file of data, and not the name of a dataset."""
+    from PIL import Image
+
+    is_file = name.lower().endswith((*DATA_SUFFIXES, *Image.registered_extensions()))
+    return name.startswith((".", "/", "~")) or "\\" in name or is_file
+
+
+@contextmanager
+def only_our_errors() -> Iterator[None]:
+    """Log no warnings of the Hub's libraries: of each try without a network, before our error says so."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def download(name: str, revision: str | None = None) -> Path:
@@ -34,11 +64,13 @@ def download(name: str, revision: str | None = None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        return Path(hf_hub_download(name, WEIGHTS, revision=revision))
+        with only_our_errors():
+            return Path(hf_hub_download(name, WEIGHTS, revision=revision))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = shortened(str(error), 200)
         raise FileNotFoundError(
-            f"Expected a file of weights, or a repository with {WEIGHTS} on the Hugging Face Hub, got {name} ({reason})"
+            f"Expected a file of weights, or a repository with {WEIGHTS} on the Hugging Face Hub, got {name} "
+            f"(no such file, and none found on the Hub: {reason})"
         ) from error
 
 

@@ -200,9 +200,18 @@ def newest_checkpoint(folder: Path) -> str | None:
     return str(newest)
 
 
+def check_command(words: Sequence[str], prog: str) -> None:
+    """Raise ValueError if a flag stands where the command should, whose value would be taken for the command."""
+    before_commands = ("-h", "--help", "--help-all", "-c", "--config", "--print_config")
+    name = words[0].partition("=")[0] if words else ""
+    if name.startswith("-") and name not in before_commands:
+        raise ValueError(f"Expected a command first ({' or '.join(COMMANDS)}), got {name}; see {prog} --help")
+
+
 def main(args: list[str] | None = None, prog: str = "train.py") -> None:
     """Run the command line of training, `prog` in help texts: `fit`, `validate`, and their flags."""
     words = sys.argv[1:] if args is None else args
+    check_command(words, prog)
     TrainingParser.show_all, TrainingParser.program = "--help-all" in words, prog
     quiet_lightning()
     torch.set_float32_matmul_precision("high")

@@ -5,6 +5,7 @@ from typing import Any
 
 from pytorch_lightning.cli import LightningArgumentParser
 
+from adain.methods import METHODS
 from adain.utils.flags import PlainErrors, PlainFormatter
 
 COMMANDS = {
@@ -65,6 +66,7 @@ class TrainingParser(PlainErrors, LightningArgumentParser):
 
     show_all = False
     program = "train.py"
+    class_names = {"--model.method": [kind.__name__ for kind in METHODS.values() if kind.trained]}  # noqa: RUF012
 
     def __init__(self, *args: Any, **kwargs: Any):
         kwargs.setdefault("formatter_class", PlainFormatter)

@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.data import Subset
 
 from adain.imaging import listing
+from adain.models import hub
 from adain.training.crops import Crop, IndexedCrops, Key, permutation
 from adain.training.streams import StreamedCrops
 
@@ -93,10 +94,9 @@ class Source:
         try:
             dataset = self._load_dataset(path)
         except (OSError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
             raise OSError(
                 f"Expected a folder of images, a local dataset, or the name of a dataset on the Hugging Face Hub, "
-                f"got {self.name} ({reason})"
+                f"got {self.name} ({reason_of(error, self.name)})"
             ) from error
         columns = [name for name, feature in (dataset.features or {}).items() if isinstance(feature, datasets.Image)]
         if dataset.features and self.column not in columns:
@@ -117,7 +117,30 @@ class Source:
         if path.exists():
             files = [str(file) for file in sorted(path.rglob("*.parquet"))] or self.name
             return datasets.load_dataset("parquet", data_files=files, split="train", streaming=self.streaming)
-        return datasets.load_dataset(self.name, split=self.split, streaming=self.streaming)
+        return load_from_hub(self.name, split=self.split, streaming=self.streaming)
+
+
+def load_from_hub(name: str, **settings: Any) -> Any:
+    """Open a dataset from the Hugging Face Hub; `settings` are those of `datasets.load_dataset`.
+
+    Raises:
+        FileNotFoundError: The name is that of a folder or a file, which is not looked up at the Hub.
+        OSError, ValueError: There is no such dataset, or the Hub cannot be reached.
+    """
+    import datasets  # not needed to train on folders
+
+    if hub.is_path(name):
+        raise FileNotFoundError("no such folder or file")
+    with hub.only_our_errors():
+        return datasets.load_dataset(name, **settings)
+
+
+def reason_of(error: Exception, name: str) -> str:
+    """Return on one line why the dataset of this name cannot be opened."""
+    reason = str(error).splitlines()[0]
+    if Path(name).exists() or hub.is_path(name):
+        return reason
+    return f"no such folder or file, and none found on the Hub: {reason}"
 
 
 def _is_folder_of_images(path: Path) -> bool:

@@ -65,7 +65,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
-        raise type(error)(f"cannot write {path} ({error.strerror}); choose another output") from error
+        raise type(error)(f"cannot write {path} ({_reason(error, Path(path))}); choose another output") from error
     try:
         yield temporary
         if target.exists():
@@ -73,6 +73,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reason(error: OSError, path: Path) -> str | None:
+    """Why a file cannot be written: the system's reason, unless one of its parents is a file."""
+    for parent in path.parents:
+        if parent.is_file():
+            return f"{parent} is a file, not a folder"
+    return error.strerror
 
 
 def check_regular(path: str | Path) -> None:

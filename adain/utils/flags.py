@@ -4,7 +4,8 @@ import argparse
 import ast
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
@@ -23,6 +24,7 @@ TYPE_NAMES = {
     "str": "text",
     "list": "a list, such as [A,B]",
     "tuple": "a list, such as [A,B]",
+    "Sequence": "a list, such as [A,B]",
 }
 """Types in error messages."""
 
@@ -115,13 +117,21 @@ def _metavars(typehint: Any, text: str) -> Iterator[str]:
 
 
 class PlainErrors(argparse.ArgumentParser):
-    """Mixin for parsers of jsonargparse whose errors take one line and name flags as they are typed."""
+    """Mixin for parsers of jsonargparse whose errors take one line and name flags as they are typed.
+
+    Attributes:
+        first_words: What may stand before all flags, such as PHOTO PAINTING; empty if there are flags only.
+        class_names: The classes that a flag takes, by the flag.
+    """
+
+    first_words = ""
+    class_names: Mapping[str, Sequence[str]] = {}
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message and exit with code 2."""
         parser = getattr(ex, "subcommand_parser", None) or self
         program = parser.prog.replace(" [options]", "")
-        plain = plain_message(message, all_flags(self)).rstrip(".")
+        plain = plain_message(message, all_flags(self), self.first_words, self.class_names).rstrip(".")
         see = " See" if plain.endswith("?") else "; see"
         print(f"adain: error: {plain}{see} {program} --help", file=sys.stderr)
         sys.exit(2)
@@ -143,18 +153,28 @@ def all_flags(parser: argparse.ArgumentParser) -> list[str]:
     return list(dict.fromkeys(flags))
 
 
-def plain_message(message: str, flags: list[str]) -> str:
+def plain_message(
+    message: str, flags: list[str], first_words: str = "", class_names: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """An error message of jsonargparse in one line, in the words of the command line.
 
     Args:
         message: The message.
         flags: All flags, with which misspelled ones are compared.
+        first_words: What may stand before all flags.
+        class_names: The classes that a flag takes, by the flag.
     """
     message = " ".join(message.split())
     if unknown := re.search(r"unrecognized arguments: (\S+)", message, re.IGNORECASE):
         name = unknown[1].partition("=")[0]
-        what = "unknown flag" if name.startswith("-") else "Expected flags, got"
-        return f"{what} {name}{did_you_mean(name, flags)}"
+        if name.startswith("-"):
+            return f"unknown flag {name}{did_you_mean(name, flags)}"
+        if first_words:
+            return f"Expected {first_words} first, before all flags, got {name} after a flag"
+        return f"Expected flags, got {name}{did_you_mean(name, flags)}"
+    if config := re.search(r"config\": File does not exist: '(.*)'", message):
+        path, here = Path(config[1]), Path.cwd()
+        return f"{path.relative_to(here) if path.is_relative_to(here) else path}: no such file"
     if command := re.search(r"argument subcommand: invalid choice: '?(\S+?)'? \(choose from (.*)\)", message):
         return f"unknown command {command[1]}; choose from {command[2].replace(chr(39), '')}"
     if command := re.search(r"expected \"subcommand\" to be one of \{(.*)\}", message):
@@ -168,7 +188,9 @@ def plain_message(message: str, flags: list[str]) -> str:
     if key := re.search(r"Parser key \"([\w.]+)\"", message):
         flag = _flag(key[1], flags)
         if name := re.search(r"Expected a dot import path string: (\S+)", message):
-            return f"Expected {flag} to be the name of a class, got {name[1]}; {flag}.help CLASS describes one"
+            classes = (class_names or {}).get(flag)
+            kind = f"one of {', '.join(classes)}" if classes else "the name of a class"
+            return f"Expected {flag} to be {kind}, got {name[1]}; {flag}.help CLASS describes one"
         given = re.search(r"(?:Got value|Given value): (\S+)", message)
         expected = _expected(message)
         if given and expected:
@@ -179,14 +201,27 @@ def plain_message(message: str, flags: list[str]) -> str:
 
 
 def with_flags(message: str, flags: Iterable[str]) -> str:
-    """An error message of the library with the flags for the names of Python, such as --style-size for style_size."""
+    """An error message of the library with the flags for the names of Python, such as --style-size for style_size.
+
+    Earlier flags have precedence. A setting of a method is named as it is typed, such as --gatys.steps.
+    """
+    flags = [*flags]
+    message = re.sub(r"; leave out \w+((, | and )\w+)*", lambda part: _as_flags(part[0], flags), message)
     for flag in flags:
         name = flag.removeprefix("--")
-        if "-" in name:
+        if "." in name:
+            message = re.sub(rf"^{name.rpartition('.')[2]} must be", f"{flag} must be", message)
+        elif "-" in name:
             message = re.sub(rf"(?<![\w.-]){name.replace('-', '_')}(?![\w.-])", flag, message)
         else:
             message = re.sub(rf"^(a )?{re.escape(name)} must be", f"{flag} must be", message)
     return message
+
+
+def _as_flags(names: str, flags: Iterable[str]) -> str:
+    """The list of names in a message, with those that are flags as flags."""
+    known = {flag.removeprefix("--").replace("-", "_"): flag for flag in flags}
+    return re.sub(r"\w+", lambda name: known.get(name[0], name[0]), names)
 
 
 def _flag(key: str, flags: list[str]) -> str:
@@ -201,8 +236,9 @@ def _flag(key: str, flags: list[str]) -> str:
 def _expected(message: str) -> str:
     """The types that a message about a wrong value lists, such as `a whole number or content`."""
     union = re.search(r"Subtypes: \[(.*?)\] Errors:", message)
+    types = union[1] if union else message
     names = []
-    for kind, choices in re.findall(r"<class '(\w+)'>|typing\.Literal(\[.*?\])", union[1] if union else message):
+    for kind, choices in re.findall(r"<class '(?:[\w.]+\.)?(\w+)'>|typing\.Literal(\[.*?\])", types):
         if choices:
             names += [str(choice) for choice in ast.literal_eval(choices)]
         elif kind in TYPE_NAMES:

@@ -27,5 +27,5 @@ def lazy_attributes(package: str, modules: Mapping[str, str]) -> Callable[[str],
 
 
 def lazy_names(package: str, names: Iterable[str]) -> Callable[[], list[str]]:
-    """Return the `__dir__` of a package, which also lists the attributes that are not imported yet."""
-    return lambda: sorted({*vars(sys.modules[package]), *names})
+    """Return the `__dir__` of a package: these names, imported or not, but none that only the package itself uses."""
+    return lambda: sorted({name for name in vars(sys.modules[package]) if name.startswith("__")} | {*names})

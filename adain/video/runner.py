@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,11 @@ from adain.functional.statistics import compute_statistics
 from adain.imaging import reader
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
 from adain.inference import pipeline, preparation, style_encoding
+from adain.inference.changes import StyleChanges
 from adain.inference.image_types import ImageLike, Style
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
 from adain.methods import Method
+from adain.utils.checks import check_names
 from adain.utils.extras import require_extra
 from adain.utils.precision import Precision
 from adain.video.formats import check_suffix
@@ -27,6 +29,9 @@ with require_extra("video", "stylizing videos"):
 from adain.utils.prefetch import prefetch
 from adain.video.decoding import Frame, VideoReader, open_video
 from adain.video.encoding import write_video
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # that of `typing` needs Python 3.11
 
 
 def stylize_frames(
@@ -39,7 +44,7 @@ def stylize_frames(
     read_options: ReadOptions = DEFAULT_READ_OPTIONS,
     device: str = "auto",
     precision: Precision = "auto",
-    **changes: Any,
+    **changes: "Unpack[StyleChanges]",
 ) -> Iterator[Tensor]:
     """Stylize frames in order, with temporal stability: yields (1, 3, H, W), RGB in [0, 1].
 
@@ -58,14 +63,13 @@ def stylize_frames(
         changes: Fields of `StyleOptions` by name, which override `options`.
 
     Raises:
-        ValueError: `steady` is out of range, the method optimizes, or as `adain.stylize`.
+        ValueError: An option is unknown, `steady` is out of range, the method optimizes, or as `adain.stylize`.
         OSError: An image cannot be read.
     """
     if not 0 <= steady <= 1:
         raise ValueError(f"steady must be between 0 (each frame alone) and 1, got {steady:g}")
     options, unknown = override(options, changes)
-    if unknown:
-        raise ValueError(f"unknown option {', '.join(unknown)}")
+    check_names(unknown, stylize_frames, StyleOptions)
     ready = method if isinstance(method, Method) else preparation.prepare(method, device, precision)
     if ready.iterative:
         raise ValueError(f"{type(ready).__name__} takes minutes for a frame; use a feed-forward method, such as adain")

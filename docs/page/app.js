@@ -215,7 +215,7 @@ window.onpaste = ({ clipboardData: { files } }) => {
 /* Settings, comparing, saving */
 
 $("#alpha").oninput = ({ target }) => {
-  $("output").textContent = `${target.value} %`;
+  $("output").textContent = `${target.value}%`;
   restylize();
 };
 $("#size").onchange = restylize;
@@ -229,7 +229,7 @@ compare.oninput = () => {
   const position = (compare.value / 100) * stage.clientWidth;
   const inside = Math.min(Math.max(position, 24), stage.clientWidth - 24);
   stage.style.setProperty("--shift", `${inside - position}px`);
-  compare.setAttribute("aria-valuetext", `${compare.value} % of the photo`);
+  compare.setAttribute("aria-valuetext", `${compare.value}% of the photo`);
 };
 compare.oninput();
 

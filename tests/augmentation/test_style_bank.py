@@ -159,7 +159,7 @@ def test_the_command_writes_a_bank_and_reports_what_it_left_out(styles, lite, tm
     command = "encode-style", "--method", "adain-lite", "--output", output, "--style"
     assert exit_code(*command, styles, "--style-size", 32, "--limit", 3, "--quiet") == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith("adain: ")
+    assert captured.err.startswith("adain: error: ")
     assert "broken.jpg" in captured.err
     assert not captured.out
     bank = load_bank(output, lite)

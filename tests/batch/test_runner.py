@@ -202,6 +202,8 @@ def test_each_rank_has_a_gpu(run_folder, monkeypatch):
         ({"alpha": 2}, "alpha must be between 0"),
         ({"color": "gray"}, "color"),
         ({"size": 0}, "at least 1 pixel"),
+        ({"wrokers": 0}, "unknown option wrokers; did you mean workers"),
+        ({"method": "adain-lite", "alhpa": 1}, "unknown option alhpa; did you mean alpha"),
         ({"style_size": 0}, "at least 1 pixel"),
         ({"suffix": ".xyz"}, "Expected a name that ends in one of .png"),
         ({"batch_size": 0}, "batch_size must be at least 1"),

@@ -125,7 +125,7 @@ def test_a_mask_that_does_not_fit_one_content_leaves_the_others(make_picture, tm
     flags = "--style", wide, "--mask", mask, *LITE, "--output", tmp_path / "out"
     assert stylize("--content", wide, tall, other, *flags) == 1
     reason = f"{tall}: Expected a mask of the aspect ratio of the content, 40x90, got 48x40\n"
-    assert capsys.readouterr().err == f"adain: {reason}"
+    assert capsys.readouterr().err == f"adain: error: {reason}"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"wide__wide.png", "other__wide.png"}
 
 
@@ -158,7 +158,7 @@ def test_too_little_memory_for_one_content_leaves_the_others(make_picture, tmp_p
 
     monkeypatch.setattr(reader, "load", limited)
     assert stylize("--content", large, small, "--style", small, *LITE, "--output", tmp_path / "out") == 1
-    assert capsys.readouterr().err.startswith(f"adain: {large}: out of memory; a smaller --size")
+    assert capsys.readouterr().err.startswith(f"adain: error: {large}: out of memory; a smaller --size")
     assert stylize("--content", large, "--style", small, *LITE, "--output", tmp_path / "out") == 2
 
 
@@ -209,7 +209,7 @@ def test_a_folder_leaves_out_too_large_results_and_values_that_are_not_finite(ma
     assert stylize("--content", tmp_path / "c", "--style", style, *LITE, *flags, "--output", tmp_path / "out") == 1
     errors = sorted(capsys.readouterr().err.splitlines())
     assert "long.png: the result would have 750 x 50 pixels, over the limit of 24000" in errors[0]
-    assert "nan.tif: is not a readable image (expected finite values, got NaN or infinity)" in errors[1]
+    assert "nan.tif is not a readable image (expected finite values, got NaN or infinity)" in errors[1]
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["short__style.png"]
 
 
@@ -233,7 +233,9 @@ def test_a_folder(make_picture, tmp_path, capsys):
     (tmp_path / "c" / "bad.png").write_text("no picture")
     folders = "--content", tmp_path / "c", "--style", tmp_path / "s", "--output", tmp_path / "out"
     assert stylize(*folders, *LITE, "--workers", "0") == 1
-    assert "bad.png" in capsys.readouterr().err
+    bad = tmp_path / "c" / "bad.png"
+    reason = "is not a readable image (unsupported format, or not an image)"
+    assert capsys.readouterr().err == f"adain: error: {bad} {reason}\n"
     stylized = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png")}
     assert stylized == {"b__1.png", "b__2.png", "x/a__1.png", "x/a__2.png"}
     assert stylize(*folders, *LITE, "--mask", tmp_path / "s" / "1.png") == 2
@@ -285,6 +287,10 @@ def test_help_and_unknown_commands(capsys):
     assert all(name in usage for name in (*main.COMMANDS, "train"))
     assert main.main(["stylise"]) == 2
     assert "adain: error: unknown command stylise; did you mean stylize?" in capsys.readouterr().err
+    assert main.main(["--foo"]) == 2
+    assert capsys.readouterr().err == "adain: error: unknown flag --foo; see adain --help\n"
+    assert main.main(["--versoin"]) == 2
+    assert "unknown flag --versoin; did you mean --version? See adain --help" in capsys.readouterr().err
     assert main.main([]) == 2
     assert main.main(["--version"]) == 0
     assert capsys.readouterr().out == f"adain {adain.__version__}\n"
@@ -307,6 +313,64 @@ def test_photo_and_painting_need_no_flags(make_picture, tmp_path):
     ):
         assert exit_code("stylize", *words, *LITE, "--output", tmp_path / name) == 0
     assert (tmp_path / "positional.png").read_bytes() == (tmp_path / "flags.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--size", "128", "a.png", "b.jpg"],
+            "Expected PHOTO PAINTING first, before all flags, got a.png after a flag",
+        ),
+        (["a.png", "--quiet", "b.jpg"], "Expected PHOTO PAINTING first, before all flags, got b.jpg after a flag"),
+        (["a.png", "b.jpg", "c.jpg"], "Expected PHOTO PAINTING, got 3 words; for several images, use --content and"),
+    ],
+    ids=["both", "painting", "three"],
+)
+def test_photo_and_painting_at_a_wrong_place(words, message, capsys):
+    assert stylize(*words) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"adain: error: {message}")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [(["", "b.png"], "--content"), (["a.png", ""], "--style"), (["a.png", "b.png", "--output", ""], "--output")],
+)
+def test_empty_names_are_refused(words, flag, capsys):
+    assert stylize(*words) == 2
+    expected = f"Expected the name of a file or a folder as {flag}, got an empty one"
+    assert capsys.readouterr().err == f"adain: error: {expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--style-weight", "1", "2"], "Expected one style weight for each style, got 2 for 1 style"),
+        (["--alpha", "0.2", "0.3"], "Expected one alpha for all styles or one for each, got 2 for 1 style"),
+        (["--method", "gatys", "--gatys.steps", "-3"], "--gatys.steps must be at least 1, got -3"),
+        (["--method", "gatys", "--gatys.history", "0"], "--gatys.history must be at least 1, got 0"),
+        (
+            ["--method", "johnson", "--style-size", "64"],
+            "Johnson has one built-in style, the one it was trained on; leave out --style, --style-size",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_errors_of_the_library_name_flags_as_they_are_typed(flags, message, make_picture, capsys):
+    picture = make_picture()
+    assert stylize("--content", picture, "--style", picture, "--device", "cpu", *flags) == 2
+    assert f"{message}\n" in capsys.readouterr().err
+
+
+def test_sweep_suggests_a_similar_option(make_picture, tmp_path, capsys):
+    folder = make_picture("c/a.png").parent
+    flags = "--content", folder, "--style", folder, "--output", tmp_path / "out"
+    for name, similar in (("sz", "size"), ("step", "steps")):
+        assert exit_code("sweep", *flags, "--vary", f"{{{name}: [1]}}") == 2
+        expected = f"unknown option {name}; did you mean {similar}?"
+        assert capsys.readouterr().err == f"adain: error: {expected}\n"
 
 
 def test_urls_are_refused(make_picture, capsys):
@@ -365,6 +429,9 @@ def test_every_command_has_a_topic():
         (["--alpha", "2"], "--alpha must be between 0 (the content) and 1 (the style), got 2"),
         (["--work-size", "5"], "--work-size must be content or at least 64 pixels, got 5"),
         (["--method", "gatys", "--gatys.steps", "x"], "Expected --gatys.steps to be a whole number, got x"),
+        (["--method", "gatys", "--gatys.style_layers", "x"], "Expected --gatys.style_layers to be a list, such as"),
+        (["--max-memory", "-1"], "--max-memory must be positive, in GiB, got -1"),
+        (["--config", "missing.yaml"], "missing.yaml: no such file; see adain stylize --help"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -198,7 +198,12 @@ def test_wrong_inputs_are_refused_in_one_line(photos, shards, table, tmp_path, c
     capsys.readouterr()
     for words, message in (
         (["--content", tmp_path / "missing", *out], "dataset on the Hugging Face Hub, got"),
-        (["--content", "nobody/nothing", *out], "dataset on the Hugging Face Hub, got nobody/nothing"),
+        (
+            ["--content", "nobody/nothing", *out],
+            "Hugging Face Hub, got nobody/nothing (no such folder or file, and none found on the Hub: ",
+        ),
+        (["--content", "a\\b", *out], "dataset on the Hugging Face Hub, got a\\b (no such folder or file)"),
+        (["--content", "nobody/b.arrow", *out], "got nobody/b.arrow (no such folder or file)"),
         (["--content", tmp_path / "empty", *out], "Expected images in"),
         (["--content", tmp_path / "empty.tar", *out], "got an empty tar file"),
         (["--content", tmp_path / "no.tar", *out], "no such file"),
@@ -240,7 +245,7 @@ def test_broken_images_are_listed(photos, run, tmp_path, capsys):
     assert f"{tmp_path / 'out'}: {COUNT} results (" in output.out
     assert output.out.endswith(" per second); 1 failed\n")
     (line,) = [line for line in output.err.splitlines() if line.startswith("adain: ")]
-    assert line.startswith(f"adain: {broken} is not a readable image")
+    assert line.startswith(f"adain: error: {broken} is not a readable image")
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["results"], report["made"], len(report["failures"])) == (COUNT, COUNT, 1)
     picture(broken, (40, 36), 5)

@@ -75,8 +75,12 @@ def test_a_method_with_a_built_in_style_takes_none(client, files):
         ({"method": "magic"}, "unknown method magic; choose from adain, "),
         ({"method": "gatys"}, "gatys takes minutes; use the command line or the page"),
         ({"alpha": 2}, "alpha"),
-        ({"alpha": "half"}, "alpha: Input should be a valid number"),
-        ({"color": "pink"}, "color: Input should be 'style'"),
+        ({"alpha": "half"}, "Expected alpha to be a number, got half"),
+        ({"size": "1.5"}, "Expected size to be a whole number, got 1.5"),
+        ({"size": "9" * 5000}, "Expected size to be a whole number, got " + "9" * 60 + " ..."),
+        ({"photorealistic": "may\nbe"}, "Expected photorealistic to be true or false, got may be"),
+        ({"color": "pink"}, "Expected color to be style, keep-luminance or coral, got pink"),
+        ({"format": "gif"}, "Expected format to be png or jpeg, got gif"),
         ({"size": 0}, "size"),
         ({"size": 5000}, "limit of 10000"),
     ],
@@ -94,9 +98,12 @@ def test_wrong_files_are_reported_in_one_line(client, files, make_picture):
         assert answer.status_code == 400
         return answer.json()["error"]
 
-    assert reported({"style": files["style"]}) == "content: Field required"
+    assert reported({"style": files["style"]}) == "Expected content, got none"
     assert "style" in reported({"content": files["content"]})
-    assert "not a readable image" in reported({**files, "style": b"no picture"})
+    assert reported({**files, "style": b"no picture"}).startswith("style is not a readable image (unsupported")
+    assert reported({**files, "content": b"no picture"}).startswith("content is not a readable image (unsupported")
+    text = client.post(api.ROUTE, files={"style": files["style"]}, data={"content": "photo.jpg"})
+    assert (text.status_code, text.json()) == (400, {"error": "Expected content to be a file, got photo.jpg"})
     assert "10000 pixels" in reported({**files, "content": make_picture("large.png", (120, 90)).read_bytes()})
 
 
@@ -106,7 +113,30 @@ def test_large_requests_and_other_hosts_are_refused(client, files):
     assert "send smaller files" in answer.json()["error"]
     chunked = client.post(api.ROUTE, content=iter([b"a", b"b"]))
     assert (chunked.status_code, chunked.json()) == (411, {"error": "Expected the header Content-Length"})
-    assert client.post(api.ROUTE, files=files, headers={"Host": "example.com"}).status_code == 400
+    other = client.post(api.ROUTE, files=files, headers={"Host": "example.com"})
+    assert (other.status_code, other.json()) == (400, {"error": "Invalid host header"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", api.ROUTE, 405), ("GET", "/api/other", 404), ("POST", "/api/other", 404), ("POST", f"{api.ROUTE}/", 404)],
+)
+def test_other_paths_and_methods_are_refused_as_all_errors_are(client, method, path, status):
+    headers = {"Content-Length": "0"} if method == "POST" else {}
+    answer = client.request(method, path, headers=headers, follow_redirects=False)
+    assert answer.status_code == status
+    assert answer.json() == {"error": f"Expected POST {api.ROUTE}, got {method} {path}"}
+    assert answer.headers.get("Allow") == ("POST" if status == 405 else None)
+
+
+def test_what_is_no_form_and_a_bug_are_reported_as_all_errors_are(service, files, monkeypatch):
+    with TestClient(mount(service), base_url=LOCAL, raise_server_exceptions=False) as client:
+        broken = client.post(api.ROUTE, content=b"zzz", headers={"Content-Type": "multipart/form-data"})
+        assert broken.status_code == 400
+        assert broken.json()["error"].startswith("Expected a form (multipart/form-data), got one that cannot be read (")
+        monkeypatch.setattr(api.writer, "encode", lambda *_, **__: 1 / 0)
+        failed = client.post(api.ROUTE, files=files)
+    assert (failed.status_code, failed.json()) == (500, {"error": "the server failed; its output has the reason"})
 
 
 def test_it_is_off_by_default(service, files):

@@ -138,7 +138,8 @@ def test_upload_move_the_slider_see_the_result_change_and_download_it(visit, fil
 
     words = shlex.split(command(page, "--alpha 0.3"))
     monkeypatch.chdir(tmp_path)
-    assert main.main(["stylize", *words[2:], "--quiet"]) == 0
+    assert words[:2] == ["adain", "stylize"]
+    assert main.main([*words[1:], "--quiet"]) == 0
     again = (tmp_path / download.value.suggested_filename).read_bytes()
     assert np.abs(values(again) - values(downloaded)).max() <= 1, "equal up to rounding"
 
@@ -262,6 +263,23 @@ def test_it_fits_on_a_phone(visit, files):
     assert result["y"] + result["height"] < controls["y"] < 740, "the result is above the controls, and both are seen"
     if folder := os.environ.get("SCREENSHOTS"):
         page.screenshot(path=f"{folder}/phone.png")
+
+
+@pytest.mark.parametrize(("width", "smallest"), [(1280, 10), (360, 12)])
+def test_captions_are_whole(visit, width, smallest):
+    page = visit(viewport={"width": width, "height": 800})
+    captions = page.locator("#photo-gallery .caption-label, #style-gallery .caption-label")
+    measured = captions.evaluate_all(
+        "all => all.map(e => [e.innerText, e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight,"
+        " e.getBoundingClientRect().bottom <= e.closest('.grid-wrap').getBoundingClientRect().bottom,"
+        " parseFloat(getComputedStyle(e).fontSize) >= " + str(smallest) + "])"
+    )
+    texts = [text for text, *_ in measured]
+    assert len(texts) == 10
+    assert {"A cat", "The Wreck of a Transport Ship\nJ. M. W. Turner"} <= {*texts}
+    assert all(all(checks) for _, *checks in measured), measured
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/captions-{width}.png", full_page=True)
 
 
 def test_a_screenshot_for_the_readme(visit, tmp_path, request):

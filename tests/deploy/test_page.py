@@ -1,7 +1,9 @@
 import asyncio
 import base64
+import importlib.util
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -18,10 +20,10 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from adain.deploy.web import app, image_picker, mask_painter, page
+from adain.deploy.web import app, examples, image_picker, mask_painter, page
 from adain.deploy.web.history import History
 from adain.deploy.web.service import Upload
-from tests.conftest import exit_code
+from tests.conftest import ROOT, exit_code
 
 
 def mount(service, host):
@@ -248,10 +250,9 @@ def blocks(service, kind, *styles):
     return [block for block in asyncio.run(built()) if type(block) is kind]
 
 
-def test_a_wheel_has_no_examples_and_starts_empty(service, monkeypatch, tmp_path):
+def test_without_examples_the_page_starts_empty(service, monkeypatch, tmp_path):
     assert len(blocks(service, gr.Gallery)) == 4, "photos, styles, second styles, and the results of the visit"
-    for module in (page, image_picker):
-        monkeypatch.setattr(module, "EXAMPLES", tmp_path)
+    monkeypatch.setattr(examples, "EXAMPLES", tmp_path)
     assert [gallery.elem_id for gallery in blocks(service, gr.Gallery)] == ["history"]
     assert [state.value for state in blocks(service, gr.State)][:3] == [None] * 3
 
@@ -261,14 +262,48 @@ def test_the_styles_of_a_folder_come_first_with_captions(service, make_picture):
     _, styles, *_ = blocks(service, gr.Gallery, own)
     captions = [item["caption"] for item in styles.value]
     assert captions[0] == "My own style"
-    assert "Starry night" in captions
+    assert "The Starry Night\nVincent van Gogh" in captions
+
+
+def test_every_example_has_the_title_of_the_static_page():
+    page_of_titles = (ROOT / "docs" / "page" / "examples.js").read_text(encoding="utf-8")
+    names = {path.stem: path for folder in ("content", "style") for path in examples.images(folder)}
+    entries = re.findall(r'name: "(\w+)", title: "([^"]+)"(?:, painter: "([^"]+)")?', page_of_titles)
+    expected = {name: "\n".join(filter(None, words)) for name, *words in entries}
+    assert {name: examples.caption(path) for name, path in names.items()} == expected
+    assert len(examples.TITLES) == len(names)
 
 
 def test_an_example_is_chosen_at_first_unless_it_is_too_large(service, tmp_path):
     assert [state.value for state in blocks(service, gr.State)][:2] == [None, None], "10,000 pixels at most"
     service.max_pixels = 10**7
     names = [state.value.name for state in blocks(service, gr.State)[:2]]
-    assert names == [f"examples/{page.FIRST_CONTENT}", f"examples/{page.FIRST_STYLE}"]
+    assert names == [f"examples/{examples.FIRST_CONTENT}", f"examples/{examples.FIRST_STYLE}"]
+
+
+def test_an_installed_package_has_its_own_examples(tmp_path):
+    """The command line has the whole path, as there is no clone to be in."""
+    at_top, in_package = tmp_path / "examples", tmp_path / "adain" / "examples"
+    found = examples_at(tmp_path / "adain" / "deploy" / "web")
+    assert at_top == found.EXAMPLES
+    path = found.EXAMPLES / found.FIRST_STYLE
+    assert found.command_path(path) == f"examples/{found.FIRST_STYLE}"
+    in_package.mkdir()
+    found = examples_at(tmp_path / "adain" / "deploy" / "web")
+    assert in_package == found.EXAMPLES
+    path = found.EXAMPLES / found.FIRST_STYLE
+    assert found.command_path(path) == path.as_posix()
+    assert found.caption(path) == "Composition VII\nWassily Kandinsky"
+
+
+def examples_at(folder):
+    """The module as if it were in another folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = shutil.copy(examples.__file__, folder)
+    specification = importlib.util.spec_from_file_location("copied_examples", copy)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
 
 
 def data_url(image):

@@ -42,8 +42,8 @@ def on_the_command_line(request, folder, monkeypatch):
     """Run the command line of a request in the folder of its images; returns the path of the result."""
     monkeypatch.chdir(folder)
     words = shlex.split(request.command_line())
-    assert words[:2] == ["python", "infer.py"]
-    assert main.main(["stylize", *words[2:], "--quiet"]) == 0
+    assert words[:2] == ["adain", "stylize"]
+    assert main.main([*words[1:], "--quiet"]) == 0
     return folder / request.file_name()
 
 
@@ -70,6 +70,19 @@ def test_the_command_line_writes_the_same_file(service, make_request, tmp_path, 
     result = service.stylize(wanted)
     assert result.path.name == wanted.file_name() == result.request.file_name()
     assert on_the_command_line(wanted, tmp_path, monkeypatch).read_bytes() == result.path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("names", "start"),
+    [
+        (("my photo.png", "$a.jpg"), "adain stylize 'my photo.png' '$a.jpg' --method adain"),
+        (("-p.png", "a.jpg", "b.jpg"), "adain stylize ./-p.png --style a.jpg b.jpg --style-weight 0.5 0.5 --method"),
+        (("photo.png",), "adain stylize photo.png --method johnson"),
+    ],
+)
+def test_the_command_line_is_that_of_the_installed_command(make_request, names, start):
+    method = "adain" if len(names) > 1 else "johnson"
+    assert make_request(names, method=method).command_line().startswith(start)
 
 
 @pytest.mark.parametrize("changes", [{}, {"color": "coral"}, {"method": "gatys"}, {"stroke_size": 24}], ids=str)

@@ -147,7 +147,7 @@ def test_it_gives_the_result_of_the_package(page, images):
         found = result(page)
         assert found.shape == wanted.shape
         assert (found - wanted).abs().mean() < tolerance / 255, "within the error of int8"
-    assert page.text_content("output") == "0 %"
+    assert page.text_content("output") == "0%"
 
 
 def test_threads_are_used_where_the_service_worker_can_isolate_the_page(visit):
@@ -206,7 +206,7 @@ def test_the_slider_compares_with_the_photo_also_from_the_keyboard(page):
     slider.focus()
     page.keyboard.press("End")
     original = seen()
-    assert slider.get_attribute("aria-valuetext") == "100 % of the photo"
+    assert slider.get_attribute("aria-valuetext") == "100% of the photo"
     assert min(np.abs(a - b).mean() for a, b in zip(stylized, original, strict=True)) > 0.1
     box = slider.bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

@@ -117,6 +117,23 @@ def test_files_that_are_no_pictures(tmp_path):
         reader.load_image(tmp_path)
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_url_is_no_file(kind):
+    with pytest.raises(FileNotFoundError, match=r"^Expected a file, got the URL http.*a\.jpg; download it first$"):
+        reader.load_image(kind("https://example.com/a.jpg"))
+
+
+def test_what_is_no_image_is_a_type_error(tmp_path):
+    with pytest.raises(TypeError, match=r"^Expected an image as a path, bytes, or a Pillow image, got int$"):
+        reader.load_image(5)
+    expected = r"^Expected an image as a tensor \(3, H, W\) or \(1, 3, H, W\), got "
+    with pytest.raises(TypeError, match=f"{expected}str$"):
+        writer.save("photo.jpg", tmp_path / "x.png")
+    with pytest.raises(TypeError, match=f"{expected}Image$"):
+        photo.to_image(Image.new("RGB", (4, 4)))
+    assert not [*tmp_path.iterdir()]
+
+
 def test_wrong_requests(tmp_path):
     with pytest.raises(ValueError, match=r"Expected a name that ends in one of \.png, \.jpg"):
         writer.save(torch.rand(3, 4, 4), tmp_path / "a.xyz")
@@ -166,7 +183,7 @@ def test_a_path_that_cannot_be_written_is_one_short_line(tmp_path, monkeypatch):
 
     (tmp_path / "file").write_text("no folder")
     under_file, out = tmp_path / "file" / "a.png", tmp_path / "a.png"
-    with pytest.raises(OSError, match=rf"^cannot write {under_file} \((File exists|Not a directory)\); choose another"):
+    with pytest.raises(OSError, match=rf"^cannot write {under_file} \({under_file.parent} is a file, not a folder\);"):
         writer.save(torch.rand(3, 4, 5), under_file)
     monkeypatch.setattr(Path, "touch", denied)
     with pytest.raises(PermissionError, match=rf"^cannot write {out} \(Permission denied\); choose another output$"):

@@ -144,7 +144,7 @@ def test_wrong_arguments(ready):
         adain.prepare(precision="int4")
     with pytest.raises(ValueError, match=r"unknown method adian; choose from .*; did you mean adain"):
         adain.prepare("adian")
-    with pytest.raises(ValueError, match="already built, got alpah"):
+    with pytest.raises(ValueError, match="unknown option alpah; did you mean alpha"):
         adain.stylize(torch.rand(3, 16, 16), torch.rand(3, 16, 16), ready, alpah=0.5)
     with pytest.raises(ValueError, match="Expected a style, got none"):
         adain.encode_style(ready, [])
@@ -175,7 +175,7 @@ def test_strengths_of_a_mixture_are_shares_of_it(make_picture):
     parts = [normalization.adain(features, *adain.encode_style(ready, path).values()) for path in paths]
     expected = 0.25 * features.lerp(parts[0], 0.8) + 0.75 * features.lerp(parts[1], 0.2)
     torch.testing.assert_close(mixed, ready.decoder(expected).clamp(0, 1), atol=1e-4, rtol=0)
-    with pytest.raises(ValueError, match=r"2 \(one for each\), got 3"):
+    with pytest.raises(ValueError, match="one alpha for all styles or one for each, got 3 for 2 styles"):
         adain.stylize(content, paths, ready, alpha=[1, 0, 1])
 
 

@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 import adain
+from adain.imaging import reader
 from adain.imaging.photo import array_to_tensor
 
 LITE = {"method": "adain-lite", "device": "cpu"}
@@ -63,8 +64,45 @@ def test_methods_with_a_style_of_their_own_and_with_settings(paths):
     with pytest.raises(ValueError, match="one built-in style"):
         adain.Stylizer(style, "johnson", device="cpu")
     assert adain.Stylizer(style, "gatys", device="cpu", steps=3).method.arguments["steps"] == 3
-    with pytest.raises(ValueError, match="Expected options of StyleOptions, got alpah"):
-        adain.Stylizer(style, **LITE)(photo, alpah=0.5)
+    with pytest.raises(ValueError, match="Expected options of StyleOptions, got steps; give settings to Stylizer"):
+        adain.Stylizer(style, **LITE)(photo, steps=3)
+
+
+def test_unknown_options_are_named_with_a_similar_one(paths, lite):
+    photo, style, _ = paths
+    stylizer = adain.Stylizer(style, lite)
+    for call in (
+        lambda: stylizer(photo, alhpa=0.5),
+        lambda: adain.Stylizer(style, lite, alhpa=0.5),
+        lambda: adain.Stylizer(style, **LITE, alhpa=0.5),
+        lambda: adain.stylize(photo, style, lite, alhpa=0.5),
+        lambda: adain.stylize(photo, style, **LITE, alhpa=0.5),
+    ):
+        with pytest.raises(ValueError, match=r"^unknown option alhpa; did you mean alpha\?$"):
+            call()
+    with pytest.raises(ValueError, match=r"^unknown option devise; did you mean device\?$"):
+        adain.stylize(photo, style, lite, devise="cpu")
+    with pytest.raises(ValueError, match=r"^unknown option setps; did you mean steps\?$"):
+        adain.stylize(photo, style, "gatys", device="cpu", setps=3)
+    with pytest.raises(ValueError, match=r"^unknown option patch$"):
+        adain.stylize(photo, style, "gatys", device="cpu", patch=3)
+    with pytest.raises(ValueError, match="already built, got steps"):
+        adain.stylize(photo, style, lite, steps=3)
+    assert adain.stylize(photo, style, "gatys", device="cpu", size=16, steps=10).shape == (1, 3, 16, 19)
+
+
+def test_what_is_no_image_is_a_type_error(paths, lite):
+    photo, style, _ = paths
+    expected = "^Expected an image as a path, a Pillow image, an array, or a tensor, got "
+    stylizer = adain.Stylizer(style, lite)
+    with pytest.raises(TypeError, match=f"{expected}int$"):
+        stylizer(5)
+    with pytest.raises(TypeError, match=f"{expected}Photo$"):
+        stylizer(reader.load(photo))
+    with pytest.raises(TypeError, match=f"{expected}int$"):
+        adain.stylize(photo, 5, lite)
+    with pytest.raises(TypeError, match=f"{expected}float$"):
+        adain.stylize(photo, style, lite, mask=0.5)
 
 
 def test_arrays_are_images(paths, lite):

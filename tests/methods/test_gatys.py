@@ -231,7 +231,7 @@ def test_wrong_settings():
         Gatys(init="sky")
     with pytest.raises(ValueError, match="not finite at step 1"):
         run(20, style_weight=float("inf"))
-    for wrong in ({"steps": 0}, {"history": 0}, {"coarsest": -1}):
+    for wrong in ({"steps": 0}, {"history": 0}, {"coarsest": -1}, {"style_weight": -1}, {"tv_weight": float("nan")}):
         with pytest.raises(ValueError, match="must be at least"):
             Gatys(**wrong)
     with pytest.raises(ValueError, match="at least one content layer"):
@@ -304,7 +304,8 @@ def test_an_optimization_that_improves_nothing_is_reported(make_picture, tmp_pat
     output = tmp_path / "out.png"
     flags = ["--method", "gatys", "--gatys.optimizer", "sgd", "--gatys.steps", "10", "--quiet", "--output", output]
     assert exit_code("stylize", "--content", content, "--style", style, *flags, "--gatys.lr", "1e6") == 1
-    assert f"adain: {content}: no step lowered the loss; use another --gatys.optimizer" in capsys.readouterr().err
+    reason = "no step lowered the loss; use another --gatys.optimizer"
+    assert f"adain: error: {content}: {reason}" in capsys.readouterr().err
     assert not output.exists()
     assert exit_code("stylize", "--content", content, "--style", style, *flags, "--alpha", "0") == 0
     assert exit_code("stylize", "--content", content, "--style", content, *flags) == 0

@@ -1,3 +1,6 @@
+import logging
+
+import huggingface_hub
 import huggingface_hub.constants as hub_constants
 import pytest
 import torch
@@ -78,6 +81,22 @@ def test_missing_repositories(server, monkeypatch, capsys):
     assert error.count("\n") == 1
 
 
+def test_only_our_line_about_a_missing_repository(monkeypatch, caplog):
+    def fail(*_, **__):
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s")
+        raise OSError("no network")
+
+    logger = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    expected = r"got mine/weights \(no such file, and none found on the Hub: no network\)"
+    with pytest.raises(FileNotFoundError, match=expected):
+        weights.load("mine/weights")
+    assert not caplog.records
+    logger.warning("another one")
+    assert caplog.records, "the level is as before"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -89,7 +108,28 @@ def test_missing_repositories(server, monkeypatch, capsys):
         ("/user/name", False),
         ("weights/mine.safetensors", False),
         ("runs/last.ckpt", False),
+        ("runs/LAST.CKPT", False),
+        ("photos/a.jpg", False),
     ],
 )
 def test_names_of_repositories(name, expected):
     assert hub.is_repository(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("user/name", False),
+        ("name-v1.5", False),
+        ("./name", True),
+        ("../name", True),
+        ("/data/name", True),
+        ("~/name", True),
+        ("data\\name", True),
+        ("user/photo.JPG", True),
+        ("user/train.parquet", True),
+        ("user/train-{000..146}.tar", True),
+    ],
+)
+def test_names_that_are_not_looked_up(name, expected):
+    assert hub.is_path(name) == expected

@@ -75,6 +75,8 @@ def test_a_converted_file_is_half_precision_and_carries_its_metadata(tmp_path):
 
 
 def test_wrong_files(small, tmp_path):
+    with pytest.raises(OSError, match=r"mine\\weights is neither a file of weights nor a method"):
+        weights.load(r"mine\weights")
     with pytest.raises(OSError, match=r"elsewhere.safetensors is neither a file of weights nor a method"):
         weights.load(tmp_path / "elsewhere.safetensors")
     with pytest.raises(ValueError, match="unknown method magic; choose from adain"):
@@ -95,7 +97,8 @@ def test_wrong_files(small, tmp_path):
 
 def test_a_file_with_code_is_refused(tmp_path):
     torch.save(torch.nn.Linear(1, 1), tmp_path / "code.pth")
-    with pytest.raises(ValueError, match="holds no weights that can be read"):
+    expected = r"holds no weights that can be read; expected a \.safetensors file, or a state dict of torch\.save$"
+    with pytest.raises(ValueError, match=expected):
         weights.load(tmp_path / "code.pth")
 
 
@@ -103,6 +106,8 @@ def test_settings_are_for_methods_without_weights():
     assert weights.load("gatys", steps=7).steps == 7
     with pytest.raises(ValueError, match="adain has weights, which determine its arguments; it takes no steps"):
         weights.load("adain", steps=7)
+    with pytest.raises(ValueError, match=r"^unknown option setps; did you mean steps\?$"):
+        weights.load("gatys", setps=7)
 
 
 def test_the_upsampling_is_rebuilt_and_leaves_earlier_style_codes_valid(tmp_path):

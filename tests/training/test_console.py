@@ -159,6 +159,9 @@ def test_help_names_the_program_and_the_commands_that_work(capsys):
     assert text.startswith("usage: adain train {fit,validate} [flags]\n")
     assert exit_code("train", "test") == 2
     assert capsys.readouterr().err.startswith("adain: error: unknown command test; choose from fit, validate")
+    assert exit_code("train", "--lr_typo", "3") == 2
+    expected = "Expected a command first (fit or validate), got --lr_typo; see adain train --help"
+    assert capsys.readouterr().err == f"adain: error: {expected}\n"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,12 @@ def test_help_names_the_program_and_the_commands_that_work(capsys):
         (["--modle.lr", "3"], "unknown flag --modle.lr; did you mean --model.lr? See adain train fit --help"),
         (["--data.crop", "x"], "Expected --data.crop to be a whole number, got x"),
         (["--model.method.nrom", "x"], "unknown setting nrom"),
-        (["--model.method", "AdaINN"], "Expected --model.method to be the name of a class, got AdaINN"),
+        (
+            ["--model.method", "AdaINN"],
+            "Expected --model.method to be one of AdaIN, AdaINLite, AdaConv, Johnson, got AdaINN",
+        ),
+        (["--trainer.logger", "Logger"], "Expected --trainer.logger to be"),
+        (["--config", "missing.yaml"], "missing.yaml: no such file; see adain train fit --help"),
         (["--trainer.precision", "half"], "Expected --trainer.precision to be auto, 32-true, "),
         (["--data.size", "x"], "Expected --data.size to be a list, such as [A,B], got x"),
     ],

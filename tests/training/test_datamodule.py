@@ -1,5 +1,6 @@
 import itertools
 import logging
+import re
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -278,6 +279,24 @@ def test_workers_change_nothing(folders):
         batches.append(list(itertools.islice(loader, 3)))
     for a, b in zip(*batches, strict=True):
         assert torch.equal(a["content"], b["content"])
+
+
+@pytest.mark.parametrize(("name", "calls"), [("./nothing", 0), ("a\\b", 0), ("a/b.parquet", 0), ("a/b", 1)])
+def test_only_names_are_looked_up_at_the_hub_and_without_its_warnings(name, calls, monkeypatch, caplog):
+    called = []
+
+    def fail(*words, **_):
+        called.append(words)
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s")
+        raise OSError("no network")
+
+    monkeypatch.setattr("datasets.load_dataset", fail)
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "propagate", True)
+    reason = "no such folder or file" + (", and none found on the Hub: no network" if calls else "")
+    with pytest.raises(OSError, match=rf"got {re.escape(name)} \({reason}\)$"):
+        opened((name, name))
+    assert len(called) == calls
+    assert not caplog.records
 
 
 def test_wrong_sources(folders, parquet, tmp_path):

@@ -106,7 +106,8 @@ def test_what_is_refused(photos, tmp_path, capsys):
     assert "which is not empty; choose another --output" in error("--source", photos, "--output", photos)
     assert "Expected --quality between 1 and 95" in error("--source", photos, "--output", out, "--quality", 96)
     assert "Expected --size of at least 1" in error("--source", photos, "--output", out, "--size", 0)
-    assert "got missing" in error("--source", "missing", "--output", out)
+    missing = error("--source", "missing", "--output", out)
+    assert "got missing (no such folder or file, and none found on the Hub: " in missing
     bad = tmp_path / "bad"
     empty = tmp_path / "empty.parquet"
     Dataset.from_dict({"image": [None]}).cast_column("image", Image()).select([]).to_parquet(empty)

@@ -42,6 +42,14 @@ def test_temporary_files_have_the_form_that_is_removed(tmp_path, dead, monkeypat
     assert (tmp_path / "a.png").read_text() == "new"
 
 
+@pytest.mark.parametrize("name", ["file/a.png", "file/new/a.png"])
+def test_a_file_in_place_of_a_folder_is_named(name, tmp_path):
+    (tmp_path / "file").touch()
+    expected = rf"^cannot write .*/a\.png \({tmp_path / 'file'} is a file, not a folder\); choose another output$"
+    with pytest.raises(OSError, match=expected):
+        files.atomic_path(tmp_path / name).__enter__()
+
+
 def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
     def touch(self, *_):
         raise PermissionError(13, "Permission denied", str(self))

@@ -139,6 +139,11 @@ def test_at_zero_each_frame_is_stylized_independently(lite, painting, moving):
         assert torch.equal(result, pipeline.stylize(frame, painting, lite, alpha=0.7))
 
 
+def test_an_unknown_option_is_named_with_a_similar_one(lite, painting):
+    with pytest.raises(ValueError, match=r"^unknown option staedy; did you mean steady\?$"):
+        runner.stylize_frames([], painting, lite, staedy=0.5)
+
+
 @pytest.mark.parametrize("tile", [None, 40])
 def test_alpha_zero_leaves_every_frame_unchanged(lite, painting, moving, tile):
     frames = [frame.pixels[..., :48, :72] for frame in moving[:2]]

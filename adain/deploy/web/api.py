@@ -1,6 +1,8 @@
 """The HTTP API of `adain serve --api`: a POST to `/api/stylize` returns a stylized image."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -18,6 +20,7 @@ with require_extra("web", "the HTTP API"):
     from fastapi import FastAPI, File, Form, Request, UploadFile
     from fastapi.exceptions import RequestValidationError
     from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import HTTPException
     from starlette.responses import JSONResponse, Response
 
 FOLDER = "/api"
@@ -27,6 +30,18 @@ FILES = 2
 
 OVERHEAD = 64 * 1024
 """Bytes of a request besides its files, at most."""
+
+EXPECTED = {
+    "float_parsing": "a number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number",
+    "bool_parsing": "true or false",
+    "value_error": "a file",
+}
+"""What a field should be, by pydantic's type of the error."""
+
+LONGEST_VALUE = 60
+"""Characters of a wrong value in an error."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +82,11 @@ class StylizeApi:
 
     def add_to(self, app: FastAPI) -> None:
         """Mount an application of its own, so that the requests of the page do not pass through its checks."""
-        api = FastAPI(openapi_url=None)
+        api = FastAPI(openapi_url=None, redirect_slashes=False)
         api.add_api_route(ROUTE.removeprefix(FOLDER), self.stylize, methods=["POST"])
         api.add_exception_handler(RequestValidationError, _invalid_form)
+        api.add_exception_handler(HTTPException, _refused)
+        api.add_exception_handler(Exception, _bug)
         api.middleware("http")(self.refuse_large_requests)
         app.mount(FOLDER, api)
 
@@ -133,10 +150,23 @@ class StylizeApi:
         if METHODS[form.method].iterative:
             raise ValueError(f"{form.method} takes minutes; use the command line or the page")
         read_options = ReadOptions(self.service.max_pixels)
-        content = reader.load(form.content, form.size, read_options)
-        style = reader.read(form.style, options=read_options) if form.style is not None else None
+        with _named("content"):
+            content = reader.load(form.content, form.size, read_options)
+        style = None
+        if form.style is not None:
+            with _named("style"):
+                style = reader.read(form.style, options=read_options)
         stylized = pipeline.stylize(content, style, self.service.load_method(form.method), **form.options)
         return writer.encode(stylized.pixels, f".{form.format}", like=stylized)
+
+
+@contextmanager
+def _named(field: str) -> Iterator[None]:
+    """Name the field in errors about its image, whose file has no name."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{field} {str(error).removeprefix('image ')}") from error
 
 
 def _error(status: int, message: str) -> JSONResponse:
@@ -147,4 +177,34 @@ def _invalid_form(_: Request, error: Exception) -> Response:
     """Answer with status 400 and a line for the first field of a form that is wrong."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    return _error(400, f"{first['loc'][-1]}: {first['msg']}")
+    field = first["loc"][-1]
+    if first["type"] == "missing":
+        return _error(400, f"Expected {field}, got none")
+    if first["type"] == "literal_error":
+        expected = first["ctx"]["expected"].replace("'", "")
+    else:
+        expected = EXPECTED.get(first["type"], "valid")
+    return _error(400, f"Expected {field} to be {expected}, got {_shown(first['input'])}")
+
+
+def _shown(value: Any) -> str:
+    """A wrong value on one line, as it is shown in an error."""
+    line = " ".join(str(value).split()) or "nothing"
+    return line if len(line) <= LONGEST_VALUE else f"{line[:LONGEST_VALUE]} ..."
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    """Answer to another path or method, or to a form that cannot be read."""
+    assert isinstance(error, HTTPException)
+    if error.status_code in (404, 405):
+        message = f"Expected POST {ROUTE}, got {request.method} {request.url.path}"
+    else:
+        message = f"Expected a form (multipart/form-data), got one that cannot be read ({error.detail.rstrip('.')})"
+    answer = _error(error.status_code, message)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _bug(*_: Any) -> Response:
+    """Answer to a request that fails for another reason, which the server prints."""
+    return _error(500, "the server failed; its output has the reason")

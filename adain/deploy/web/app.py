@@ -15,7 +15,7 @@ with require_extra("web", "the web page"):
     import uvicorn
     from fastapi import FastAPI
     from starlette.datastructures import Headers
-    from starlette.responses import PlainTextResponse
+    from starlette.responses import JSONResponse
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 QUEUE_INTERVAL = 0.05
@@ -25,19 +25,30 @@ POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-an
 """The content security policy: the browser loads nothing from other hosts, whatever Gradio's pages request."""
 
 CSS = """
-.gradio-container { max-width: 1240px !important; }
+.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
 #head h1 { display: inline; margin-right: .6em; font: 600 30px/1 Georgia, "Times New Roman", serif; }
 #head p { display: inline; opacity: .75; }
 .thumbs { min-height: 0 !important; }
-.thumbs .grid-wrap { height: auto !important; max-height: 132px; min-height: 0; padding: 0; overflow-y: auto; }
-.thumbs .grid-container { grid-template: auto / repeat(auto-fill, minmax(70px, 1fr)); gap: 6px; padding: 1px;
-  height: auto !important; align-content: start; }
-.thumbs .gallery-item, .thumbs .thumbnail-item { aspect-ratio: 4 / 3; height: auto; border-radius: 6px; }
-.thumbs .caption-label { inset: auto 0 0 0; max-width: none; margin: 0; padding: 1px 5px; font-size: 10px; border: 0;
-  border-radius: 0; color: #fff; background: linear-gradient(#0000, #000b); opacity: 1; }
+.thumbs .grid-wrap { height: auto !important; max-height: 206px; min-height: 0; padding: 0; overflow-y: auto; }
+.thumbs .grid-container { grid-template: auto / repeat(auto-fill, minmax(80px, 1fr)); gap: 6px; padding: 1px;
+  grid-auto-rows: auto; height: auto !important; align-content: start; }
+.thumbs .gallery-item { aspect-ratio: auto; height: auto; }
+.thumbs .thumbnail-item { display: block; aspect-ratio: auto; border: 0; height: auto;
+  border-radius: 6px; background: none; }
+.thumbs .thumbnail-item:not(:hover, :focus-visible) { box-shadow: none; }
+.thumbs .thumbnail-item img { aspect-ratio: 3 / 2; height: auto; }
+/* The caption is below its image, as long as it is: a title, and the painter on the next line. */
+.thumbs .caption-label { position: static; max-width: none; margin: 0; padding: 1px 0 2px; border: 0;
+  font-size: 10px; line-height: 12px; text-align: left; white-space: pre-line; overflow-wrap: anywhere;
+  color: var(--body-text-color); background: none; opacity: 1; }
 #note { opacity: .75; }
 /* On a phone the columns are below each other: the result is first, so that it is seen while the controls change. */
-@media (max-width: 740px) { #results { order: -1; } #result img { max-height: 42vh; } }
+@media (max-width: 740px) {
+  #results { order: -1; }
+  #result img { max-height: 42vh; }
+  .thumbs .grid-wrap { max-height: 60vh; }
+  .thumbs .caption-label { font-size: 12px; line-height: 15px; }
+}
 #command textarea { font-family: var(--font-mono); font-size: 12px; }
 """
 
@@ -76,7 +87,7 @@ def make_theme() -> gr.themes.Base:
     for name, color in THEME_COLORS.items():
         colors[name] = PAPER[color]
         colors[f"{name}_dark"] = PAPER_DARK[color]
-    return theme.set(**colors)
+    return theme.set(layout_gap="12px", **colors)
 
 
 @dataclass(frozen=True)
@@ -161,7 +172,8 @@ class LoopbackOnly:
             except ValueError:  # an unmatched bracket
                 name = ""
             if not _is_loopback(name):
-                await PlainTextResponse("Invalid host header", status_code=400)(scope, receive, send)
+                refusal = {"error": "Invalid host header"}
+                await JSONResponse(refusal, status_code=400)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from PIL import Image, ImageOps
 
+from adain.deploy.web import examples
 from adain.deploy.web.service import StylizeService, Upload
 from adain.imaging import reader
 from adain.utils.errors import INPUT_ERRORS, one_line
@@ -16,8 +17,6 @@ from adain.utils.extras import require_extra
 
 with require_extra("web", "the web page"):
     import gradio as gr
-
-EXAMPLES = Path(__file__).parents[3] / "examples"  # in the repository; a wheel has none
 
 
 class ImagePicker:
@@ -44,7 +43,7 @@ class ImagePicker:
         self.gallery = gallery
         upload, preview = None, None
         if chosen:
-            with suppress(OSError):  # a wheel has no examples, and they may be larger than this page accepts
+            with suppress(OSError):  # it may be larger than this page accepts
                 upload, preview = self._open(chosen)
         with gr.Column(min_width=150) as self.column:
             self.upload = gr.State(upload)
@@ -52,7 +51,7 @@ class ImagePicker:
                 preview,
                 label=label,
                 elem_id=self.elem_id,
-                height=165,
+                height=140,
                 sources=[*sources],
                 type="filepath",
                 buttons=[],
@@ -63,10 +62,8 @@ class ImagePicker:
                 self._build_gallery()
 
     def _open(self, path: Path) -> tuple[Upload, Image.Image]:
-        """Open an image of the gallery; its name is its path as a command in the repository takes it."""
-        root = EXAMPLES.parent
-        name = path.relative_to(root) if path.is_relative_to(root) else path
-        return self.service.open_upload(str(path), name.as_posix())
+        """Open an image of the gallery; its name is its path as a command takes it."""
+        return self.service.open_upload(str(path), examples.command_path(path))
 
     def on_upload(self, file: dict) -> tuple[Any, Upload]:
         """Open an uploaded file; return its preview and the `Upload`."""
@@ -102,7 +99,7 @@ class ImagePicker:
 
     def _build_gallery(self) -> None:
         """Add thumbnails with captions."""
-        images = [(thumbnail(path), caption(path)) for path in self.gallery]
+        images = [(thumbnail(path), examples.caption(path)) for path in self.gallery]
         gallery = thumbnails(f"{self.elem_id}-gallery", columns=3, images=images)
         gallery.select(
             self.on_choose,
@@ -140,12 +137,6 @@ def thumbnails(elem_id: str, columns: int, images: Any = None) -> gr.Gallery:
 def thumbnail(path: Path) -> Image.Image:
     """A small image for a gallery. Both styles are chosen from the same files, which are read once."""
     return ImageOps.fit(reader.read(path, shrink=192), (192, 144))
-
-
-def caption(path: Path) -> str:
-    """The name of a file in words: "the_scream.jpg" becomes "The scream"."""
-    words = path.stem.replace("_", " ").replace("-", " ")
-    return words[:1].upper() + words[1:]
 
 
 @contextmanager

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adain.deploy.web import examples
 from adain.deploy.web.history import History
-from adain.deploy.web.image_picker import EXAMPLES, ImagePicker, reports_errors
+from adain.deploy.web.image_picker import ImagePicker, reports_errors
 from adain.deploy.web.mask_painter import MaskPainter
 from adain.deploy.web.service import RETENTION, StylizeRequest, StylizeResult, StylizeService, Upload
-from adain.imaging import listing, photo
+from adain.imaging import photo
 from adain.inference.options import COLORS
 from adain.methods import METHODS, Gatys
 from adain.methods.progress import Progress
@@ -23,9 +24,6 @@ with require_extra("web", "the web page"):
 POLL_INTERVAL = 2  # seconds, see `StylizePage._poll_for_a_while`
 POLLS = 4  # after each change
 CLEANUP_INTERVAL = 600  # seconds between two searches for files to delete
-
-FIRST_CONTENT, FIRST_STYLE = "content/summer_palace.jpg", "style/composition_vii.jpg"
-"""The examples that are stylized at first."""
 
 STROKES = {"As in the style": None, "Fine": 256, "Medium": 512, "Coarse": 768}
 """Shorter sides of the styles in pixels, by the labels of the page."""
@@ -96,7 +94,7 @@ class StylizePage:
     def __init__(self, service: StylizeService, method: str, styles: Sequence[Path] = ()):
         self.service = service
         self.method = method
-        self.styles = [*styles, *_examples("style")]
+        self.styles = [*styles, *examples.images("style")]
 
     def build(self) -> gr.Blocks:
         """Lay out the components and connect their events."""
@@ -118,11 +116,11 @@ class StylizePage:
             content = ImagePicker(
                 self.service,
                 "Photo",
-                _examples("content"),
-                EXAMPLES / FIRST_CONTENT,
+                examples.images("content"),
+                examples.EXAMPLES / examples.FIRST_CONTENT,
                 ("upload", "webcam", "clipboard"),
             )
-            style = ImagePicker(self.service, "Style", self.styles, EXAMPLES / FIRST_STYLE)
+            style = ImagePicker(self.service, "Style", self.styles, examples.EXAMPLES / examples.FIRST_STYLE)
         self.controls, self.note = _build_controls(self.method)
         with gr.Accordion("Second style", open=False, elem_id="second-style-section") as self.second_style:
             second_style = ImagePicker(self.service, "Second style", self.styles)
@@ -297,11 +295,6 @@ def method_updates(method: str, second: Upload | None) -> list[Any]:
     ]
 
 
-def _examples(folder: str) -> list[Path]:
-    """The example images of a folder; a wheel has none."""
-    return listing.files(EXAMPLES / folder) if (EXAMPLES / folder).is_dir() else []
-
-
 def _build_controls(method: str) -> tuple[dict[str, Any], gr.Markdown]:
     """Build the main controls, by the field of `StylizeRequest` that each one sets, and the note on the method."""
     steps = inspect.signature(Gatys).parameters["steps"].default
@@ -352,7 +345,7 @@ def _build_results() -> ResultPanel:
     command = gr.Textbox(
         label="Command line for the same result (run it where the images are)",
         lines=2,
-        max_lines=3,
+        max_lines=5,
         buttons=["copy"],
         interactive=False,
         elem_id="command",

@@ -100,9 +100,13 @@ class StylizeRequest:
 
     def command_line(self) -> str:
         """The command line that writes the same result when run in the folder that contains the images."""
+        images = [image.name for image in (self.content, *self.styles)]
+        paths = [f"./{name}" if name.startswith("-") else name for name in images]  # else a flag
+        content, *styles = paths
+        several = len(styles) > 1  # the command takes a single style without a flag
+        words = ["adain", "stylize", content, *([] if several else styles)]
         flags: dict[str, Sequence[object]] = {
-            "content": [self.content.name],
-            "style": [style.name for style in self.styles],
+            "style": styles if several else [],
             "style-weight": self.style_weights,
             "mask": [self.mask.name] if self.mask else [],
             "feather": [MASK_FEATHER] if self.mask else [],
@@ -115,15 +119,9 @@ class StylizeRequest:
             **{f"{self.method}.{name}": [value] for name, value in self.method_settings.items()},
             "device": [self.device] if self.device != "auto" else [],
         }
-        words = ["python", "infer.py"]
         for flag, values in flags.items():
-            if not values:
-                continue
-            words.append(f"--{flag}")
-            for value in values:
-                word = str(value)
-                # A name that starts with a dash would be parsed as a flag.
-                words.append(f"./{word}" if word.startswith("-") else word)
+            if values:
+                words += [f"--{flag}", *map(str, values)]
         if self.photorealistic:
             words.append("--photorealistic")
         return shlex.join(words)
