@@ -2,8 +2,11 @@
 
 import sys
 
-from adain.cli.main import run
-from adain.cli.stylize_command import stylize
+from adain.utils.extras import require_dependencies
+
+with require_dependencies():
+    from adain.cli.main import run
+    from adain.cli.stylize_command import stylize
 
 if __name__ == "__main__":
     sys.exit(run(stylize, None, "infer.py"))

@@ -2,8 +2,11 @@
 
 import sys
 
-from adain.cli.main import guarded
-from adain.training.cli import main
+from adain.utils.extras import require_dependencies
+
+with require_dependencies():
+    from adain.cli.main import guarded
+    from adain.training.cli import main
 
 if __name__ == "__main__":
     sys.exit(guarded(main))
