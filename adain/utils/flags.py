@@ -182,6 +182,8 @@ def plain_message(
     if setting := re.search(r"Option '(\S+)' is not accepted", message):
         return f"unknown setting {setting[1]}"
     if missing := re.search(r"arguments are required: (.+)", message):
+        if first_words:
+            return f"Expected {first_words}, got none"
         return f"Expected {', '.join(_flag(name, flags) for name in missing[1].split(', '))}, got none"
     if empty := re.search(r"argument (--\S+?)(?:/\S+)?: expected (?:at least )?one argument", message):
         return f"Expected a value after {empty[1]}, got none"

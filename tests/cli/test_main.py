@@ -445,6 +445,8 @@ def test_errors_have_one_prefix_and_name_flags_as_they_are_typed(flags, message,
 def test_required_flags_are_named(capsys):
     assert exit_code("grid", "--content", "a") == 2
     assert capsys.readouterr().err.startswith("adain: error: Expected --style, --output, got none; see adain grid")
+    assert exit_code("stylize") == 2
+    assert capsys.readouterr().err == "adain: error: Expected PHOTO PAINTING, got none; see adain stylize --help\n"
 
 
 def test_list_names_methods_backbones_and_weights_with_their_licenses(capsys):
