@@ -7,13 +7,16 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 from adain.cli.commands import COMMANDS
-from adain.cli.main import parse_flags
+from adain.cli.main import main, parse_flags
 from adain.training import cli as training
 from benchmarks import recipe_images
 from tests.conftest import ROOT, wait_for
@@ -107,15 +110,44 @@ def test_python_of_the_pages_can_be_compiled(page):
         ast.parse(block)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/python.md"])
-def test_python_of_the_first_pages_runs(page, make_picture, monkeypatch, tmp_path):
+@pytest.fixture
+def photo_and_painting(make_picture, monkeypatch, tmp_path):
+    """The current folder with the images that the pages name."""
     for name in ("photo", "painting"):
         make_picture(f"{name}.png")
         Image.open(tmp_path / f"{name}.png").save(tmp_path / f"{name}.jpg")
     monkeypatch.chdir(tmp_path)
-    (block,) = blocks(ROOT / page, "python")
-    exec(compile(block, page, "exec"), {})
-    assert (tmp_path / "stylized.png").exists()
+
+
+def run_python(page, number=0):
+    """Run a Python block of a page of docs/ and return its variables."""
+    names = {}
+    exec(compile(blocks(ROOT / page, "python")[number], page, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/python.md", "docs/stylizing.md"])
+def test_python_of_the_first_pages_runs(page, photo_and_painting):
+    run_python(page)
+    assert Path("stylized.png").exists()
+
+
+def test_python_for_videos_runs(photo_and_painting):
+    with av.open("clip.mp4", "w") as output:
+        stream = output.add_stream("libx264", 25, width=64, height=48)
+        for shade in (40, 200):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), shade, np.uint8), "rgb24")))
+        output.mux(stream.encode())
+    names = run_python("docs/video.md")
+    assert names["frame"].shape == (1, 3, 48, 64)
+    assert Path("stylized.mp4").exists()
+
+
+@pytest.mark.slow
+def test_python_for_exported_networks_runs(photo_and_painting):
+    assert main(["export", "--method", "adain-lite", "--output", "adain_lite.onnx"]) == 0
+    run_python("docs/export.md")
+    assert Path("stylized.png").exists()
 
 
 def test_training_with_random_styles_runs(make_picture, monkeypatch, tmp_path):
