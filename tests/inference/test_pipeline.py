@@ -115,13 +115,14 @@ def test_a_mixture_of_one_style_with_itself_is_that_style(ready, make_picture):
         torch.testing.assert_close(one[name], two[name])
 
 
-def test_half_precision_stays_close(make_picture, ready):
-    path = make_picture(size=(64, 64))
-    expected = stylize_image(path, path, ready)
+def test_half_precision_stays_close(examples, ready):
+    content, style = examples / "content" / "chelsea.png", examples / "style" / "starry_night.jpg"
+    expected = stylize_image(content, style, ready, size=64)
     name = next(name for name, kind in METHODS.items() if type(ready) is kind)
-    rounded = stylize_image(path, path, adain.prepare(name, "cpu", "bf16", **QUICK.get(name, {})))
+    rounded = stylize_image(content, style, adain.prepare(name, "cpu", "bf16", **QUICK.get(name, {})), size=64)
     assert rounded.dtype == torch.float32
-    assert 0 < (rounded - expected).abs().mean() < 1.5 / 255
+    bound = 6 if name == "style-swap" else 1.2  # rounded features can have other patches as their nearest
+    assert 0 < (rounded - expected).abs().mean() < bound / 255
 
 
 def test_the_result_can_be_worked_on(ready):
