@@ -1,6 +1,7 @@
 """A fault of one rank ends all ranks with its reason, and a killed run is resumed digit for digit."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -208,13 +209,14 @@ def test_two_launchers_one_of_which_is_killed(words, tmp_path):
     launchers[1].wait(60)
     log = tmp_path / "log"
     assert launchers[0].wait(120) != 0, log.read_text()
-    assert "the process that started it was killed" in log.read_text()
     pids = [int(path.read_text()) for path in (tmp_path / "two").glob("*.pid")]
     assert len(pids) == 2
     deadline = time.monotonic() + 60
     while any(map(is_running, pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(map(is_running, pids))
+    # If the killed launcher served the rendezvous, the other one ends its rank, whose loss may be noticed first.
+    assert re.search("was killed; |lost the connection to another rank", log.read_text())
 
     steps = state(last(tmp_path))["global_step"] + 3
     codes = [launcher.wait(600) for launcher in launch("--ckpt_path", "last", "--trainer.max_steps", steps)]
