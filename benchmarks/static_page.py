@@ -43,6 +43,11 @@ class QuietHandler(SimpleHTTPRequestHandler):
         """Print nothing."""
 
 
+def find_chromium() -> str | None:
+    """The path of the installed Chromium, if there is one."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
     """Serve a folder as any static host does; the value is the address."""
@@ -86,7 +91,7 @@ def measure(browser: Browser, address: str, service_workers: Any) -> dict[str, A
 
 def main() -> None:
     """Print the machine, the browser, and the table."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    path = find_chromium()
     if not path or not (PAGE / "runtime").is_dir():
         sys.exit("error: this needs Chromium and the page in out/page, which `make page` builds")
     with Image.open(ROOT / "examples" / "content" / "astronaut.png") as image:

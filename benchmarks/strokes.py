@@ -1,10 +1,10 @@
 """Whether a preview predicts the print: `python -m benchmarks.strokes`.
 
-For each pair, `infer.py` stylizes the content at a shorter side of 512 px, and at 2048 px (and 4096 px) with `--work-
-size content`, where the network processes the full size, and with the default. The table has the SSIM (Wang et al.
-2004; higher is better) between the small result and the downsampled large one, and the seconds and the peak memory of
-the large one, measured in a process of its own with reading, writing, and start. Large photos are not at hand, so the
-example photos are enlarged, and have no detail beyond their own size.
+For each pair, `infer.py` stylizes the content at a shorter side of 512 px, and at 2048 px (and 4096 px) with
+`--work-size content`, where the network processes the full size, and with the default. The table has the SSIM (Wang
+et al. 2004; higher is better) between the small result and the downsampled large one, and the seconds and the peak
+memory of the large one, measured in a process of its own with reading, writing, and start. Large photos are not at
+hand, so the example photos are enlarged, and have no detail beyond their own size.
 """
 
 import argparse

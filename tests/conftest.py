@@ -1,5 +1,4 @@
 import os
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -147,7 +146,9 @@ def launch_chromium():
     """A function that starts Debian's headless Chromium, with more flags, as a Playwright `Browser`."""
     from playwright.sync_api import sync_playwright
 
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    from benchmarks.static_page import find_chromium
+
+    path = find_chromium()
     if not path:
         pytest.fail("the tests marked browser need Chromium: apt-get install chromium")
     quiet = "background-networking", "component-update", "sync", "gpu", "quic"

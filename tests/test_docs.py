@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -20,6 +18,7 @@ from adain.cli.main import main, parse_flags
 from adain.training import cli as training
 from benchmarks import recipe_images
 from tests.conftest import ROOT, wait_for
+from tests.video.test_runner import noise, write
 
 PAGES = [
     *sorted(ROOT.glob("*.md")),
@@ -133,11 +132,7 @@ def test_python_of_the_first_pages_runs(page, photo_and_painting):
 
 
 def test_python_for_videos_runs(photo_and_painting):
-    with av.open("clip.mp4", "w") as output:
-        stream = output.add_stream("libx264", 25, width=64, height=48)
-        for shade in (40, 200):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), shade, np.uint8), "rgb24")))
-        output.mux(stream.encode())
+    write("clip.mp4", noise(2, 48, 64))
     names = run_python("docs/video.md")
     assert names["frame"].shape == (1, 3, 48, 64)
     assert Path("stylized.mp4").exists()

@@ -55,8 +55,8 @@ def stylize_dataset(
         read_options: Which images are accepted.
         engine_options: Where and how the work is done.
         device: Device to use: auto, cpu, cuda, mps, or another one of torch.
-        precision: Floating-point type of the network. auto is bf16 where that is fast and within
-            1/255 on average, else fp32.
+        precision: Floating-point type of the network. auto is bf16 where that is fast and within 1/255 on
+            average, else fp32.
         report: File to write with the numbers of the run and all failures, as JSON.
     """
     from adain.datasets.runner import stylize_dataset

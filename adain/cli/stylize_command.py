@@ -98,8 +98,8 @@ def stylize(
         steady: Temporal stability of a video, from 0 to 1: how much of each frame is carried over from the one before,
             along the motion (default: 0.8). At 0 each frame is stylized alone, and the result flickers.
         device: Device to use: auto, cpu, cuda, mps, or another one of torch.
-        precision: Floating-point type of the network. auto is bf16 where that is fast and within
-            1/255 on average, else fp32.
+        precision: Floating-point type of the network. auto is bf16 where that is fast and within 1/255 on
+            average, else fp32.
         log: Folder for the records of an optimization (gatys): losses as CSV, curves, TensorBoard events, snapshots.
         snapshot_every: Steps of an optimization between snapshots; 0 for none.
         seed: Seed of everything that is drawn at random.
