@@ -27,8 +27,9 @@ ROOT = Path(__file__).parents[1]
 OWN_FLAGS = {
     "johnson": ["--model.style", "examples/style/starry_night.jpg"],
     "adain-finetune": ["--model.start", "checkpoints/adain.safetensors"],
+    "photorealistic": ["--model.start", "checkpoints/adain.safetensors"],
 }
-"""Flags that users add according to the comment at the top of a recipe."""
+"""Files that a recipe needs, according to the comment at its top."""
 
 
 class Cost(Callback):
