@@ -23,8 +23,8 @@ def prepare(
     Args:
         method: A name (its embedded weights), a file of weights, or an instance, which is copied and left unchanged.
         device: A device name of torch; `auto` is the first of cuda, mps, and cpu that is available.
-        precision: Type of the network; statistics are float32 in all cases. `auto` is bf16 where the hardware computes
-            it (`adain.utils.precision.fast_half`) and the method's results stay within 1/255 on average, else fp32;
+        precision: Type of the network; statistics are float32 in all cases. `auto` is bf16 where it is fast
+            (`adain.utils.precision.fast_half`) and the method's results stay within 1/255 on average, else fp32;
             gatys then runs all but its last steps in bf16.
         settings: Arguments of a method without weights, such as `adain.methods.Gatys`.
 

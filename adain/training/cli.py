@@ -72,8 +72,8 @@ class AutoTrainer(Trainer):
     """Lightning's `Trainer`, which uses the fastest precision of the hardware by default.
 
     Args:
-        precision: Precision of training: `auto`, or one of Lightning's. `auto` is bf16-mixed on hardware with bf16
-            arithmetic, 16-mixed with loss scaling on older CUDA devices, and 32-true elsewhere
+        precision: Precision of training: `auto`, or one of Lightning's. `auto` is bf16-mixed where bf16 is fast,
+            16-mixed with loss scaling on older CUDA devices, and 32-true elsewhere
             (`adain.utils.precision.fast_half`).
         accelerator: Accelerator, as in Lightning: `auto`, `cpu`, `gpu`, `mps`, and others.
         kwargs: All other arguments of Lightning's `Trainer`.

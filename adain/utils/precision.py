@@ -18,11 +18,13 @@ SLOWDOWN = "it takes up to 15 times as long as fp32"
 def fast_half(device: torch.device) -> Half | None:
     """Return the 16-bit type that is faster than float32 on the device, or None if there is none.
 
-    This is bf16 on CUDA devices since Ampere and on CPUs with AVX-512 bf16 or AMX, and fp16 on older CUDA devices.
+    This is bf16 on CUDA devices since Ampere, on CPUs with AMX, and on AMD CPUs with AVX-512 bf16. It is fp16 on older
+    CUDA devices. Intel CPUs without AMX, which are common in virtual machines, have AVX-512 bf16 too. They multiply
+    in bf16 no faster than in float32, and Winograd's algorithm makes float32 faster.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if device.type == "cpu" and _cpu_has("avx512_bf16", "amx_tile"):
+    if device.type == "cpu" and (_cpu_has("amx_tile") or (_cpu_has("avx512_bf16") and not _is_intel())):
         return "bf16"
     return None
 
@@ -33,7 +35,7 @@ def is_emulated(half: Half, device: torch.device) -> bool:
         return half == "bf16" and fast_half(device) != "bf16"
     if device.type == "cpu":
         if half == "bf16":
-            return fast_half(device) != "bf16"
+            return not _cpu_has("avx512_bf16", "amx_tile")
         return not _cpu_has("amx_fp16")
     return False
 
@@ -52,3 +54,10 @@ def _cpu_has(*features: str) -> bool:
         if is_supported():
             return True
     return False
+
+
+def _is_intel() -> bool:
+    """Return whether this is known to be a CPU of Intel. Older versions of PyTorch do not know."""
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    return "Intel" in torch.cpu.get_capabilities().get("cpu_name", "")

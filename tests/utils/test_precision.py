@@ -1,4 +1,5 @@
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
 
 @pytest.fixture
 def hardware(monkeypatch):
-    """Pretend to have a CPU with these features, or a GPU with or without bf16."""
+    """Pretend to have a CPU with these features, of AMD or Intel, or a GPU with or without bf16."""
 
-    def pretend(features=(), gpu_has_bf16=False):
+    def pretend(features=(), gpu_has_bf16=False, intel=False):
         monkeypatch.setattr(precision, "_cpu_has", lambda *names: any(name in features for name in names))
+        monkeypatch.setattr(precision, "_is_intel", lambda: intel)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: gpu_has_bf16)
 
     return pretend
@@ -30,6 +32,20 @@ def test_the_fast_type_of_each_kind_of_hardware(hardware):
     for feature in ("avx512_bf16", "amx_tile"):
         hardware([feature], gpu_has_bf16=True)
         assert [fast_half(device) for device in (CPU, CUDA, MPS)] == ["bf16", "bf16", None]
+
+
+def test_intel_processors_are_fast_in_bf16_only_with_amx(hardware):
+    hardware(["avx512_bf16"], intel=True)
+    assert fast_half(CPU) is None
+    assert not is_emulated("bf16", CPU)
+    hardware(["avx512_bf16", "amx_tile"], intel=True)
+    assert fast_half(CPU) == "bf16"
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="expected Linux")
+@pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities"), reason="expected a torch that names the processor")
+def test_the_maker_of_this_processor():
+    assert precision._is_intel() == ("GenuineIntel" in Path("/proc/cpuinfo").read_text())
 
 
 def test_torch_has_the_private_functions():
