@@ -209,9 +209,12 @@ def test_a_stream_read_by_a_worker_process_continues_exactly(parquet):
         data.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
         if state:
             data.load_state_dict(state)
-        return data, iter(data.train_dataloader())
+        loader = data.train_dataloader()
+        assert loader.num_workers == min(workers, 1), "a stream is read by a single process"
+        return data, iter(loader)
 
     alone, working = ([next(loader) for _ in range(9)] for _, loader in (batches(0), batches(2)))
+    assert [len(batch["content"]) for batch in alone] == [2] * 9
     assert all(torch.equal(a["style"], b["style"]) for a, b in zip(alone, working, strict=True))
     data, loader = batches(2)
     for _ in range(4):
