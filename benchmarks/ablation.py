@@ -1,25 +1,105 @@
-"""The paper's Fig. 6: one short training for each norm in the decoder, and their losses in one figure.
+"""The paper's Fig. 6, repeated: trains a decoder with each norm and each seed, and compares their losses.
 
-`python -m benchmarks.ablation CONTENT STYLE OUTPUT.png [flags of train.py]`; the runs are kept in runs/ablation.
+`python -m benchmarks.ablation CONTENT STYLE OUTPUT.png [--seeds 3] [--steps 2000]` trains with configs/adain-cpu.yaml,
+prints a table of the last losses on the held-out pairs, and draws the losses over the steps. A seed decides the
+initial weights, the batches, and the held-out pairs, so the norms are compared on the same pairs. Runs are kept in
+runs/ablation, and runs that are complete are not repeated. Flags that are not listed by `--help` go to `train.py`.
 """
 
+import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 
-from benchmarks.curve import draw
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from adain.evaluation.report import markdown
+from benchmarks.timing import machine
 
 NORMS = ("none", "instance", "batch", "layer")
+LOSSES = ("content", "style", "reconstruction")
 RUNS = Path("runs/ablation")
+VALIDATIONS = 10
+
+Curve = list[tuple[int, float]]
+"""Steps, and the loss on the held-out pairs after each of them."""
 
 
-def main(content: str, style: str, output: str, *flags: str) -> None:
-    command = [sys.executable, "train.py", "fit", "--config", "configs/adain-cpu.yaml", "--trainer.max_steps", "400"]
-    command += ["--data.content", content, "--data.style", style, "--trainer.val_check_interval", "50", *flags]
-    for norm in NORMS:
-        subprocess.run([*command, "--model.method.norm", norm, "--trainer.default_root_dir", RUNS / norm], check=True)
-    draw({norm: [max(RUNS.glob(f"{norm}/*/*"), key=lambda run: run.stat().st_mtime)] for norm in NORMS}, output)
+def read_curves(folder: Path) -> dict[str, Curve]:
+    """The curve of each loss of the newest run in a folder; empty if there is none."""
+    runs = sorted(folder.glob("lightning_logs/*"), key=lambda run: run.stat().st_mtime)
+    if not runs:
+        return {}
+    board = EventAccumulator(str(runs[-1]), size_guidance={"scalars": 0})
+    board.Reload()
+    names = board.Tags()["scalars"]
+    return {
+        loss: [(event.step + 1, event.value) for event in board.Scalars(f"val/{loss}")]
+        for loss in LOSSES
+        if f"val/{loss}" in names
+    }
+
+
+def train(norm: str, seed: int, options: argparse.Namespace, flags: Sequence[str]) -> dict[str, Curve]:
+    """The curves of a run, which is trained unless it is complete."""
+    folder = RUNS / f"{norm}-{seed}"
+    curves = read_curves(folder)
+    if curves and curves["style"][-1][0] >= options.steps:
+        return curves
+    command = [sys.executable, "train.py", "fit", "--config", "configs/adain-cpu.yaml"]
+    command += ["--data.content", options.content, "--data.style", options.style, "--data.seed", str(seed)]
+    command += ["--seed_everything", str(seed), "--model.method.norm", norm, "--trainer.max_steps", str(options.steps)]
+    command += ["--trainer.val_check_interval", str(options.steps // VALIDATIONS)]
+    subprocess.run([*command, "--trainer.default_root_dir", str(folder), *flags], check=True)
+    return read_curves(folder)
+
+
+def describe(values: Sequence[float]) -> str:
+    """Mean and range."""
+    return f"{mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
+def draw(runs: dict[str, list[dict[str, Curve]]], output: str) -> None:
+    """A panel for each loss, a color for each norm, a line for each seed."""
+    figure, axes = plt.subplots(1, len(LOSSES), figsize=(10, 3), constrained_layout=True)
+    for color, (norm, seeds) in enumerate(runs.items()):
+        for number, curves in enumerate(seeds):
+            for axis, loss in zip(axes, LOSSES, strict=True):
+                label = norm if number == 0 else None
+                axis.plot(*zip(*curves[loss], strict=True), color=f"C{color}", linewidth=1, label=label)
+    for axis, loss in zip(axes, LOSSES, strict=True):
+        axis.set(title=f"{loss} loss, held-out pairs", xlabel="step", yscale="log")
+    axes[0].legend(fontsize="small")
+    figure.savefig(output, dpi=90)
+
+
+def main() -> None:
+    """Train, print the table, and draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("content", help="folder of photos")
+    parser.add_argument("style", help="folder of paintings")
+    parser.add_argument("output", help="PNG file of the figure")
+    parser.add_argument("--seeds", type=int, default=3, help="number of runs of each norm")
+    parser.add_argument("--steps", type=int, default=2000, help="of each run")
+    options, flags = parser.parse_known_args()
+    runs: dict[str, list[dict[str, Curve]]] = {norm: [] for norm in NORMS}
+    for seed in range(options.seeds):
+        for norm in NORMS:
+            runs[norm].append(train(norm, seed, options, flags))
+    print(f"{machine()}; {options.steps} steps, {options.seeds} seeds: means, and ranges in parentheses")
+    rows = []
+    for norm, seeds in runs.items():
+        last = {loss: describe([curves[loss][-1][1] for curves in seeds]) for loss in LOSSES}
+        rows.append({"norm": norm, **last})
+    print(markdown(rows), end="")
+    draw(runs, options.output)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -4,7 +4,7 @@ With `--time`, each run is a training of its own, named after its folder, over t
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -34,26 +34,25 @@ def draw_over_time(runs: Sequence[str | Path], output: str | Path) -> None:
     figure.savefig(output, dpi=90)
 
 
-def draw(trainings: Mapping[str, Sequence[str | Path]], output: str | Path) -> None:
-    """A panel for each loss, a color for each training: its batches thin, its held-out pairs with dots.
+def draw(runs: Sequence[str | Path], output: str | Path) -> None:
+    """A panel for each loss: its batches thin, its held-out pairs with dots.
 
     Runs that go on from a checkpoint follow their forerunner; those that start from its weights follow too.
     """
     figure, axes = plt.subplots(1, len(LOSSES), figsize=(10, 3), constrained_layout=True)
-    for color, (name, runs) in enumerate(trainings.items()):
-        offset = last = 0
-        for run in runs:
-            board = EventAccumulator(str(run), size_guidance={"scalars": 0})
-            board.Reload()
-            steps = [event.step for event in board.Scalars("train/loss")]
-            offset += last + 1 if steps[0] < last else 0  # a resumed run counts on by itself
-            last = steps[-1]
-            for axis, loss in zip(axes, LOSSES, strict=True):
-                for side, look in (("train", {"linewidth": 0.6, "alpha": 0.4}), ("val", {"marker": "."})):
-                    if f"{side}/{loss}" in board.Tags()["scalars"]:
-                        points = [(offset + event.step + 1, event.value) for event in board.Scalars(f"{side}/{loss}")]
-                        label = f"{name} {side}" if run == runs[0] else None
-                        axis.plot(*zip(*points, strict=True), color=f"C{color}", label=label, **look)
+    offset = last = 0
+    for run in runs:
+        board = EventAccumulator(str(run), size_guidance={"scalars": 0})
+        board.Reload()
+        steps = [event.step for event in board.Scalars("train/loss")]
+        offset += last + 1 if steps[0] < last else 0  # a resumed run counts on by itself
+        last = steps[-1]
+        for axis, loss in zip(axes, LOSSES, strict=True):
+            for side, look in (("train", {"linewidth": 0.6, "alpha": 0.4}), ("val", {"marker": "."})):
+                if f"{side}/{loss}" in board.Tags()["scalars"]:
+                    points = [(offset + event.step + 1, event.value) for event in board.Scalars(f"{side}/{loss}")]
+                    label = side if run == runs[0] else None
+                    axis.plot(*zip(*points, strict=True), color="C0", label=label, **look)
     for axis, loss in zip(axes, LOSSES, strict=True):
         axis.set(title=f"{loss} loss", xlabel="step", yscale="log")
     axes[0].legend(fontsize="small")
@@ -65,4 +64,4 @@ if __name__ == "__main__":
     if runs[0] == "--time":
         draw_over_time(runs[1:], output)
     else:
-        draw({"": runs}, output)
+        draw(runs, output)

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from io import BytesIO
 from pathlib import Path
 
@@ -419,6 +420,27 @@ def test_large_pictures_go_alone(run_folder, tree, calls, monkeypatch):
     assert {*calls} == {1}
     assert_alike(tree[2].with_name("alone"), batched)
     assert runner._Contents([tree[0] / "cats/b.png"], reader.load)[0] is None, "not sent from process to process"
+
+
+@pytest.mark.parametrize(("large", "most"), [(0, 0), (64, 4)])
+def test_few_results_wait_to_be_written(large, most, monkeypatch):
+    monkeypatch.setattr(runner, "LARGE", large)
+    job, result = runner.Job(Path("a.png"), None, 1.0), Photo(torch.zeros(1, 3, 8, 8))
+    written, waiting = [], []
+
+    class SlowManifest:
+        def write(self, *arguments):
+            time.sleep(0.01)
+            written.append(arguments)
+
+    def stylized():
+        for number in range(12):
+            waiting.append(number - len(written))
+            yield runner.Stylized(job, result, number)
+
+    runner._write(stylized(), SlowManifest(), threads=2)
+    assert len(written) == 12
+    assert max(waiting) <= most
 
 
 def test_few_wait_for_others_of_their_size(monkeypatch):
