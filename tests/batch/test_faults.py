@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adain.batch import runner
+from adain.batch import locking, runner
 from adain.batch.manifest import Manifest
 from adain.batch.runner import stylize_folder
 from adain.imaging import writer
@@ -133,7 +133,7 @@ KILLED = """
 import os, random, signal, sys, threading
 from pathlib import Path
 import torch
-from adain.batch import runner
+from adain.batch import locking, runner
 from adain.inference import preparation
 
 torch.set_num_threads(1)
@@ -251,6 +251,22 @@ def test_two_runs_do_not_write_to_one_folder(tree, run, monkeypatch):
     other.communicate()
     assert run() == []
     assert results(tree[2]).keys() == EVERY
+
+
+@pytest.mark.skipif(locking.fcntl is None, reason="expected a system with locks")
+def test_a_manifest_that_another_run_replaces_is_opened_again(tmp_path, monkeypatch):
+    path, lock = tmp_path / "manifest.jsonl", locking._lock
+
+    def replaced_before_it_is_locked(file, path):
+        monkeypatch.undo()
+        path.unlink()
+        path.touch()
+        lock(file, path)
+
+    monkeypatch.setattr(locking, "_lock", replaced_before_it_is_locked)
+    with locking.locked(path, "none"), pytest.raises(OSError, match="another run writes"):
+        with locking.locked(path, "none"):
+            pass
 
 
 def test_processes_of_one_run_share_a_folder(tree, lite, monkeypatch):
