@@ -16,7 +16,7 @@ import numpy as np
 
 from adain.evaluation import flicker, synthetic_clips
 from adain.evaluation.report import markdown
-from adain.imaging import listing, reader
+from adain.imaging import listing, photo, reader
 from adain.inference import preparation, style_encoding
 from adain.video.runner import stylize_video
 from benchmarks.timing import machine
@@ -27,10 +27,10 @@ METHODS = ("adain-lite", "adain")
 
 
 def write(path: Path, photos: list[Path], side: int) -> Path:
-    photo, figure = (reader.load_image(one) for one in photos[:2])
+    background, figure = (reader.load_image(path) for path in photos[:2])
     with av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", Fraction(25), {"crf": "18"}, width=side * 3 // 2, height=side)
-        for frame in islice(synthetic_clips.generate(photo, figure, FRAMES[side], side), FRAMES[side]):
+        for frame in islice(synthetic_clips.generate(background, figure, FRAMES[side], side), FRAMES[side]):
             values = np.asarray(photo.to_image(frame.pixels))
             output.mux(stream.encode(av.VideoFrame.from_ndarray(values, "rgb24")))
         output.mux(stream.encode())
