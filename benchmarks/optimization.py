@@ -82,18 +82,22 @@ class Textbook(nn.Module):
 def ours(
     evaluate_loss: Callable[[Tensor], float], content: Tensor, style: Tensor, target: float, steps: int, init: str
 ) -> float:
-    """The lowest loss by the textbook's own float32; it stops where that is the target."""
-    best = math.inf
+    """The lowest loss by the textbook's own float32; it stops where that is the target.
+
+    As in the textbook, values are not clamped to [0, 1]; the result of `adain.stylize` is, and has a higher loss.
+    """
+    best, best_picture = math.inf, content
 
     def callback(progress: Progress) -> None:
-        nonlocal best
+        nonlocal best, best_picture
+        best_picture = progress.picture
         if progress.size == min(content.shape[2:]) and progress.total <= target:  # in our precision, so ask the judge
             best = min(best, evaluate_loss(progress.picture))
             if best <= target:
                 raise Stop(progress.picture)
 
-    stylized = adain.stylize(content, style, adain.prepare(Gatys(steps=steps, init=init, callback=callback)))
-    return min(best, evaluate_loss(stylized))
+    adain.stylize(content, style, adain.prepare(Gatys(steps=steps, init=init, callback=callback)))
+    return min(best, evaluate_loss(best_picture))
 
 
 def main() -> None:

@@ -265,7 +265,7 @@ def _calibration_feeds(
 def _quantize(model: onnx.ModelProto, feeds: Iterator[Feed]) -> onnx.ModelProto:
     """Return the graph with weights and activations of convolutions and linear layers in 8 bits.
 
-    Statistics stay float32.
+    Statistics, and the layers of `_float_convolutions`, stay float32.
     """
 
     class Reader(quantization.CalibrationDataReader):
@@ -279,11 +279,27 @@ def _quantize(model: onnx.ModelProto, feeds: Iterator[Feed]) -> onnx.ModelProto:
             path,
             Reader(),
             op_types_to_quantize=["Conv", "ConvTranspose", "Gemm", "Pad"],
+            nodes_to_exclude=_float_convolutions(model),
             per_channel=True,
             reduce_range=True,  # 7-bit weights: sums of 8-bit products overflow on AVX2 without VNNI
             activation_type=quantization.QuantType.QUInt8,  # processors multiply uint8 by int8 in one instruction
         )
         return onnx.load(path)
+
+
+def _float_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Return the names of convolutions with few products, in which 8 bits lose detail and save no time.
+
+    These are the 1x1 convolutions of skip connections, the blurs of single channels, and those that output an image.
+    """
+    kernels = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
+    names = []
+    for node in model.graph.node:
+        if node.op_type == "Conv" and node.input[1] in kernels:
+            outputs, inputs, *sides = kernels[node.input[1]]
+            if sides == [1, 1] or inputs == 1 or outputs == 3:
+                names.append(node.name)
+    return names
 
 
 def _describe(model: onnx.ModelProto, method: Method, source: str | Path, options: GraphOptions) -> None:
