@@ -55,7 +55,7 @@ def train(norm: str, seed: int, options: argparse.Namespace, flags: Sequence[str
     command = [sys.executable, "train.py", "fit", "--config", "configs/adain-cpu.yaml"]
     command += ["--data.content", options.content, "--data.style", options.style, "--data.seed", str(seed)]
     command += ["--seed_everything", str(seed), "--model.method.norm", norm, "--trainer.max_steps", str(options.steps)]
-    command += ["--trainer.val_check_interval", str(options.steps // VALIDATIONS)]
+    command += ["--trainer.val_check_interval", str(max(1, options.steps // VALIDATIONS))]
     subprocess.run([*command, "--trainer.default_root_dir", str(folder), *flags], check=True)
     return read_curves(folder)
 
