@@ -13,17 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
 from adain.evaluation.report import markdown
+from benchmarks.curve import LOSSES, loss_panels, open_run
 from benchmarks.timing import machine
 
 NORMS = ("none", "instance", "batch", "layer")
-LOSSES = ("content", "style", "reconstruction")
 RUNS = Path("runs/ablation")
 VALIDATIONS = 10
 
@@ -32,18 +26,14 @@ Curve = list[tuple[int, float]]
 
 
 def read_curves(folder: Path) -> dict[str, Curve]:
-    """The curve of each loss of the newest run in a folder; empty if there is none."""
+    """The curve of each loss of the newest run in a folder; empty before its first validation."""
     runs = sorted(folder.glob("lightning_logs/*"), key=lambda run: run.stat().st_mtime)
     if not runs:
         return {}
-    board = EventAccumulator(str(runs[-1]), size_guidance={"scalars": 0})
-    board.Reload()
-    names = board.Tags()["scalars"]
-    return {
-        loss: [(event.step + 1, event.value) for event in board.Scalars(f"val/{loss}")]
-        for loss in LOSSES
-        if f"val/{loss}" in names
-    }
+    board = open_run(runs[-1])
+    if "val/style" not in board.Tags()["scalars"]:
+        return {}
+    return {loss: [(event.step + 1, event.value) for event in board.Scalars(f"val/{loss}")] for loss in LOSSES}
 
 
 def train(norm: str, seed: int, options: argparse.Namespace, flags: Sequence[str]) -> dict[str, Curve]:
@@ -66,17 +56,13 @@ def describe(values: Sequence[float]) -> str:
 
 
 def draw(runs: dict[str, list[dict[str, Curve]]], output: str) -> None:
-    """A panel for each loss, a color for each norm, a line for each seed."""
-    figure, axes = plt.subplots(1, len(LOSSES), figsize=(10, 3), constrained_layout=True)
-    for color, (norm, seeds) in enumerate(runs.items()):
-        for number, curves in enumerate(seeds):
-            for axis, loss in zip(axes, LOSSES, strict=True):
-                label = norm if number == 0 else None
-                axis.plot(*zip(*curves[loss], strict=True), color=f"C{color}", linewidth=1, label=label)
-    for axis, loss in zip(axes, LOSSES, strict=True):
-        axis.set(title=f"{loss} loss, held-out pairs", xlabel="step", yscale="log")
-    axes[0].legend(fontsize="small")
-    figure.savefig(output, dpi=90)
+    """A panel for each loss on the held-out pairs, a color for each norm, a line for each seed."""
+    with loss_panels("step", output) as panels:
+        for color, (norm, seeds) in enumerate(runs.items()):
+            for number, curves in enumerate(seeds):
+                for loss, axis in panels.items():
+                    label = norm if number == 0 else None
+                    axis.plot(*zip(*curves[loss], strict=True), color=f"C{color}", linewidth=1, label=label)
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ feed-forward result, until it has reached the same loss. One run, one machine, s
 
 import argparse
 import itertools
-import math
 import statistics
 import time
 from collections.abc import Callable
@@ -86,18 +85,18 @@ def ours(
 
     As in the textbook, values are not clamped to [0, 1]; the result of `adain.stylize` is, and has a higher loss.
     """
-    best, best_picture = math.inf, content
+    best = content
 
     def callback(progress: Progress) -> None:
-        nonlocal best, best_picture
-        best_picture = progress.picture
-        if progress.size == min(content.shape[2:]) and progress.total <= target:  # in our precision, so ask the judge
-            best = min(best, evaluate_loss(progress.picture))
-            if best <= target:
-                raise Stop(progress.picture)
+        nonlocal best
+        best = progress.picture
+        full_size = progress.size == min(content.shape[2:])
+        # The total is in the precision of the steps, so the textbook judges as well.
+        if full_size and progress.total <= target and evaluate_loss(best) <= target:
+            raise Stop(best)
 
     adain.stylize(content, style, adain.prepare(Gatys(steps=steps, init=init, callback=callback)))
-    return min(best, evaluate_loss(best_picture))
+    return evaluate_loss(best)
 
 
 def main() -> None:

@@ -133,7 +133,7 @@ KILLED = """
 import os, random, signal, sys, threading
 from pathlib import Path
 import torch
-from adain.batch import locking, runner
+from adain.batch import runner
 from adain.inference import preparation
 
 torch.set_num_threads(1)

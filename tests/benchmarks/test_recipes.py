@@ -18,6 +18,7 @@ def test_it_prints_the_pairs_and_the_cost_of_a_recipe(capsys):
 
 @pytest.mark.parametrize("path", sorted((recipes.ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_recipes_start_from_weights_that_exist(path):
-    start = yaml.safe_load(path.read_text())["model"].get("start")
-    needs_start = "--model.start" in path.read_text() or bool(start and not (recipes.ROOT / start).is_file())
+    text = path.read_text()
+    start = yaml.safe_load(text)["model"].get("start")
+    needs_start = "--model.start" in text or bool(start and not (recipes.ROOT / start).is_file())
     assert ("--model.start" in recipes.OWN_FLAGS.get(path.stem, [])) == needs_start
