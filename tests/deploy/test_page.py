@@ -161,8 +161,13 @@ def test_other_hosts_large_files_and_files_of_the_computer_are_refused(client, t
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Gradio uses what pandas no longer recommends
 def test_requests_beyond_the_queue_are_refused(service, monkeypatch):
-    release = threading.Event()
-    monkeypatch.setattr(page.StylizePage, "on_optimize", lambda *_: release.wait(60) and gr.skip())
+    started, release = threading.Event(), threading.Event()
+
+    def optimize_until_released(*_):
+        started.set()
+        return release.wait(60) and gr.skip()
+
+    monkeypatch.setattr(page.StylizePage, "on_optimize", optimize_until_released)
     application = mount(service, "127.0.0.1")
     with TestClient(application, base_url="http://127.0.0.1:7860") as client:
         try:
@@ -171,12 +176,13 @@ def test_requests_beyond_the_queue_are_refused(service, monkeypatch):
             values = {one["id"]: one["props"].get("value") for one in config["components"]}
             data = [values[component] for component in event["inputs"]]
             request = {"fn_index": event["id"], "data": data, "session_hash": "visitor"}
-            answers = [client.post("/gradio_api/queue/join", json=request) for _ in range(5)]
+            answers = [client.post("/gradio_api/queue/join", json=request)]
+            assert started.wait(60), "the first request has left the queue"
+            answers += [client.post("/gradio_api/queue/join", json=request) for _ in range(4)]
         finally:
             release.set()
     codes = [answer.status_code for answer in answers]
-    assert codes[:3] == [200] * 3, "three may wait, and one may run"
-    assert codes[4] == 503
+    assert codes == [200] * 4 + [503], "one may run, and three may wait"
     assert "Queue is full" in answers[4].text
 
 
