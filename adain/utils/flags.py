@@ -119,6 +119,8 @@ def _metavars(typehint: Any, text: str) -> Iterator[str]:
 class PlainErrors(argparse.ArgumentParser):
     """Mixin for parsers of jsonargparse whose errors take one line and name flags as they are typed.
 
+    Abbreviated flags are refused: a new flag with the same start would change or break them.
+
     Attributes:
         first_words: What may stand before all flags, such as PHOTO PAINTING; empty if there are flags only.
         class_names: The classes that a flag takes, by the flag.
@@ -126,6 +128,9 @@ class PlainErrors(argparse.ArgumentParser):
 
     first_words = ""
     class_names: Mapping[str, Sequence[str]] = {}
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message and exit with code 2."""

@@ -426,6 +426,7 @@ def test_every_command_has_a_topic():
         (["--alpha", "1", "x"], "Expected --alpha to be a number, got x"),
         (["--alpha"], "Expected a value after --alpha, got none"),
         (["--gatys.steps", "4"], "unknown flag --gatys.steps"),
+        (["--siz", "64"], "unknown flag --siz; did you mean --size?"),
         (["--alpha", "2"], "--alpha must be between 0 (the content) and 1 (the style), got 2"),
         (["--work-size", "5"], "--work-size must be content or at least 64 pixels, got 5"),
         (["--method", "gatys", "--gatys.steps", "x"], "Expected --gatys.steps to be a whole number, got x"),
