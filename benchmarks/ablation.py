@@ -1,9 +1,10 @@
 """The paper's Fig. 6, repeated: trains a decoder with each norm and each seed, and compares their losses.
 
 `python -m benchmarks.ablation CONTENT STYLE OUTPUT.png [--seeds 3] [--steps 2000]` trains with configs/adain-cpu.yaml,
-prints a table of the last losses on the held-out pairs, and draws the losses over the steps. A seed decides the
-initial weights, the batches, and the held-out pairs, so the norms are compared on the same pairs. Runs are kept in
-runs/ablation, and runs that are complete are not repeated. Flags that are not listed by `--help` go to `train.py`.
+but without its reconstruction loss, which the paper does not have. It prints a table of the last losses on the held-out
+pairs, and draws the losses over the steps. A seed decides the initial weights, the batches, and the held-out pairs, so
+the norms are compared on the same pairs. Runs are kept in runs/ablation, and runs that are complete are not repeated.
+Flags that are not listed by `--help` go to `train.py`.
 """
 
 import argparse
@@ -14,10 +15,11 @@ from pathlib import Path
 from statistics import mean
 
 from adain.evaluation.report import markdown
-from benchmarks.curve import LOSSES, loss_panels, open_run
+from benchmarks.curve import loss_panels, open_run
 from benchmarks.timing import machine
 
 NORMS = ("none", "instance", "batch", "layer")
+LOSSES = ("content", "style")
 RUNS = Path("runs/ablation")
 VALIDATIONS = 10
 
@@ -45,6 +47,7 @@ def train(norm: str, seed: int, options: argparse.Namespace, flags: Sequence[str
     command = [sys.executable, "train.py", "fit", "--config", "configs/adain-cpu.yaml"]
     command += ["--data.content", options.content, "--data.style", options.style, "--data.seed", str(seed)]
     command += ["--seed_everything", str(seed), "--model.method.norm", norm, "--trainer.max_steps", str(options.steps)]
+    command += ["--model.loss.reconstruction_weight", "0"]
     command += ["--trainer.val_check_interval", str(max(1, options.steps // VALIDATIONS))]
     subprocess.run([*command, "--trainer.default_root_dir", str(folder), *flags], check=True)
     return read_curves(folder)
@@ -57,7 +60,7 @@ def describe(values: Sequence[float]) -> str:
 
 def draw(runs: dict[str, list[dict[str, Curve]]], output: str) -> None:
     """A panel for each loss on the held-out pairs, a color for each norm, a line for each seed."""
-    with loss_panels("step", output) as panels:
+    with loss_panels("step", output, LOSSES) as panels:
         for color, (norm, seeds) in enumerate(runs.items()):
             for number, curves in enumerate(seeds):
                 for loss, axis in panels.items():

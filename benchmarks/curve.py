@@ -26,11 +26,11 @@ def open_run(run: str | Path) -> EventAccumulator:
 
 
 @contextmanager
-def loss_panels(xlabel: str, output: str | Path) -> Iterator[dict[str, Axes]]:
+def loss_panels(xlabel: str, output: str | Path, losses: Sequence[str] = LOSSES) -> Iterator[dict[str, Axes]]:
     """A panel for each loss to draw on, by name; the figure is written at the end of the `with` block."""
-    figure, axes = plt.subplots(1, len(LOSSES), figsize=(10, 3), constrained_layout=True)
-    yield dict(zip(LOSSES, axes, strict=True))
-    for axis, loss in zip(axes, LOSSES, strict=True):
+    figure, axes = plt.subplots(1, len(losses), figsize=(10, 3), constrained_layout=True)
+    yield dict(zip(losses, axes, strict=True))
+    for axis, loss in zip(axes, losses, strict=True):
         axis.set(title=f"{loss} loss", xlabel=xlabel, yscale="log")
     axes[0].legend(fontsize="small")
     figure.savefig(output, dpi=90)

@@ -1,4 +1,4 @@
-"""Colors of a style without its strokes: `python -m benchmarks.photorealism [--adversarial FILE]`.
+"""Colors of a style without its strokes: `python -m benchmarks.photorealism [--adversarial FILE] [--wavelets FILE]`.
 
 Every content is stylized by adain in every style. The table compares ways to bring back the content's edges:
 
@@ -9,6 +9,7 @@ Every content is stylized by adain in every style. The table compares ways to br
 - linear change: what `--photorealistic` does, `adain.inference.photorealism.transfer_colors`.
 - global change: the same with one linear function for the whole image.
 - adversarial: the result of weights that configs/photorealistic.yaml trained, and the linear change of that result.
+- wavelets: the network of `benchmarks.wavelets` with skip connections (Yoo et al. 2019), with weights that it trained.
 
 The columns are the mean absolute difference of the blurred result from the blurred content; the share of the contrast
 of the content's edges that is kept; the gradients where the content has the least, relative to the content's (1: no
@@ -31,6 +32,7 @@ from adain.functional.guided_filter import fit_linear, guided_filter
 from adain.functional.statistics import box_mean, luminance
 from adain.imaging import reader
 from adain.inference.photorealism import transfer_colors
+from benchmarks import wavelets
 from benchmarks.timing import machine
 
 ROOT = Path(__file__).parents[1]
@@ -110,10 +112,12 @@ def main() -> None:
     parser.add_argument("--content", default=ROOT / "examples" / "content", help="folder of contents")
     parser.add_argument("--style", default=ROOT / "examples" / "style", help="folder of styles")
     parser.add_argument("--adversarial", help="weights that configs/photorealistic.yaml trained")
+    parser.add_argument("--wavelets", help="weights that benchmarks.wavelets trained")
     parser.add_argument("--size", type=int, default=256, help="shorter side in pixels")
     options = parser.parse_args()
     method = adain.prepare("adain", "cpu")
     adversarial = adain.prepare(options.adversarial, "cpu") if options.adversarial else None
+    network = wavelets.load(options.wavelets) if options.wavelets else None
     rows: dict[str, list[dict[str, float]]] = {}
     pairs = all_pairs(options.content, options.style)
     for content, style in pairs:
@@ -126,6 +130,10 @@ def main() -> None:
             rows.setdefault("adversarial", []).append(measure(like_photos, image))
             changed = transfer_colors(like_photos, image)
             rows.setdefault("adversarial, linear change", []).append(measure(changed, image))
+        if network:
+            image = wavelets.crop_to_multiple(image)
+            painting = wavelets.crop_to_multiple(reader.load_image(style, options.size))
+            rows.setdefault("wavelets", []).append(measure(network.stylize(image, painting), image))
     print(f"{machine()}; {len(pairs)} pairs, shorter side {options.size} px\n")
     table = []
     for name, figures in rows.items():

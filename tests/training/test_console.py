@@ -168,7 +168,7 @@ def test_help_names_the_program_and_the_commands_that_work(capsys):
     ("flags", "message"),
     [
         (["--modle.lr", "3"], "unknown flag --modle.lr; did you mean --model.lr? See adain train fit --help"),
-        (["--model.meth", "AdaIN"], "unknown flag --model.meth; did you mean --model.method? See adain train fit --help"),
+        (["--model.meth", "AdaIN"], "unknown flag --model.meth; did you mean --model.method?"),
         (["--data.crop", "x"], "Expected --data.crop to be a whole number, got x"),
         (["--model.method.nrom", "x"], "unknown setting nrom"),
         (
