@@ -77,13 +77,15 @@ MEASURED = {
     "AVX2": (
         Limits(channels=128, tiles=64),
         Limits(channels=64, tiles=256, trained=True),
-    )
+    ),
+    "AVX512": (Limits(channels=128, tiles=64),),
 }
 """Limits by `torch.backends.cpu.get_cpu_capability()`. Processors that are not listed use the direct convolution.
 
 The table is fixed and not measured at run time, so that results do not depend on the load of a machine.
-`python -m benchmarks.winograd` prints the times behind it. With 64 channels, the transforms take as long as the matrix
-products. Only for the gradient of the kernel is that still faster than PyTorch.
+`python -m benchmarks.winograd` prints the times behind it: those on an AMD EPYC for AVX2, and those on an Intel Xeon for
+AVX-512. With 64 channels, the transforms take as long as the matrix products. Only for the gradient of the kernel is
+that still faster than PyTorch, on AVX2.
 """
 
 
