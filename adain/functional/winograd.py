@@ -83,7 +83,7 @@ MEASURED = {
 """Limits by `torch.backends.cpu.get_cpu_capability()`. Processors that are not listed use the direct convolution.
 
 The table is fixed and not measured at run time, so that results do not depend on the load of a machine.
-`python -m benchmarks.winograd` prints the times behind it: those on an AMD EPYC for AVX2, and those on an Intel Xeon for
+`python -m benchmarks.winograd` prints the times behind it: those on an AMD EPYC for AVX2, and on an Intel Xeon for
 AVX-512. With 64 channels, the transforms take as long as the matrix products. Only for the gradient of the kernel is
 that still faster than PyTorch, on AVX2.
 """

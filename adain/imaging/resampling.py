@@ -41,19 +41,37 @@ class Upsampler:
     """Enlarges maps (B, C, h, w) to (H, W), some rows of the result at a time."""
 
     def __init__(self, source: tuple[int, int], target: tuple[int, int], device: torch.device | str = "cpu"):
-        self.width = target[1]
-        self.weights = {mode: _row_weights(source[0], target[0], mode).to(device) for mode in ("bilinear", "bicubic")}
+        self.source_height = source[0]
+        self.height, self.width = target
+        self.device = device
 
     def rows(self, maps: Tensor, rows: slice, mode: Mode) -> Tensor:
         """The given rows of the enlarged maps: (B, C, number of rows, W)."""
-        weights = self.weights[mode][rows]
-        used = weights.any(dim=0).nonzero()
-        first, last = int(used.min()), int(used.max())
-        tall = weights[:, first : last + 1] @ maps[:, :, first : last + 1]
+        first, weights = _row_weights(self.source_height, self.height, rows, mode)
+        tall = weights.to(self.device) @ maps[:, :, first : first + weights.shape[1]]
         return F.interpolate(tall, (tall.shape[2], self.width), mode=mode, antialias=True)
 
 
-def _row_weights(source: int, target: int, mode: Mode) -> Tensor:
-    """(target, source): how much each source row counts in each target row."""
-    identity = torch.eye(source)[None, None]
-    return F.interpolate(identity, (target, source), mode=mode, antialias=True)[0, 0]
+def _row_weights(source: int, target: int, rows: slice, mode: Mode) -> tuple[int, Tensor]:
+    """How much each source row counts in some of the target rows, as in `F.interpolate` with antialiasing.
+
+    Returns:
+        The first source row that counts, and weights (number of target rows, number of source rows from there on).
+    """
+    scale = source / target
+    width = max(scale, 1.0)  # of the filter, in source rows
+    radius = width * (1 if mode == "bilinear" else 2)
+    centers = (torch.arange(rows.start, rows.stop, dtype=torch.float64) + 0.5) * scale
+    first = max(0, int(centers[0] - radius))
+    last = min(source, int(centers[-1] + radius) + 1)
+    positions = torch.arange(first, last, dtype=torch.float64) + 0.5
+    distance = ((positions - centers[:, None]) / width).abs()
+    weights = (1 - distance).clamp(min=0) if mode == "bilinear" else _cubic(distance)
+    return first, (weights / weights.sum(1, keepdim=True)).float()
+
+
+def _cubic(x: Tensor) -> Tensor:
+    """Keys' cubic kernel at distances `x`, with the parameter -0.5 that antialiased interpolation uses."""
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))

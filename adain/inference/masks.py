@@ -51,7 +51,7 @@ def load_mask(mask: ImageLike, pixels: Tensor, feather: float, read_options: Rea
     if not image.getextrema()[1]:
         raise ValueError("Expected a mask that is white where the style applies, got one that is black everywhere")
     if feather:
-        image = image.filter(ImageFilter.GaussianBlur(feather))
+        image = image.filter(ImageFilter.GaussianBlur(min(feather, max(width, height))))  # Pillow crashes at 1e12
     return torch.from_numpy(np.array(image))[None, None]
 
 

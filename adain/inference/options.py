@@ -1,5 +1,6 @@
 """How an image is stylized. This module does not import torch, so that the command line starts fast."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
@@ -89,8 +90,8 @@ class StyleOptions:
         check_size(None if self.style_size == "content" else self.style_size)
         if not 0 <= self.detail <= 1:
             raise ValueError(f"detail must be between 0 and 1, got {self.detail:g}")
-        if self.feather < 0:
-            raise ValueError(f"feather must be at least 0 pixels, got {self.feather:g}")
+        if not 0 <= self.feather < math.inf:
+            raise ValueError(f"feather must be at least 0 pixels and finite, got {self.feather:g}")
         if self.feather and self.mask is None:
             raise ValueError(f"Expected a mask with feather, got feather {self.feather:g} and no mask")
         if self.regions is not None and not 1 <= self.regions <= MOST_REGIONS:

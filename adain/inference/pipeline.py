@@ -175,9 +175,9 @@ def _stylize_pixels(
     """Stylize the content at its own size, or at the work size and then enlarged."""
     shape = full_size.work_shape(options.work_size, pixels.shape[2:])
     recolor = colors.keep_luminance if options.color == "keep-luminance" else None
-    network = FittingNetwork(method, options, recolor, statistics_fn)
     if shape == pixels.shape[2:]:
-        return network(pixels, regions)
+        return FittingNetwork(method, options, recolor, statistics_fn)(pixels, regions)
+    network = FittingNetwork(method, options, None, statistics_fn)  # the colors are changed at full size
     return full_size.stylize(network, pixels, regions, shape, recolor, method.device)
 
 

@@ -96,9 +96,10 @@ def _features(image: Tensor) -> Tensor:
 
 
 def _small(image: Tensor) -> Tensor:
-    """Resize an image (1, 3, H, W) so that its shorter side is `ANALYSIS_SIDE`."""
-    shorter = min(image.shape[2:])
-    sides = [max(16, round(side * ANALYSIS_SIDE / shorter)) for side in image.shape[2:]]
+    """Resize an image (1, 3, H, W) so that its shorter side is `ANALYSIS_SIDE`, or its longer side four times that."""
+    shorter, longer = sorted(image.shape[2:])
+    scale = min(ANALYSIS_SIDE / shorter, 4 * ANALYSIS_SIDE / longer)
+    sides = [max(16, round(side * scale)) for side in image.shape[2:]]
     return F.interpolate(image.cpu().float(), sides, mode="bilinear", antialias=True)
 
 

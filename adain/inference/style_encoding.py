@@ -15,7 +15,7 @@ from torch import Tensor
 from adain.functional import colors
 from adain.imaging import reader
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
-from adain.imaging.photo import array_to_tensor, to_float
+from adain.imaging.photo import array_to_tensor, scaled, to_float
 from adain.inference import full_size
 from adain.inference.image_types import ImageLike, Style, check_image
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, StyleSize, WorkSize
@@ -24,6 +24,10 @@ from adain.utils.checks import counted
 
 LARGEST_STYLE = 1024
 """Shorter side in pixels; larger styles have strokes larger than what the networks see at a time."""
+
+LONGEST_STYLE = 4
+"""Styles of a larger aspect ratio are shrunk to the number of pixels that one of this ratio has: the networks encode a
+style as a whole, with about 1 kB of memory for each pixel."""
 
 COLOR_SAMPLES = 256
 """Pixels of the content's shorter side that are enough to match its colors."""
@@ -160,8 +164,13 @@ def is_code_file(style: Style) -> TypeGuard[str | Path]:
 def style_image(style: ImageLike, size: int | None, recolor: Recolor | None, read_options: ReadOptions) -> Tensor:
     """Return a style image as it is encoded: (B, 3, h, w) in [0, 1]. The arguments are those of `encode_style`."""
     image = as_tensor(style, size, read_options)
-    if size is None and min(image.shape[2:]) > LARGEST_STYLE:
-        image = as_tensor(image, LARGEST_STYLE, read_options)
+    shorter, longer = sorted(image.shape[2:])
+    side = min(shorter, size or LARGEST_STYLE)
+    most_pixels = LONGEST_STYLE * (size or LARGEST_STYLE) ** 2
+    if shorter * longer > most_pixels:
+        side = min(side, max(1, int(shorter * math.sqrt(most_pixels / (shorter * longer)))))
+    if side < shorter:
+        image = as_tensor(image, side, read_options)
     return recolor(image) if recolor else image
 
 
@@ -211,13 +220,12 @@ def as_tensor(image: ImageLike, size: int | None, read_options: ReadOptions) -> 
     if not isinstance(image, Tensor):
         return reader.load_image(image, size, read_options)
     batch = image if image.dim() == 4 else image[None]
-    if batch.dim() != 4 or batch.shape[1] != 3 or not batch.is_floating_point():
+    if batch.dim() != 4 or batch.shape[1] != 3 or not batch.numel() or not batch.is_floating_point():
         found = f"{tuple(image.shape)}, {image.dtype}"
-        raise ValueError(f"Expected a floating-point image (B, 3, H, W) or (3, H, W), got {found}")
+        raise ValueError(f"Expected a floating-point image (B, 3, H, W) or (3, H, W) with pixels, got {found}")
     check_size(size)
     if size is not None:
         reader.check_result((batch.shape[3], batch.shape[2]), size, read_options.max_pixels)
-        scale = size / min(batch.shape[2:])
-        shape = [max(1, round(side * scale)) for side in batch.shape[2:]]
+        shape = scaled((batch.shape[2], batch.shape[3]), size)
         batch = F.interpolate(batch.float(), shape, mode="bicubic", antialias=True).clamp(0, 1)
     return batch.float()

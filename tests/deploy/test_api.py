@@ -83,6 +83,8 @@ def test_a_method_with_a_built_in_style_takes_none(client, files):
         ({"format": "gif"}, "Expected format to be png or jpeg, got gif"),
         ({"size": 0}, "size"),
         ({"size": 5000}, "limit of 10000"),
+        ({"style_size": 2000}, "style_size must be at most 1024, got 2000"),
+        ({"style_size": 500}, "limit of 10000"),
     ],
 )
 def test_wrong_fields_are_reported_in_one_line(client, files, fields, message):

@@ -7,6 +7,7 @@ from adain.evaluation import metrics
 from adain.functional import colors, normalization
 from adain.functional.losses import PerceptualLoss
 from adain.imaging import listing, reader
+from adain.imaging.options import DEFAULT_READ_OPTIONS
 from adain.inference import pipeline, preparation, style_encoding
 from adain.methods import METHODS, AdaIN, Gatys, style_codes, weights
 from adain.models.backbones import Backbone
@@ -74,6 +75,23 @@ def test_a_large_style_is_reduced_to_the_largest_size(monkeypatch):
     small = torch.rand(1, 3, 20, 30)
     for name, expected in adain.encode_style(ready, small, 20).items():
         torch.testing.assert_close(adain.encode_style(ready, small)[name], expected)
+
+
+@pytest.mark.parametrize("size", [None, 16])
+def test_a_long_style_is_reduced_to_the_pixels_of_four_to_one(size, monkeypatch):
+    monkeypatch.setattr(style_encoding, "LARGEST_STYLE", 16)
+    long = torch.rand(1, 3, 16, 400)
+    image = style_encoding.style_image(long, size, None, DEFAULT_READ_OPTIONS)
+    assert image.shape == (1, 3, 6, 150)
+    at_the_limit = style_encoding.style_image(long[..., :64], size, None, DEFAULT_READ_OPTIONS)
+    assert torch.equal(at_the_limit, long[..., :64])
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 0, 5), (0, 3, 5, 5)])
+def test_empty_tensors_are_refused(shape):
+    ready = adain.prepare("adain-lite", "cpu", "fp32")
+    with pytest.raises(ValueError, match=r"Expected a floating-point image .* with pixels, got \("):
+        adain.stylize(torch.zeros(shape), torch.rand(1, 3, 8, 8), ready)
 
 
 @pytest.mark.parametrize("ready", MIXING, indirect=True)
@@ -246,6 +264,8 @@ def test_settings_that_would_do_nothing_are_refused():
     pictures = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
     for wrong, message in (
         ({"feather": 3}, "Expected a mask with feather"),
+        ({"feather": float("nan"), "mask": torch.ones(1, 1, 32, 32)}, "at least 0 pixels and finite, got nan"),
+        ({"feather": float("inf"), "mask": torch.ones(1, 1, 32, 32)}, "at least 0 pixels and finite, got inf"),
         ({"tile": 0}, "tile must be at least 1 pixel"),
     ):
         with pytest.raises(ValueError, match=message):

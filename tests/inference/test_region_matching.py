@@ -6,6 +6,7 @@ import torch
 import adain
 from adain.functional import statistics
 from adain.functional.clustering import spherical_kmeans
+from adain.inference import region_matching
 from adain.inference.region_matching import match_regions, statistics_within
 from adain.video import runner
 from tests.conftest import exit_code
@@ -70,6 +71,19 @@ def test_regions_are_matched_by_what_they_show():
         is_on_top = rows[:50].mean() > rows[-50:].mean()
         assert abs(rows[:50].mean() - rows[-50:].mean()) > 200
         assert (style_rows[half:].mean() > style_rows[:half].mean()) == is_on_top, "the style is upside down"
+
+
+def test_long_images_are_analyzed_at_a_limited_size(monkeypatch):
+    shapes = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, image):
+            shapes.append(tuple(image.shape))
+            return {region_matching.LAYER: torch.rand(1, 4, *(side // 8 for side in image.shape[2:]))}
+
+    monkeypatch.setattr(region_matching, "_backbone", Spy)
+    match_regions(torch.rand(1, 3, 8, 400), torch.rand(1, 3, 100, 100), 2)
+    assert shapes == [(1, 3, 31, 1536), (1, 3, 384, 384)]
 
 
 @pytest.mark.parametrize("name", ["adain", "adain-lite"])

@@ -136,6 +136,13 @@ def test_a_feathered_edge_is_the_error_function(lite):
     assert (hard - soft)[..., 40:56].abs().mean() > 0.02, "or a hard edge would pass"
 
 
+def test_a_feather_larger_than_the_image_leaves_the_mean_of_the_mask(lite):
+    content, style = picture(32, 32), picture(32, 32, 1)
+    mask = half(32, 32)[0].float() / 255
+    results = [adain.stylize(content, style, lite, mask=mask, feather=feather) for feather in (32, 1e12)]
+    assert torch.equal(*results)
+
+
 def test_masks_through_tiles(lite):
     content, style = picture(72, 100), picture(32, 32, 1)
     mask = torch.zeros(1, 36, 50)

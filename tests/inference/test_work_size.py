@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 import adain
 from adain.batch.runner import stylize_folder
+from adain.functional.statistics import luminance
 from adain.imaging import reader, resampling, writer
 from adain.imaging.photo import WHITE, Photo
 from adain.imaging.resampling import Upsampler, downsample
@@ -50,12 +51,18 @@ def test_downsampling_takes_integers(dtype):
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
-def test_enlarged_rows_are_those_of_the_whole(mode):
-    maps = sharp(12, 20)
-    expected = F.interpolate(maps, (95, 130), mode=mode, antialias=True)
-    upsampler = Upsampler((12, 20), (95, 130))
-    found = torch.cat([upsampler.rows(maps, rows, mode) for rows in resampling.strips(95, 11)], dim=2)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+@pytest.mark.parametrize(("source", "target"), [((12, 20), (95, 130)), ((1, 3), (7, 21)), ((40, 9), (40, 10))])
+def test_enlarged_rows_are_those_of_the_whole(source, target, mode):
+    maps = sharp(*source)
+    expected = F.interpolate(maps, target, mode=mode, antialias=True)
+    upsampler = Upsampler(source, target)
+    found = torch.cat([upsampler.rows(maps, rows, mode) for rows in resampling.strips(target[0], 11)], dim=2)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_rows_of_a_tall_image_need_only_their_surroundings():
+    first, weights = resampling._row_weights(50_000, 100_000, slice(60_000, 60_128), "bicubic")
+    assert (first, weights.shape) == (29_998, (128, 68))
 
 
 def test_a_linear_function_of_the_guide_is_exact_at_full_size():
@@ -193,6 +200,19 @@ def test_the_contents_colors_are_those_of_full_size(lite):
     inside = ((found > 0) & (found < 1)).all(1)
     spread = (difference.amax(1) - difference.amin(1))[inside]
     assert inside.float().mean() > 0.5 and spread.max() < 1e-5, "only the luminance changes"
+
+
+def test_the_contents_colors_are_kept_once(lite):
+    """Keeping the colors before and after enlarging would darken saturated contents."""
+    content = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1) * (0.9 + 0.1 * sharp(96, 96))
+    style = picture(64, 64, 1)
+    luminances = []
+    for size in (64, "content"):
+        result = adain.stylize(content, style, lite, color="keep-luminance", work_size=size)
+        luminances.append(luminance(result).mean())
+    plain = luminance(adain.stylize(content, style, lite, work_size=64)).mean()
+    assert abs(luminances[0] - luminances[1]) < 0.01
+    assert abs(plain - luminances[0]) > 0.02, "or nothing was clamped"
 
 
 def test_styles_are_brought_to_the_work_size(lite):

@@ -11,6 +11,7 @@ from adain.imaging import reader, writer
 from adain.imaging.options import ReadOptions
 from adain.inference import pipeline
 from adain.inference.options import Color
+from adain.inference.style_encoding import LARGEST_STYLE
 from adain.methods import METHODS
 from adain.utils.checks import check_choice
 from adain.utils.errors import INPUT_ERRORS, one_line
@@ -149,6 +150,9 @@ class StylizeApi:
         check_choice("method", form.method, METHODS)
         if METHODS[form.method].iterative:
             raise ValueError(f"{form.method} takes minutes; use the command line or the page")
+        style_size = form.options.get("style_size", LARGEST_STYLE)
+        if style_size > LARGEST_STYLE:
+            raise ValueError(f"style_size must be at most {LARGEST_STYLE}, got {style_size}")
         read_options = ReadOptions(self.service.max_pixels)
         with _named("content"):
             content = reader.load(form.content, form.size, read_options)
@@ -156,7 +160,8 @@ class StylizeApi:
         if form.style is not None:
             with _named("style"):
                 style = reader.read(form.style, options=read_options)
-        stylized = pipeline.stylize(content, style, self.service.load_method(form.method), **form.options)
+        method = self.service.load_method(form.method)
+        stylized = pipeline.stylize(content, style, method, read_options=read_options, **form.options)
         return writer.encode(stylized.pixels, f".{form.format}", like=stylized)
 
 
