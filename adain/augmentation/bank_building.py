@@ -64,7 +64,7 @@ def build_bank(
     folder = Path(folder)
     if not folder.is_dir():
         raise NotADirectoryError(f"Expected a folder of styles, got {folder}")
-    files = _distinct_files(folder)
+    files = _distinct_files(folder, report)
     codes, sources = _encode_files(files, method, style_size, read_options, quiet, report)
     if not codes:
         raise OSError(f"Expected images that can be read in {folder}, got {len(files)} that cannot; check the folder")
@@ -75,11 +75,14 @@ def build_bank(
     return StyleBank(bank.method, bank.weights, stored, bank.sources[:limit], bank.gaussian)
 
 
-def _distinct_files(folder: Path) -> dict[Source, Path]:
+def _distinct_files(folder: Path, report: Callable[[str], object]) -> dict[Source, Path]:
     """The images of a folder in the order of their digests, the first path of each digest."""
     paths: dict[str, Path] = {}
     for path in listing.files(folder):
-        paths.setdefault(sha256_of(path), path)
+        try:
+            paths.setdefault(sha256_of(path), path)
+        except OSError as error:
+            report(f"{path}: {error}")
     return {Source(path.relative_to(folder).as_posix(), digest): path for digest, path in sorted(paths.items())}
 
 

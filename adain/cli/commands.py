@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from adain.cli.dataset_command import stylize_dataset
 from adain.cli.evaluation_commands import evaluate, grid, sweep
 from adain.cli.list_command import list_all
-from adain.cli.stylize_command import Settings, given, report_failures, stylize
+from adain.cli.stylize_command import Settings, given, report_failures, stylize, weights_of
 
 if TYPE_CHECKING:
     from adain.methods import Method
@@ -44,7 +44,7 @@ def encode_style(
     from adain.methods import style_codes
 
     # In float32: a code serves every precision.
-    ready = preparation.prepare(checkpoint or method, "cpu", "fp32", **(settings or {}).get(method, {}))
+    ready = preparation.prepare(weights_of(method, checkpoint), "cpu", "fp32", **(settings or {}).get(method, {}))
     if any(Path(name).is_dir() for name in style):
         return _encode_folder(ready, style, output, style_size, style_weight, limit, quiet)
     if limit is not None:
@@ -185,7 +185,7 @@ def export(
     """
     from adain.deploy.onnx_export import export
 
-    largest, mean = export(output, checkpoint or method, style, precision, calibration, alpha_blend, part)
+    largest, mean = export(output, weights_of(method, checkpoint), style, precision, calibration, alpha_blend, part)
     size = Path(output).stat().st_size / 1e6
     print(f"{output}: {size:.1f} MB; results in [0, 1] are within {largest:.1g} of PyTorch's, {mean:.1g} on average")
     return 0

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from adain.cli.stylize_command import report_failures
+from adain.cli.stylize_command import report_failures, weights_of
 from adain.datasets.options import (
     DEFAULT_ENGINE_OPTIONS,
     DEFAULT_RESULT_OPTIONS,
@@ -65,7 +65,7 @@ def stylize_dataset(
         content,
         style,
         output,
-        checkpoint or method,
+        weights_of(method, checkpoint),
         format=format,
         style_size=style_size,
         source_options=source_options,

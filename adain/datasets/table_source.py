@@ -12,12 +12,16 @@ from adain.datasets.samples import Sample, Unit
 from adain.imaging.reader import UNREADABLE
 from adain.training.crops import image_file
 from adain.training.sources import is_saved_to_disk, load_from_hub
+from adain.utils.files import short_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS = 64
 """Rows that are read at a time."""
+
+LONGEST_NAME = 200
+"""Bytes of a file name without suffix; file systems allow 255 with it."""
 
 
 class TableSource:
@@ -74,13 +78,14 @@ class TableSource:
         """The rows of a unit. A row has the number in its table as key, unless there is a column of keys."""
         column, first = self.image_column, unit.part[-1]
         number = first
+        taken = set[str]()
         for table in self.tables(unit):
             for row in (table.slice(start, 1) for start in range(len(table))):
                 key = f"{unit.part[0]}/{number}"
                 name = f"{number:08}"
                 if self.options.key:
-                    key = name = str(row.column(self.options.key)[0].as_py())
-                    name = safe_name(name.replace(".", "_").replace("/", "_"))
+                    key = str(row.column(self.options.key)[0].as_py())
+                    name = _file_name(key, number, taken)
                 cell = row.column(column)[0].as_py()
                 path = cell.get("path") if isinstance(cell, dict) else None
                 suffix = PurePosixPath(path or "").suffix
@@ -92,6 +97,15 @@ class TableSource:
         names = self.schema().names
         if self.options.key and self.options.key not in names:
             raise ValueError(f"Expected one of the columns {', '.join(names)} as --key, got {self.options.key}")
+
+
+def _file_name(key: str, number: int, taken: set[str]) -> str:
+    """A file name, without suffix, for the key of a row, which is added to the names that are taken in the unit."""
+    name = safe_name(key.replace(".", "_").replace("/", "_"))
+    if name in taken or len(name.encode()) > LONGEST_NAME:
+        name = f"{name[: LONGEST_NAME // 4]}-{short_hash(f'{key} {number}')}"  # up to four bytes for a character
+    taken.add(name)
+    return name
 
 
 def _holds_images(feature: Any) -> bool:

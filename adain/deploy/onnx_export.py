@@ -308,11 +308,11 @@ def _describe(model: onnx.ModelProto, method: Method, source: str | Path, option
     Args:
         model: the graph, which is changed.
         method: the method in float32.
-        source: name of the method, or the file of its weights.
+        source: name of the method, the file of its weights, or a repository of the Hugging Face Hub.
         options: what is built into the graph.
     """
     has_card = str(source) in METHODS
-    path = weights.embedded(str(source)) if has_card else Path(source)
+    path = weights.locate(source)
     license_text = ""
     if has_card:
         card = path.with_suffix(".md").read_text(encoding="utf-8")

@@ -193,11 +193,11 @@ def _clips(content: Path) -> dict[str, Callable[[int], Iterator[Frame]]]:
     clips: dict[str, Callable[[int], Iterator[Frame]]] = {}
     for name in sorted(videos):
         clips[name] = partial(_read, name)
-    images = []
-    if len(videos) < len(paths):
-        images = [path for path in listing.files(content) if str(path) not in videos]
+    images = [path for path in paths if str(path) not in videos and (listing.is_image(path) or path == content)]
     for path, following in zip(images, images[1:] + images[:1], strict=True):
-        clips[path.name] = partial(_generate, path, following)
+        clips[str(path)] = partial(_generate, path, following)
+    if not clips:
+        raise ValueError(f"Expected videos or images in {content} or its subfolders, found none")
     return clips
 
 

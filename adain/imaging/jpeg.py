@@ -17,6 +17,7 @@ from adain.imaging.color_profiles import srgb_transform
 from adain.imaging.options import MAX_PIXELS
 from adain.imaging.photo import as_batch
 from adain.utils.errors import DECODING_ERRORS
+from adain.utils.files import check_regular
 
 MARKER = b"\xff\xd8"
 """The first bytes of a JPEG file."""
@@ -74,6 +75,7 @@ class PlainJpeg:
 
 def _read_jpeg(path: Path) -> bytes:
     """Return the contents of a file, or only its first bytes if it is no JPEG."""
+    check_regular(path)
     with path.open("rb") as file:
         start = file.read(len(MARKER))
         return start + file.read() if start == MARKER else start

@@ -61,6 +61,7 @@ class Method(nn.Module, ABC):
     Attributes:
         name: identifier in weight files. Built-in methods use their key in `METHODS`; the default is the class name.
         arguments: arguments of `__init__` as plain values. They rebuild the method, together with the state dict.
+        code_arguments: names of the arguments that style codes depend on; None for all.
         stride: factor by which the network downsamples an image.
         takes_style: whether the method takes a style image. Otherwise it always stylizes in the one style that it was
             trained on, at alpha 1, and ignores the style code.
@@ -81,6 +82,7 @@ class Method(nn.Module, ABC):
 
     name: str
     arguments: dict[str, Any]
+    code_arguments: Sequence[str] | None = None
     stride: int
     takes_style = True
     supports_mixing = True

@@ -92,6 +92,11 @@ class Gatys(Method):
     """
 
     name = "gatys"
+    code_arguments = (
+        *("backbone", "weights", "pooling", "padding"),
+        *("content_layers", "style_layers"),  # the deepest layer limits how often a style is halved
+        *("init", "coarsest"),
+    )
     iterative = True
     supports_masks = True
 

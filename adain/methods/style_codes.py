@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save
 
 from adain.methods import Method, StyleCode
-from adain.methods.weights import fingerprint
+from adain.methods.weights import code_fingerprint
 from adain.models.checkpoint_io import read_file
 from adain.utils.files import atomic_path
 
@@ -25,7 +25,7 @@ def save_code(code: StyleCode, method: Method, path: str | Path) -> None:
         raise ValueError(f"Expected a .safetensors file for the style code, got {path}")
     tensors = {name: tensor.float().contiguous().cpu() for name, tensor in code.items()}
     with atomic_path(path) as temporary:
-        metadata = {"style": method.name, "weights": fingerprint(method)}
+        metadata = {"style": method.name, "weights": code_fingerprint(method)}
         temporary.write_bytes(save(tensors, metadata))
 
 
@@ -41,9 +41,9 @@ def load_code(path: str | Path, method: Method) -> StyleCode:
         raise ValueError(f"Expected one style code, got the bank of many styles {path}; give it to adain.RandomStyle")
     if not metadata.keys() >= {"style", "weights"}:
         raise ValueError(f"{path} holds no style code; write one with adain encode-style")
-    if (metadata["style"], metadata["weights"]) != (method.name, fingerprint(method)):
+    if (metadata["style"], metadata["weights"]) != (method.name, code_fingerprint(method)):
         raise ValueError(
-            f"{path} was encoded by {metadata['style']} with other weights than these; encode the style again"
+            f"{path} was encoded by {metadata['style']} with other weights or settings; encode the style again"
         )
     _check_code(code, method, path)
     return {name: tensor.to(method.device) for name, tensor in code.items()}

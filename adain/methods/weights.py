@@ -5,6 +5,7 @@ import json
 import math
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
         return kind(**settings).eval()
     if settings:
         raise ValueError(f"{name} has weights, which determine its arguments; it takes no {', '.join(settings)}")
-    path = embedded(str(name)) if kind else _file(name)
+    path = locate(name)
     state, metadata = read(path)
     method = fill(_build(metadata, state, path), state, path)
     method = method.eval().requires_grad_(False)
@@ -57,8 +58,10 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
     return method
 
 
-def _file(name: str | Path) -> Path:
-    """Return the path of a file of weights. Raises as `load` if there is no such file."""
+def locate(name: str | Path) -> Path:
+    """Return the file of the weights that `load` loads by this name. Raises as `load` if there is none."""
+    if str(name) in METHODS:
+        return embedded(str(name))
     path = Path(name)
     if path.is_file():
         return path
@@ -238,9 +241,23 @@ def fingerprint(method: Method) -> str:
     return digest
 
 
-def _digest(method: Method, dtype: torch.dtype | None = None) -> str:
-    """Return 16 hexadecimal digits of the arguments and the weights, which are first rounded to `dtype` if given."""
-    digest = hashlib.sha256(json.dumps(method.arguments, sort_keys=True).encode())
+def code_fingerprint(method: Method) -> str:
+    """Return the fingerprint of what determines style codes: without arguments that only affect how they are used."""
+    if method.code_arguments is None:
+        return fingerprint(method)
+    return _digest(method, arguments={name: method.arguments[name] for name in method.code_arguments})
+
+
+def _digest(method: Method, dtype: torch.dtype | None = None, arguments: Mapping[str, Any] | None = None) -> str:
+    """Return 16 hexadecimal digits of weights and arguments.
+
+    Args:
+        method: the method.
+        dtype: what the weights are first rounded to, if given.
+        arguments: arguments that count; by default all.
+    """
+    counted = method.arguments if arguments is None else arguments
+    digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode())
     for name, tensor in sorted(method.state_dict().items()):
         if dtype:
             tensor = tensor.to(dtype)

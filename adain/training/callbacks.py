@@ -58,6 +58,7 @@ class LastCheckpoint(Checkpoint):
             ValueError: The ranks have resumed from different checkpoints.
         """
         _check_same_step(trainer)
+        self.saved_step = trainer.global_step  # where the run resumes: nothing new to save before the next step
         if threading.current_thread() is threading.main_thread():
             # Lightning's handler waits for the other ranks in the middle of whatever this one was doing.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -119,7 +119,7 @@ class StyleTransfer(LightningModule):
                 the whole batch.
         """
         content = batch["content"]
-        style = self._style_images(batch)
+        style = self.style_images(batch)
         content_features, style_features = self._features(content, style)
         contents, styles = crossed(len(content), batch.get("styles_per_content", 1), content.device)
         if len(contents) > len(content):
@@ -136,7 +136,7 @@ class StyleTransfer(LightningModule):
             terms |= adversarial_terms(self.discriminator, stylized, content)
         return stylized, terms
 
-    def _style_images(self, batch: Batch) -> Tensor:
+    def style_images(self, batch: Batch) -> Tensor:
         """Return the style images of a batch: (B, 3, H, W), or the single style, (1, 3, H, W)."""
         return batch["style"] if self.style is None else self.style
 
@@ -222,7 +222,7 @@ class StyleTransfer(LightningModule):
         self.log_dict({f"val/{name}": term for name, term in logged.items()}, batch_size=len(stylized))
         if isinstance(self.logger, TensorBoardLogger):
             content = batch["content"]
-            style = F.interpolate(self._style_images(batch), content.shape[2:]).expand_as(content)
+            style = F.interpolate(self.style_images(batch), content.shape[2:]).expand_as(content)
             columns = torch.stack([content, style, stylized.float().clamp(0, 1)], dim=1)
             grid = make_grid(columns.flatten(0, 1), nrow=3, padding=0)
             board = self.logger.experiment

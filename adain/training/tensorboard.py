@@ -45,7 +45,7 @@ class TensorBoardRecords(Callback):
         if board is None or index or not isinstance(module.method, EncoderDecoder):
             return
         with trainer.precision_plugin.val_step_context(), torch.no_grad():
-            strip = strengths(module.method, batch["content"][:1], batch["style"][:1])
+            strip = strengths(module.method, batch["content"][:1], module.style_images(batch)[:1])
         board.add_image("alpha 0 to 1", make_grid(strip, nrow=len(ALPHAS), padding=0), trainer.global_step)
         board.flush()
 

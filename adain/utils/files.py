@@ -19,9 +19,14 @@ HASHED_AT_A_TIME = 2**20
 
 
 def sha256_of(*paths: Path) -> str:
-    """The sha256 of the contents of files, one after the other, in hexadecimal digits."""
+    """The sha256 of the contents of files, one after the other, in hexadecimal digits.
+
+    Raises:
+        OSError: a path is not a file, or cannot be read.
+    """
     digest = hashlib.sha256()
     for path in paths:
+        check_regular(path)
         with path.open("rb") as file:
             while part := file.read(HASHED_AT_A_TIME):
                 digest.update(part)

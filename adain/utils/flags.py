@@ -130,7 +130,7 @@ class PlainErrors(argparse.ArgumentParser):
     class_names: Mapping[str, Sequence[str]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message and exit with code 2."""

@@ -226,6 +226,18 @@ def test_table_to_folder(table, run, tmp_path):
         assert others(one) == others(row)
 
 
+def test_keys_that_give_the_same_file_name(table, run, tmp_path):
+    keys = ["a.b", "a_b", "a_b", "x" * 300, "x" * 301, *map(str, range(COUNT - 5))]
+    table.add_column("key", keys).save_to_disk(tmp_path / "in")
+    report = run(tmp_path / "in", tmp_path / "out", format="folder", key="key", shard_size=COUNT)
+    files = (tmp_path / "out").rglob("*.*")
+    images = [path.stem for path in files if path.suffix != ".parquet" and ".mask" not in path.name]
+    images = [name for name in images if not name.startswith(".")]
+    assert len(images) == len({*images}) == report.results == COUNT
+    assert sum(name.startswith("a_b") for name in images) == 3
+    assert max(map(len, images)) <= 200
+
+
 def test_table_to_shards_and_back(table, run, tmp_path):
     table.save_to_disk(tmp_path / "in")
     run(tmp_path / "in", tmp_path / "shards", format="webdataset", key="image_id")

@@ -296,3 +296,12 @@ def test_options_of_the_whole_are_refused_for_a_part(tiny, tmp_path):
         export(tmp_path / "part.onnx", tiny, "code", part="stylizer")
     with pytest.raises(ValueError, match="Johnson has no style encoder"):
         export(tmp_path / "part.onnx", "johnson", part="style-encoder")
+
+
+def test_weights_of_the_hub_are_exported(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights.hub, "download", lambda name: weights.embedded("adain-lite"))
+    path = tmp_path / "encoder.onnx"
+    export(path, "user/name", part="style-encoder")
+    entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert entries["method"] == "adain-lite"
+    assert "license" not in entries, "only the cards of embedded weights are known"

@@ -323,6 +323,18 @@ def test_a_style_kept_as_a_file(make_picture, tmp_path):
         adain.stylize(content, weights.embedded("adain-lite"), ready)
 
 
+def test_a_code_of_gatys_fits_other_optimizations_but_no_other_features(tmp_path):
+    settings = {"weights": "random", "style_layers": ("relu1_1",), "content_layers": ("relu1_1",)}
+    encoder, file = Gatys(**settings), tmp_path / "code.safetensors"
+    code = adain.encode_style(encoder, torch.rand(1, 3, 32, 32))
+    style_codes.save_code(code, encoder, file)
+    loaded = style_codes.load_code(file, Gatys(**settings, steps=10, lr=0.5, seed=3, style_weight=7.0))
+    assert all(torch.equal(loaded[name], value) for name, value in code.items())
+    for changed in ({"pooling": "average"}, {"padding": "zeros"}, {"init": "style"}, {"coarsest": 0}):
+        with pytest.raises(ValueError, match="was encoded by gatys with other weights or settings"):
+            style_codes.load_code(file, Gatys(**settings | changed))
+
+
 def test_a_photo_comes_back_as_one(make_picture):
     photo = reader.load(make_picture())
     ready = adain.prepare("adain-lite", "cpu", "fp32")

@@ -201,3 +201,15 @@ def test_masks_colors_and_mixtures_are_as_for_images(lite, painting, moving):
         flags = {"style": painting, **options}
         stylized = next(iter(runner.stylize_frames(frames, method=lite, **flags)))
         torch.testing.assert_close(stylized, pipeline.stylize(frames[0], method=lite, **flags), atol=1e-4, rtol=0)
+
+
+def test_clips_of_a_folder_with_other_files_and_equal_names(tmp_path, make_picture):
+    for name in ("one/a.png", "two/a.png"):
+        (tmp_path / name).parent.mkdir()
+        make_picture(str(tmp_path / name))
+    (tmp_path / "README.txt").write_text("photos")
+    clips = flicker._clips(tmp_path)
+    assert sorted(clips) == [str(tmp_path / "one" / "a.png"), str(tmp_path / "two" / "a.png")]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"Expected videos or images in .*, found none"):
+        flicker._clips(tmp_path / "empty")

@@ -41,8 +41,8 @@ def serve(
         api: whether to serve the HTTP API, too.
 
     Raises:
-        ValueError: an argument is out of range.
-        OSError: the host or port is not available, or the folder has no images.
+        ValueError: an argument is out of range, or the folder has no images.
+        OSError: the host or port is not available, or there is no such folder.
     """
     check_choice("method", method, METHODS)
     for name, value in {"max-pixels": max_pixels, "max-upload": max_upload, "queue": queue}.items():
