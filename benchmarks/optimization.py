@@ -114,7 +114,7 @@ def main() -> None:
     for a, b in zip(convolutions(book), convolutions(Gatys().backbone), strict=True):
         a.weight.data.copy_(b.weight)
         a.bias.data.copy_(b.bias)
-    print("| pair | start | loss of the textbook | of ours | its seconds | ours | times as fast |")
+    print("| pair | start | textbook loss | adain loss | textbook seconds | adain seconds | speedup |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     ratios: dict[str, list[float]] = {"content": [], "adain": []}
     for content_path, style_path in pairs * options.repeats:

@@ -47,7 +47,7 @@ class Pictures(LightningDataModule):
         crop: Side of the random crops in pixels.
         flip: Flip half of the crops horizontally.
         batch_size: Number of pairs in a batch, shared among all ranks. It must be a multiple of the number of ranks
-            times `styles_per_content`.
+            times `styles_per_content`, and at least the number of ranks times its square.
         styles_per_content: Number of pairs in which each content and each style of a batch appears. A batch is made of
             `batch_size` / `styles_per_content` images of each kind, which the loss network encodes only once. Each rank
             pairs its own images.
