@@ -54,8 +54,9 @@ def train(norm: str, seed: int, options: argparse.Namespace, flags: Sequence[str
 
 
 def describe(values: Sequence[float]) -> str:
-    """Mean and range."""
-    return f"{mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+    """Mean, and range of several values."""
+    spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+    return f"{mean(values):.3f}{spread}"
 
 
 def draw(runs: dict[str, list[dict[str, Curve]]], output: str) -> None:
@@ -81,7 +82,7 @@ def main() -> None:
     for seed in range(options.seeds):
         for norm in NORMS:
             runs[norm].append(train(norm, seed, options, flags))
-    print(f"{machine()}; {options.steps} steps, {options.seeds} seeds: means, and ranges in parentheses")
+    print(f"{machine()}; {options.steps} steps; number of seeds: {options.seeds}")
     rows = []
     for norm, seeds in runs.items():
         last = {loss: describe([curves[loss][-1][1] for curves in seeds]) for loss in LOSSES}
