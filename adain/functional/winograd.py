@@ -56,9 +56,8 @@ A_T = torch.tensor(
 )
 KERNEL = torch.kron(G, G)  # (36, 9): the transform along both axes at once
 
-STRIP_TILES = {128: 128}
-DEFAULT_STRIP_TILES = 256
-"""Number of tiles that are transformed at a time, by the number of input channels."""
+STRIP_TILES = 128
+"""Number of tiles that are transformed at a time."""
 
 
 @dataclass(frozen=True)
@@ -259,7 +258,7 @@ class Scratch:
 
 def _strips(x: Tensor, down: int, across: int) -> Iterator[range]:
     """Yield the rows of tiles to process at a time. They are numbered through the batch, `down` in each image."""
-    step = max(1, STRIP_TILES.get(x.shape[3], DEFAULT_STRIP_TILES) // across)
+    step = max(1, STRIP_TILES // across)
     total = len(x) * down
     for first in range(0, total, step):
         yield range(first, min(first + step, total))

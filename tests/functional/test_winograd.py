@@ -57,7 +57,7 @@ def test_strips_do_not_change_the_result(monkeypatch):
     gradient = torch.randn(2, 21, 30, 4)
     results = []
     for tiles in (1, 16, 10**6):  # a row of tiles at a time, two rows, everything
-        monkeypatch.setattr(winograd, "DEFAULT_STRIP_TILES", tiles)
+        monkeypatch.setattr(winograd, "STRIP_TILES", tiles)
         results.append(
             (winograd.convolve(x, kernel, None, "reflect"), winograd.weight_gradient(x, gradient, "reflect"))
         )
