@@ -13,9 +13,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CONTEXT = multiprocessing.get_context("forkserver")
-# This module is not among them: the server, whose current folder is that of the first test, may not find it.
-CONTEXT.set_forkserver_preload(["adain.training.cli", "adain.training.datamodule"])
+METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # as on Windows
+CONTEXT = multiprocessing.get_context(METHOD)
+if METHOD == "forkserver":
+    # This module is not among them: the server, whose current folder is that of the first test, may not find it.
+    CONTEXT.set_forkserver_preload(["adain.training.cli", "adain.training.datamodule"])
 
 DEADLINE = 300
 """Seconds until ranks are killed. They are many because machines that test are busy; no run should ever need them."""

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -164,3 +165,22 @@ def test_the_hash_of_a_file_that_is_read_in_parts(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_bytes(b"12345678")
     assert manifest.file_digest(path) == {"bytes": 8, "sha256": hashlib.sha256(b"12345678").hexdigest()}
+
+
+def test_half_a_line_survives_a_full_disk(opened, job, monkeypatch):
+    path = write(opened, job)
+    path.write_bytes(path.read_bytes() + b'{"output": "half')
+    before, unchanged = path.read_bytes(), Path.open
+
+    def full(self, mode="r", *args, **kwargs):
+        file = unchanged(self, mode, *args, **kwargs)  # "w" would empty the file
+        if not {*mode} & {*"wa"}:
+            return file
+        file.close()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        with pytest.raises(OSError, match="No space"):
+            opened()
+    assert path.read_bytes() == before

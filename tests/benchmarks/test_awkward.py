@@ -1,19 +1,26 @@
+import re
+
 from benchmarks import awkward
 from tests.conftest import ROOT
 
 
+def own_words(text):
+    """The text without the words of other libraries and of the system, which differ between versions."""
+    return re.sub(r"\([^()\n]*\)|\[Errno \d+\] ", "", text)
+
+
 def test_the_page_has_the_outcomes_that_refusals_and_plain_images_have(tmp_path, monkeypatch):
-    page = (ROOT / "docs" / "pictures.md").read_text()
+    page = own_words((ROOT / "docs" / "pictures.md").read_text())
     plain, compared = [], 0
     for i, (label, data, flags) in enumerate(awkward.cases()):
         name, why = label.split(": ", 1)
-        refused = awkward.table_row(name, why, "2; ")[:-1] in page
+        refused = own_words(awkward.table_row(name, why, "2; ")[:-1]) in page
         if refused or i < 4:
             folder = tmp_path / str(i)
             folder.mkdir()
             monkeypatch.chdir(folder)
             outcome, clean = awkward.row(name, data, flags, plain)
             assert clean, outcome
-            assert awkward.table_row(name, why, outcome) in page
+            assert own_words(awkward.table_row(name, why, outcome)) in page
             compared += 1
     assert compared > 40

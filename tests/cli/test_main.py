@@ -8,13 +8,15 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+import torch
+import yaml
 from PIL import Image
 
 import adain
 from adain.cli import main, parser
 from adain.evaluation import peak_memory
 from adain.imaging import reader
-from adain.methods import METHODS
+from adain.methods import METHODS, style_codes
 from adain.models.backbones import BACKBONES
 from tests.conftest import ROOT, exit_code
 
@@ -501,3 +503,26 @@ def test_ctrl_c_ends_with_a_line(capsys):
 
     assert main.guarded(interrupted) == 130
     assert capsys.readouterr().err == "adain: interrupted\n"
+
+
+def test_encode_style_stores_a_mixture(make_picture, tmp_path):
+    styles = [make_picture("a.png"), make_picture("b.png", seed=1)]
+    words = "--style", *styles, "--style-weight", 3, 1, "--method", "adain-lite", "--output"
+    assert exit_code("encode-style", *words, tmp_path / "mixture.safetensors") == 0
+    method = adain.prepare("adain-lite", "cpu", "fp32")
+    expected = adain.encode_style(method, styles, style_weight=[3, 1])
+    found = style_codes.load_code(tmp_path / "mixture.safetensors", method)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
+def test_printed_flags_are_a_configuration(capsys, tmp_path):
+    words = ["stylize", "photo.png", "painting.jpg", "--alpha", "0.5", "--color", "coral"]
+    assert exit_code(*words, "--print_config") == 0
+    first = capsys.readouterr().out
+    (tmp_path / "flags.yaml").write_text(first)
+    assert exit_code("stylize", "--config", tmp_path / "flags.yaml", "--print_config") == 0
+    again = yaml.safe_load(capsys.readouterr().out)
+    assert yaml.safe_load(first).items() <= again.items()
+    assert (again["alpha"], again["color"]) == ([0.5], "coral")

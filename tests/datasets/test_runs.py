@@ -4,15 +4,17 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
 import datasets
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from adain.batch.ranks import Rank, rank_of
-from adain.datasets import network, unit_run
+from adain.datasets import local_engine, network, unit_run
 from adain.datasets.local_engine import default_workers, local_devices
 from adain.datasets.options import EngineOptions
 from adain.datasets.records import check_options
@@ -74,8 +76,20 @@ def test_ranks_of_launchers():
 def test_devices_and_workers(monkeypatch):
     assert local_devices("cpu", Rank()) == ["cpu"]
     assert default_workers(["cpu"], Rank(1, 4)) == 1
-    assert default_workers(["cpu"], Rank()) == len(os.sched_getaffinity(0))
     assert default_workers(["cuda:0", "cuda:1"], Rank()) == 2
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 4, 5}, raising=False)
+    assert default_workers(["cpu"], Rank()) == 3
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS and Windows
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert default_workers(["cpu"], Rank()) == 6
+
+
+def test_ranks_share_the_gpus_of_their_machine(monkeypatch):
+    monkeypatch.setattr(local_engine, "find_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert local_devices("cuda", Rank()) == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
+    assert local_devices("cuda", Rank(5, 8, 1)) == ["cuda:1"]
+    assert local_devices("cuda:2", Rank()) == ["cuda:2"]
 
 
 KILLED = """
@@ -128,9 +142,15 @@ def test_workers_end_when_their_parent_is_killed(photos, run, whole, tmp_path):
 
     output = tmp_path / "out"
     script = f"""
-import sys
+import time
 from adain.cli import main
-from adain.datasets import runner
+from adain.datasets import unit_run
+made = unit_run.UnitRun.__call__
+def first_unit_only(self, unit, device):  # the workers import this file, too
+    if not unit.name.startswith("train-00000"):
+        time.sleep(600)
+    return made(self, unit, device)
+unit_run.UnitRun.__call__ = first_unit_only
 if __name__ == "__main__":
     main.main({command(photos, output, "--workers", "2")!r})
 """
@@ -141,6 +161,7 @@ if __name__ == "__main__":
     wait_for(lambda: (output / ".manifest.jsonl").exists() and (output / ".manifest.jsonl").stat().st_size, process)
     process.kill()
     process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it had ended before"
     _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
     run(photos, output)

@@ -45,7 +45,7 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 CONFIGS = {
     "text": "no settings",
     "unknown": "unknown: 5\n",
-    "code": "content: !!python/object/apply:os.system ['touch /tmp/adain-was-run']\n",
+    "code": "content: !!python/object/apply:os.system ['touch MARKER']\n",
     "NaN": "content: [a.png]\nalpha: [.nan]\n",
     "laughs": LAUGHS,
     "laughs as a flag": LAUGHS + "content: *u\n",
@@ -58,8 +58,10 @@ CONFIGS = {
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_hostile_configurations(worker, tmp_path, name):
-    (tmp_path / "config.yaml").write_text(CONFIGS[name])
+    marker = tmp_path / "code-was-run"
+    (tmp_path / "config.yaml").write_text(CONFIGS[name].replace("MARKER", str(marker)))
     reply = check(worker.ask("command", words=["stylize", "--config", str(tmp_path / "config.yaml")]))
     assert reply.text == "2", reply
     assert len(reply.printed.splitlines()) == 1, reply
     assert len(reply.printed) < 2000, reply
+    assert not marker.exists()

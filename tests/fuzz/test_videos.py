@@ -3,6 +3,7 @@
 import os
 import struct
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler
 
 import av
 import numpy as np
@@ -14,7 +15,9 @@ from tests.conftest import picture
 from tests.fuzz import mutations
 from tests.fuzz.conftest import examples
 from tests.fuzz.test_images import check
+from tests.hub import LocalServer
 
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n"
 CODECS = {".mp4": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9", ".avi": "mpeg4", ".gif": "gif"}
 CODECS[".ts"] = "mpeg2video"
 
@@ -57,7 +60,6 @@ def test_mutated_videos(worker, tmp_path_factory, clips, suffix, changes):
 def test_hostile_videos(worker, tmp_path, clips):
     secret = clip(tmp_path / "secret.ts", "mpeg2video")
     mp4, mkv = (clips / "a.mp4").read_bytes(), (clips / "a.mkv").read_bytes()
-    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n"
     hostile = {
         "empty.mp4": b"",
         "text.mp4": b"no video",
@@ -66,9 +68,7 @@ def test_hostile_videos(worker, tmp_path, clips):
         "frameless.mkv": mkv[:300],
         "codec.mp4": mp4.replace(b"avc1", b"\0\0\0\0"),
         "image.mp4": picture(tmp_path / "image.png").read_bytes(),
-        "network.mp4": playlist.format("http://127.0.0.1:9/a.ts").encode(),
-        "network.m3u8": playlist.format("http://127.0.0.1:9/a.ts").encode(),
-        "password.m3u8": playlist.format("/etc/passwd").encode(),
+        "password.m3u8": PLAYLIST.format("/etc/passwd").encode(),
         "concat.mp4": f"ffconcat version 1.0\nfile {secret}\n".encode(),
     }
     for name, data in hostile.items():
@@ -77,6 +77,24 @@ def test_hostile_videos(worker, tmp_path, clips):
         assert check(worker.ask("video", path=path)).outcome == "error", name
     os.mkfifo(tmp_path / "pipe.mp4")
     assert "named pipe" in check(worker.ask("video", path=tmp_path / "pipe.mp4")).text
+
+
+@pytest.mark.parametrize("name", ["network.mp4", "network.m3u8"])
+def test_playlists_reach_no_network(worker, tmp_path, clips, name):
+    requests = []
+    segment = (clips / "a.ts").read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            requests.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(segment)
+
+    with LocalServer(Handler) as server:
+        (tmp_path / name).write_text(PLAYLIST.format(f"{server.url}/a.ts"))
+        assert check(worker.ask("video", path=tmp_path / name)).outcome == "error"
+    assert requests == []
 
 
 def test_frames_of_changing_size_get_the_size_of_the_first(worker, tmp_path):

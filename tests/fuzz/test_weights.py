@@ -122,10 +122,13 @@ def test_hostile_weights(worker, tmp_path, code, name):
 
 
 class Program:
-    """Unpickled, it runs a command."""
+    """Unpickled, it creates a file."""
+
+    def __init__(self, marker):
+        self.marker = marker
 
     def __reduce__(self):
-        return os.system, ("touch /tmp/adain-was-run",)
+        return os.system, (f"touch '{self.marker}'",)
 
 
 def saved(value, tmp_path):
@@ -138,9 +141,10 @@ def test_hostile_pickles(worker, tmp_path):
     assert ask(worker, tmp_path, "weights", saved(checkpoint, tmp_path), ".ckpt").outcome == "result"
     ones = torch.ones(1)
     endless = {**STATE, "net.0.weight": ones.expand(10**12)}  # one value in the file
+    marker = tmp_path / "code-was-run"
     refused = [
-        Program(),
-        {"adain": Program()},
+        Program(marker),
+        {"adain": Program(marker)},
         {"adain": 5, "state_dict": {}},
         {"adain": {"method": ["johnson"], "arguments": 5}, "state_dict": {}},
         {"adain": METADATA, "state_dict": {"method.net.0.weight": "text"}},
@@ -157,7 +161,7 @@ def test_hostile_pickles(worker, tmp_path):
         for data in (saved(value, tmp_path), pickle.dumps(value)):
             reply = ask(worker, tmp_path, "weights", data, ".pth")
             assert reply.outcome == "error", (value, reply)
-    assert not os.path.exists("/tmp/adain-was-run")
+    assert not marker.exists()
 
 
 def test_hostile_codes(worker, tmp_path, code):

@@ -206,7 +206,7 @@ def test_alpha_blends_the_targets():
     features = [method.backbone(method.stylize(content, code, alpha)) for alpha in (0.0, 0.5, 1.0)]
     grams = {layer: code[f"{layer}/0"] for layer in method.style_layers}
     losses = [sum(gram_loss(f[layer], gram).item() for layer, gram in grams.items()) for f in features]
-    assert losses == sorted(losses, reverse=True)
+    assert losses[0] > losses[1] > losses[2]
 
 
 def test_other_backbones_layers_and_weights():

@@ -35,6 +35,8 @@ def test_a_method_is_the_same_after_a_round_trip(server, make_picture, tmp_path)
     for loaded in (adain.load("me/lite"), adain.from_pretrained("me/lite", revision="v1")):
         assert type(loaded) is type(method)
         assert weights.fingerprint(loaded) == weights.fingerprint(method)
+    with pytest.raises(FileNotFoundError):
+        adain.from_pretrained("me/lite", revision="v2")  # which the server does not have
     photo, painting = make_picture("photo.png"), make_picture("painting.png", seed=1)
     flags = "--checkpoint", "me/lite", "--device", "cpu", "--output", tmp_path / "out.png"
     assert exit_code("stylize", photo, painting, *flags) == 0

@@ -90,3 +90,9 @@ def test_emulation_is_warned_of_once(hardware, caplog):
 def test_no_configuration_pins_a_precision():
     for path in (ROOT / "configs").glob("*.yaml"):
         assert "precision" not in yaml.safe_load(path.read_text()).get("trainer", {}), path.name
+
+
+@pytest.mark.parametrize(("name", "expected"), [("Intel(R) Xeon(R)", True), ("AMD EPYC", False), ("", False)])
+def test_the_maker_of_a_processor_is_known_by_its_name(name, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": name}, raising=False)
+    assert precision._is_intel() == expected

@@ -1,4 +1,5 @@
 import itertools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -22,6 +23,19 @@ def test_prefetching_runs_at_most_so_many_items_ahead():
     assert len(produced) <= 5
     assert list(items) == list(range(2, 20))
     assert produced == list(range(20))
+
+
+def test_items_are_computed_ahead():
+    ahead = threading.Semaphore(0)
+
+    def items():
+        for i in range(10):
+            ahead.release()
+            yield i
+
+    found = prefetch(items(), size=3)
+    assert next(found) == 0
+    assert all(ahead.acquire(timeout=60) for _ in range(4)), "the first item, and three ahead of the next"
 
 
 def test_what_the_items_raise_is_raised_in_turn():

@@ -24,6 +24,7 @@ RATE = Fraction(30000, 1001)
 
 def write(path, frames, *, rate=RATE, codec="libx264", pts=None, sound=None, turn=None, pixels="yuv444p", **more):
     """Write a clip of images (H, W, 3), uint8, with a second of audio if its codec is given; returns the path."""
+    matrix = more.pop("matrix", Colorspace.ITU601)
     with av.open(str(path), "w") as output:
         height, width = frames[0].shape[:2]
         base = more.pop("time_base", 1 / rate)
@@ -38,7 +39,7 @@ def write(path, frames, *, rate=RATE, codec="libx264", pts=None, sound=None, tur
             voice = output.add_stream(sound, 48000, layout="mono")
         for i, values in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(values), "rgb24")
-            frame = frame.reformat(format=pixels, dst_colorspace=Colorspace.ITU601)
+            frame = frame.reformat(format=pixels, dst_colorspace=matrix)
             frame.pts, frame.time_base = (pts[i] if pts else i), base
             output.mux(stream.encode(frame))
         if sound:
@@ -400,3 +401,18 @@ def test_settings_reach_the_method_whose_flicker_is_evaluated(tmp_path, capsys):
     assert main.main(["evaluate", "--flicker", "--method", "wct", "--wct.decoder", "missing.pth", *flags]) == 2
     assert "missing.pth" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("lines", "matrix"), [(576, Colorspace.ITU601), (578, Colorspace.ITU709)])
+def test_the_color_matrix_of_an_untagged_video_follows_its_lines(tmp_path, lines, matrix):
+    frame = np.full((lines, 16, 3), (200, 60, 90), np.uint8)
+    clip = write(tmp_path / "clip.mkv", [frame], codec="ffv1", matrix=matrix)
+    color = next(iter(decoding.frames(clip)))[0, :, lines // 2, 8] * 255
+    assert (color - torch.tensor([200, 60, 90])).abs().max() < 4, "the other matrix is 15 off"
+
+
+@pytest.mark.parametrize(("sides", "expected"), [((32, 48), "yuv420p"), ((33, 48), "yuv444p"), ((32, 47), "yuv444p")])
+def test_only_odd_sizes_keep_the_full_resolution_of_colors(tmp_path, lite, painting, sides, expected):
+    output = stylize(write(tmp_path / "clip.mkv", noise(2, *sides)), tmp_path / "out.mp4", lite, painting)
+    with av.open(str(output)) as file:
+        assert file.streams.video[0].codec_context.pix_fmt == expected
