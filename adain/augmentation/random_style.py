@@ -43,7 +43,8 @@ class RandomStyle(v2.Transform):
     other transforms, plain tensors after the first are not images: wrap a stereo pair as `tv_tensors.Image`.
 
     The work is done on the device of the image. All draws come from torch's global generator, which a `DataLoader`
-    seeds in each worker, and their number does not depend on their values. Gradients do not flow through stylized images.
+    seeds in each worker, and their number does not depend on their values. Gradients do not flow through stylized
+    images.
 
     Args:
         p: Probability that an image is stylized.
