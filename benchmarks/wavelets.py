@@ -102,22 +102,19 @@ class WaveletNetwork(nn.Module):
     @torch.inference_mode()
     def stylize(self, content: Tensor, style: Tensor) -> Tensor:
         """Return a content (1, 3, H, W) in the colors of a style (1, 3, H', W'); all sides are multiples of 8."""
-        covariances: dict[str, tuple[Tensor, Tensor]] = {}
+        style_statistics: dict[str, tuple[Tensor, Tensor]] = {}
 
         def remember(layer: str, features: Tensor) -> Tensor:
-            covariances[layer] = whitening.covariance(features)
+            mean, covariance = whitening.covariance(features)
+            style_statistics[layer] = mean, whitening.symmetric_power(covariance, 0.5)
             return features
 
-        def whiten_and_color(layer: str, features: Tensor) -> Tensor:
-            mean, covariance = whitening.covariance(features)
-            style_mean, style_covariance = covariances[layer]
-            root = whitening.symmetric_power(style_covariance, 0.5)
-            matrix = root @ whitening.symmetric_power(covariance, -0.5)
-            flat = matrix @ (features.double().flatten(2) - mean) + style_mean
-            return flat.view(features.shape).float()
+        def transfer(layer: str, features: Tensor) -> Tensor:
+            statistics = whitening.covariance(features)
+            return whitening.whiten_and_color(features, *statistics, *style_statistics[layer])
 
         self.encode(style, remember)
-        return self.decode(*self.encode(content, whiten_and_color))
+        return self.decode(*self.encode(content, transfer))
 
 
 def _decoder_layers(widths: list[int]) -> OrderedDict[str, nn.Module]:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from adain.functional.statistics import at_least_float32
+
 
 def covariance(features: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean (B, C, 1) and the biased covariance (B, C, C) of the channels over space.
@@ -16,6 +18,24 @@ def covariance(features: Tensor) -> tuple[Tensor, Tensor]:
     mean = flat.mean(2, keepdim=True)
     flat = flat - mean
     return mean, flat @ flat.mT / flat.shape[2]
+
+
+def whiten_and_color(
+    features: Tensor, mean: Tensor, covariance: Tensor, style_mean: Tensor, style_root: Tensor
+) -> Tensor:
+    """Give features another mean and covariance, by one matrix product with the channels of each pixel.
+
+    Args:
+        features: (B, C, H, W).
+        mean: their mean (B, C, 1), in float64.
+        covariance: their covariance (B, C, C), in float64.
+        style_mean: the mean to give them (B, C, 1).
+        style_root: the square root of the covariance to give them (B, C, C).
+    """
+    matrix = style_root.to(mean) @ symmetric_power(covariance, -0.5)
+    shift = style_mean.to(mean) - matrix @ mean
+    wide = at_least_float32(features)
+    return (matrix.to(wide) @ wide.flatten(2) + shift.to(wide)).view(features.shape)
 
 
 def symmetric_power(matrix: Tensor, exponent: float, tolerance: float = 1e-5) -> Tensor:

@@ -26,8 +26,7 @@ def files(folder: Path) -> list[Path]:
         raise FileNotFoundError(f"{folder}: no such folder")
     found = []
     for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if is_image(path) and not hidden and not path.is_dir():
+        if is_image(path) and not _is_hidden(path.relative_to(folder)) and not path.is_dir():
             found.append(path)
     if not found:
         raise ValueError(f"Expected images in {folder} or its subfolders, found none")
@@ -37,6 +36,10 @@ def files(folder: Path) -> list[Path]:
 def is_image(path: Path) -> bool:
     """Whether the suffix is that of images, in a format that is read."""
     return path.suffix.lower() in _suffixes()
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 @cache

@@ -165,10 +165,9 @@ def style_image(style: ImageLike, size: int | None, recolor: Recolor | None, rea
     """Return a style image as it is encoded: (B, 3, h, w) in [0, 1]. The arguments are those of `encode_style`."""
     image = as_tensor(style, size, read_options)
     shorter, longer = sorted(image.shape[2:])
-    side = min(shorter, size or LARGEST_STYLE)
-    most_pixels = LONGEST_STYLE * (size or LARGEST_STYLE) ** 2
-    if shorter * longer > most_pixels:
-        side = min(side, max(1, int(shorter * math.sqrt(most_pixels / (shorter * longer)))))
+    largest = size or LARGEST_STYLE
+    by_pixels = int(shorter * math.sqrt(LONGEST_STYLE * largest**2 / (shorter * longer)))
+    side = max(1, min(largest, by_pixels))
     if side < shorter:
         image = as_tensor(image, side, read_options)
     return recolor(image) if recolor else image

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from adain.functional import whitening
-from adain.functional.statistics import StatisticsFn, at_least_float32, compute_statistics
+from adain.functional.statistics import StatisticsFn, compute_statistics
 from adain.methods.base import StyleCode
 from adain.methods.feature_transform import FeatureTransform
 
@@ -27,9 +27,6 @@ class WCT(FeatureTransform):
         return {"mean": mean.float(), "root": root.float()}
 
     def transform(self, features: Tensor, code: StyleCode, statistics_fn: StatisticsFn = compute_statistics) -> Tensor:
-        """Whiten and color the features, by one matrix product with the channels of each pixel."""
+        """Whiten and color the features."""
         mean, covariance = statistics_fn(whitening.covariance, features)
-        matrix = code["root"].to(mean) @ whitening.symmetric_power(covariance, -0.5)
-        shift = code["mean"].to(mean) - matrix @ mean
-        wide = at_least_float32(features)
-        return (matrix.to(wide) @ wide.flatten(2) + shift.to(wide)).view(features.shape)
+        return whitening.whiten_and_color(features, mean, covariance, code["mean"], code["root"])

@@ -57,7 +57,7 @@ def test_enlarged_rows_are_those_of_the_whole(source, target, mode):
     expected = F.interpolate(maps, target, mode=mode, antialias=True)
     upsampler = Upsampler(source, target)
     found = torch.cat([upsampler.rows(maps, rows, mode) for rows in resampling.strips(target[0], 11)], dim=2)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
 def test_rows_of_a_tall_image_need_only_their_surroundings():
