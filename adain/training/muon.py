@@ -15,14 +15,16 @@ class Muon(torch.optim.Optimizer):
     is large since none of them is negative.
 
     Convolutions are treated as matrices of (outputs, inputs x height x width). Biases and other vectors are updated by
-    Adam (Kingma & Ba 2015) at `vector_lr_ratio` times the learning rate.
+    Adam (Kingma & Ba 2015) at `adam_lr_ratio` times the learning rate, and so are matrices with more than `max_side`
+    rows and columns, since the time to orthogonalize an update grows with the cube of the smaller of the two.
 
     Args:
         params: Parameters to optimize.
         lr: Learning rate: the spectral norm of the update of a matrix that is not tall.
         momentum: Decay of the running mean of the gradients, with Nesterov's lookahead.
-        vector_lr_ratio: Learning rate of vectors over `lr`.
-        betas: Coefficients of Adam for vectors.
+        adam_lr_ratio: Learning rate of Adam over `lr`.
+        betas: Coefficients of Adam.
+        max_side: Largest number of rows or columns, whichever is smaller, of a matrix that is not updated by Adam.
     """
 
     def __init__(
@@ -30,10 +32,12 @@ class Muon(torch.optim.Optimizer):
         params: Iterable[Tensor],
         lr: float = 1e-2,
         momentum: float = 0.95,
-        vector_lr_ratio: float = 0.1,
+        adam_lr_ratio: float = 0.1,
         betas: tuple[float, float] = (0.9, 0.99),
+        max_side: int = 2048,
     ):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "ratio": vector_lr_ratio, "betas": betas})
+        defaults = {"lr": lr, "momentum": momentum, "ratio": adam_lr_ratio, "betas": betas, "max_side": max_side}
+        super().__init__(params, defaults)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -46,11 +50,12 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                update = self._update_matrix if parameter.dim() > 1 else self._update_vector
+                orthogonal = 0 < _smaller_side(parameter) <= group["max_side"]
+                update = self._update_orthogonal if orthogonal else self._update_adam
                 update(parameter, parameter.grad, self.state[parameter], group)
         return loss
 
-    def _update_matrix(self, parameter: Tensor, grad: Tensor, state: dict, group: dict) -> None:
+    def _update_orthogonal(self, parameter: Tensor, grad: Tensor, state: dict, group: dict) -> None:
         """Apply the orthogonalized momentum, scaled by (rows / columns)^(1/2) for tall matrices."""
         if "mean" not in state:
             state["mean"] = torch.zeros_like(grad)
@@ -61,7 +66,7 @@ class Muon(torch.optim.Optimizer):
         rows, columns = len(grad), grad[0].numel()
         parameter.sub_(update, alpha=group["lr"] * max(1, rows / columns) ** 0.5)
 
-    def _update_vector(self, parameter: Tensor, grad: Tensor, state: dict, group: dict) -> None:
+    def _update_adam(self, parameter: Tensor, grad: Tensor, state: dict, group: dict) -> None:
         """Apply a step of Adam."""
         if "mean" not in state:
             state["mean"] = torch.zeros_like(grad)
@@ -74,6 +79,14 @@ class Muon(torch.optim.Optimizer):
         square.lerp_(grad.square(), 1 - beta2)
         deviation = (square / (1 - beta2**steps)).sqrt_().add_(1e-8)
         parameter.addcdiv_(mean, deviation, value=-lr / (1 - beta1**steps))
+
+
+def _smaller_side(parameter: Tensor) -> int:
+    """Return the number of rows or of columns of a parameter as a matrix, whichever is smaller; of a vector, 0."""
+    if parameter.dim() < 2:
+        return 0
+    rows, columns = parameter.flatten(1).shape
+    return min(rows, columns)
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
