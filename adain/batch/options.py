@@ -9,7 +9,7 @@ class RunOptions:
 
     Args:
         seed: Seed of everything that is drawn at random.
-        batch_size: Most images of one size that are stylized at a time.
+        batch_size: Largest number of images of one size that are stylized at a time.
         workers: Processes that read the images of a folder; 0 reads them in this process. As many threads write.
         suffix: Suffix of the results, which determines their format.
         verify: Check earlier results of a folder by their hashes, not only by size and modification time.

@@ -148,7 +148,7 @@ def serve(
         device: Device to use: auto, cpu, cuda, mps, or another one of torch.
         max_pixels: Largest number of pixels of an upload or a result; larger ones are refused.
         max_upload: Largest file in MiB; larger ones are refused.
-        queue: Most requests that wait; further ones are refused.
+        queue: Largest number of waiting requests; further ones are refused.
         styles: Folder of styles to choose from, besides the examples.
         api: Serve the HTTP API, too: a POST to /api/stylize returns a stylized image.
     """

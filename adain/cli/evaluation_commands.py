@@ -86,8 +86,8 @@ def evaluate(
     """Evaluate methods on every pair of two folders: distance to the style (S, G) and the content (C, SSIM), and time.
 
     Args:
-        content: Folder of contents.
-        style: Folder of styles.
+        content: Folder of content images, or one image; with --flicker, also videos.
+        style: Folder of style images, or one image.
         output: Folder for the metrics, the table, and the contact sheet.
         method: Names of methods, files of weights, or folders of results that were made before, named as grid names
             them (default: adain).
@@ -189,8 +189,8 @@ def sweep(
     """Compare values of a method's flags: a labeled contact sheet, metrics, losses, and their curves.
 
     Args:
-        content: Folder of contents.
-        style: Folder of styles.
+        content: Folder of content images, or one image.
+        style: Folder of style images, or one image.
         output: Folder for the results.
         pairs: Which contents get which styles: all for every content in every style; or a CSV file with the columns
             content and style.

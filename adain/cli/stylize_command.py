@@ -77,7 +77,7 @@ def stylize(
     quiet: bool = False,
     settings: Settings | None = None,
 ) -> int:
-    """Stylize images or videos with the style of another image: PHOTO PAINTING, or the flags below.
+    """Stylize images or videos in the style of another image.
 
     Args:
         content: Images or videos to stylize; - for standard input; or a folder of images, see --pairs.
@@ -85,7 +85,8 @@ def stylize(
         output: File to write, - for standard output, or a folder if the name has no suffix (default: CONTENT__STYLE.png
             beside each content). Videos are written as .mp4, .m4v, .mov, .mkv, .webm or .gif (default: as the content
             if that is possible, else .mp4).
-        method: Method to use, with its embedded weights. For the settings of gatys, see --method gatys --help.
+        method: Method to use, or a file of weights; adain list shows the methods. style-swap, wct, and gatys have
+            settings; see, for example, --method gatys --help.
         checkpoint: File of weights to use instead of the method's embedded ones.
         size: Shorter side of the result in pixels (default: that of the content).
         style_options: How the content is stylized.

@@ -60,7 +60,8 @@ class ResultOptions:
             and masks beside the images are not cropped.
         suffix: Suffix of the results, which determines their format: .jpg, .png, .webp, or .tif (default: that of each
             image if it can be written, else .png).
-        batch_size: Most images of one size that are stylized at a time. It changes results by rounding only.
+        batch_size: Largest number of images of one size that are stylized at a time. It changes results only by
+            rounding.
         seed: Seed of everything that is drawn at random.
 
     Raises:
@@ -108,12 +109,12 @@ class EngineOptions:
     """Where and how the work is done.
 
     Args:
-        engine: What makes the results: local for processes of this computer, ray for a Ray cluster.
+        engine: Where the work runs: local for processes on this computer, ray for a Ray cluster.
         address: Address of the Ray cluster, such as auto for that of this computer (default: start one here).
         workers: Processes that stylize (default: one for each GPU, or for each core). Each reads, computes in one
             thread, and writes.
         verify: Check the files of earlier runs by their hashes, not only by their sizes.
-        retry: Make those parts of an earlier run again in which images failed.
+        retry: Redo the parts of an earlier run in which images failed.
         quiet: Print only errors.
 
     Raises:

@@ -79,14 +79,15 @@ class PerceptualLoss:
     10 (the default). They weight the style layers differently: 0.64, 1.28, 2.56, and 5.12 as opposed to 10 each.
 
     Args:
-        content_layer: layer that compares the content, and that forms AdaIN's target.
-        style_layers: layers that compare the channel statistics of the style.
+        content_layer: layer of the content loss, which also forms AdaIN's target.
+        style_layers: layers of the style loss.
         style_layer_weights: factors of the style layers, in the same order; null weights all of them by 1.
         content_target: target of the content layer: `adain`, the content's features with the style's statistics, which
             a method that decodes them inverts; or `content`, the content's own features.
         content_weight: factor of the content loss.
         style_weight: factor of the sum of the layers' style losses.
-        style_reduction: reduction over channels, see above.
+        style_reduction: reduction over channels: `mean`; or `sum`, as in the authors' code, which goes with a style
+            weight of 0.01.
         style_statistics: statistics that a style layer compares: `moments`, means and standard deviations of the
             channels; or `gram`, Gram matrices (`gram_loss`, where `style_reduction` does not apply).
         relative: divide the content and style loss of each pair by the distance between its two images, as

@@ -57,13 +57,14 @@ class Gatys(Method):
     steps run in bfloat16 until the loss stalls. Alpha blends the Gram matrices of the style with those of the content.
 
     Args:
-        backbone: network whose features are compared, a row of `adain.models.backbones.BACKBONES`.
-        weights: weights of the backbone, see `adain.models.backbones.Backbone`.
+        backbone: network whose features are compared; `adain list` shows the names.
+        weights: weights of the backbone: `embedded` (only vgg19), `imagenet` (torchvision's, downloaded), `random`, or
+            a file; by default `embedded` where available, otherwise `imagenet`.
         pooling: pooling in the backbone. According to the paper, `average` gives smoother images.
         padding: padding in the backbone.
-        content_layers: layers that compare the content.
+        content_layers: layers of the content loss.
         content_layer_weights: factors of the content layers, one for each; by default 1.
-        style_layers: layers that compare the style.
+        style_layers: layers of the style loss.
         style_layer_weights: factors of the style layers, one for each; by default 1.
         content_weight: factor of the content loss.
         style_weight: factor of the style loss.
