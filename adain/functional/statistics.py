@@ -6,7 +6,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 EPS = 1e-5  # added to variances, so that dead channels divide safely
 
@@ -57,10 +56,13 @@ class _ChannelProducts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor) -> Tensor:
-        ctx.save_for_backward(flat)
+    def forward(flat: Tensor) -> Tensor:
         flat = at_least_float32(flat)
         return flat @ flat.mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, difference: Tensor) -> Tensor:
@@ -85,13 +87,14 @@ class _MeanStd(torch.autograd.Function):
     """`_mean_std` with an explicit gradient. Autograd would take twice as many passes over the features."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        mean, std = _mean_std(features, eps)
-        ctx.save_for_backward(features, mean, std)
-        return mean, std
+    def forward(features: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        return _mean_std(features, eps)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(inputs[0], *output)
+
+    @staticmethod
     def backward(ctx: Any, mean_grad: Tensor, std_grad: Tensor) -> tuple[Tensor, None]:
         # d mean / d x = 1 / n and d std / d x = (x - mean) / (n std). The difference is computed in float32: in nearly
         # constant channels, half precision would lose it, and 1 / std would amplify the error.

@@ -1,9 +1,14 @@
 """Covariances of features and powers of symmetric matrices, for whitening and coloring."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from adain.functional.statistics import at_least_float32
+
+TIE = 1e-6
+"""Relative difference of eigenvalues below which the slope of a power between them is its derivative."""
 
 
 def covariance(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,7 +57,47 @@ def symmetric_power(matrix: Tensor, exponent: float, tolerance: float = 1e-5) ->
     Returns:
         Symmetric matrices (B, C, C).
     """
+    return _SymmetricPower.apply(matrix, exponent, tolerance)[0]
+
+
+def _power(matrix: Tensor, exponent: float, tolerance: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return `symmetric_power`; the eigenvalues, 0 for those below the tolerance; their powers; the eigenvectors."""
     values, vectors = torch.linalg.eigh(matrix)
     floor = tolerance * values[..., -1:].clamp(min=torch.finfo(torch.float32).tiny)
-    powers = torch.where(values > floor, values.clamp(min=floor) ** exponent, 0.0)
-    return vectors * powers[..., None, :] @ vectors.mT
+    is_zero = values <= floor
+    powers = torch.where(is_zero, 0.0, torch.where(is_zero, floor, values) ** exponent)
+    return vectors * powers[..., None, :] @ vectors.mT, values.masked_fill(is_zero, 0), powers, vectors
+
+
+class _SymmetricPower(torch.autograd.Function):
+    """`_power` with the gradient of Daleckii & Krein (1965).
+
+    The gradient in the basis of the eigenvectors is multiplied by the slope of the power between each two eigenvalues.
+    Autograd would differentiate the eigenvectors, which gives NaN where eigenvalues are equal, such as those of dead
+    channels. Second derivatives are autograd's.
+    """
+
+    @staticmethod
+    def forward(matrix: Tensor, exponent: float, tolerance: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return _power(matrix, exponent, tolerance)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float, float], output: tuple[Tensor, ...]) -> None:
+        matrix, ctx.exponent, ctx.tolerance = inputs
+        ctx.save_for_backward(matrix, *output[1:])
+        ctx.mark_non_differentiable(*output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+        matrix, values, powers, vectors = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient will be differentiated
+            power = _power(matrix, ctx.exponent, ctx.tolerance)[0]
+            return torch.autograd.grad(power, matrix, gradient, create_graph=True)[0], None, None
+        differences = values[..., :, None] - values[..., None, :]
+        sums = values[..., :, None] + values[..., None, :]
+        tied = differences.abs() <= TIE * sums
+        derivatives = torch.where(sums > 0, ctx.exponent * (sums / 2) ** (ctx.exponent - 1), 0.0)
+        slopes = (powers[..., :, None] - powers[..., None, :]) / torch.where(tied, 1.0, differences)
+        slopes = torch.where(tied, derivatives, slopes)
+        inner = vectors.mT @ (gradient + gradient.mT) @ vectors / 2
+        return vectors @ (slopes * inner) @ vectors.mT, None, None

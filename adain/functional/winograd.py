@@ -18,7 +18,6 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 Border = Literal["reflect", "replicate", "zeros"]
 
@@ -28,13 +27,14 @@ WINDOW = TILE + 2  # height and width of the input tile that it depends on
 # The interpolation points are 0, 1, -1, 2, -2 and infinity.
 B_T = torch.tensor(
     [
-        [4.0, 0, -5, 0, 1, 0],
+        [4, 0, -5, 0, 1, 0],
         [0, -4, -4, 1, 1, 0],
         [0, 4, -4, -1, 1, 0],
         [0, -2, -1, 2, 1, 0],
         [0, 2, -1, -2, 1, 0],
         [0, 4, 0, -5, 0, 1],
-    ]
+    ],
+    dtype=torch.float32,
 )
 G = torch.tensor(
     [
@@ -44,15 +44,17 @@ G = torch.tensor(
         [1 / 24, 1 / 12, 1 / 6],
         [1 / 24, -1 / 12, 1 / 6],
         [0, 0, 1],
-    ]
+    ],
+    dtype=torch.float32,
 )
 A_T = torch.tensor(
     [
-        [1.0, 1, 1, 1, 1, 0],
+        [1, 1, 1, 1, 1, 0],
         [0, 1, -1, 2, -2, 0],
         [0, 1, 1, 4, 4, 0],
         [0, 1, -1, 8, -8, 1],
-    ]
+    ],
+    dtype=torch.float32,
 )
 KERNEL = torch.kron(G, G)  # (36, 9): the transform along both axes at once
 
@@ -151,7 +153,8 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, border: Border, pad
     outputs = kernel.shape[2]
     down = _tiles(height)
     across = _tiles(width)
-    result = torch.empty((batch, outputs, down * TILE, across * TILE), memory_format=torch.channels_last)
+    shape = (batch, outputs, down * TILE, across * TILE)
+    result = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
     strips = result.permute(0, 2, 3, 1).view(batch * down, TILE, across * TILE * outputs)
     scratch = Scratch(x)
     for rows in _strips(x, down, across):
@@ -209,7 +212,6 @@ class Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(  # noqa: D102
-        ctx: Any,
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -217,16 +219,21 @@ class Convolution(torch.autograd.Function):
         rotated: Tensor | None,
         border: Border,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, rotated)
-        ctx.border = border
         if kernel is None:
             kernel = transform_kernel(weight)
         return convolve(_nhwc(x), kernel, bias, border)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:  # noqa: D102
+        x, weight, _, _, rotated, border = inputs
+        ctx.save_for_backward(x, weight, rotated)
+        ctx.border = border
+
+    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
         x, weight, rotated = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient will be differentiated, which needs differentiable operations
+            return (*_differentiable_gradients(ctx, x, weight, gradient), None, None, None)
         gradient = _nhwc(gradient)
         to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
@@ -239,6 +246,17 @@ class Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             to_bias = gradient.sum((0, 1, 2))
         return to_x, to_weight, to_bias, None, None, None
+
+
+def _differentiable_gradients(ctx: Any, x: Tensor, weight: Tensor, gradient: Tensor) -> list[Tensor | None]:
+    """Return the gradients of `x`, `weight`, and the bias by PyTorch's own convolution, with their graph."""
+    mode = "constant" if ctx.border == "zeros" else ctx.border
+    output = F.conv2d(F.pad(x, (1, 1, 1, 1), mode), weight)
+    gradients: list[Tensor | None] = []
+    for needed, source in zip(ctx.needs_input_grad, (x, weight), strict=False):
+        gradients.append(torch.autograd.grad(output, source, gradient, create_graph=True)[0] if needed else None)
+    to_bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+    return [*gradients, to_bias]
 
 
 class Scratch:

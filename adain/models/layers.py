@@ -12,11 +12,11 @@ from adain.utils.checks import check_choice
 
 Upsampling = Literal["nearest", "bilinear", "smooth"]
 
-_TRANSPOSED = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+_TRANSPOSED = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], dtype=torch.float32)
 TRANSPOSED = torch.kron(_TRANSPOSED, _TRANSPOSED).T
 """Map (9, 16) to the 4x4 kernel whose transposed convolution of stride 2 equals a 3x3 one after nearest upsampling."""
 
-_BLUR = torch.tensor([0.25, 0.5, 0.25])
+_BLUR = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float32)
 BLUR = torch.outer(_BLUR, _BLUR)
 """The (3, 3) kernel that turns nearest upsampling into bilinear upsampling, and that blurs the input of `smooth`."""
 
@@ -33,7 +33,7 @@ class Conv2d(nn.Conv2d):
         geometry = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
         is_3x3 = geometry == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
         self.supports_winograd = is_3x3 and self.padding_mode in get_args(winograd.Border)
-        self._cached_kernels: tuple[Tensor, tuple[int, int], list[Tensor | None]] | None = None
+        self._cached_kernels: tuple[Tensor, tuple[int, int, float], list[Tensor | None]] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', H, W)."""
@@ -51,8 +51,10 @@ class Conv2d(nn.Conv2d):
 
     def _transformed_kernels(self, backward: bool) -> list[Tensor | None]:
         """Return the cached transformed kernel of a frozen layer, and the rotated one if the input needs a gradient."""
+        # Changes through `weight.data`, such as those of a hand-written moving average, are not versions. The sum shows
+        # them, in a thousandth of the time of the convolution.
         version = 0 if self.weight.is_inference() else self.weight._version
-        state = (self.weight.data_ptr(), version)
+        state = (self.weight.data_ptr(), version, self.weight.detach().sum().item())
         cached = self._cached_kernels
         if cached is None or cached[0] is not self.weight or cached[1] != state:
             cached = (self.weight, state, [None, None])

@@ -24,6 +24,7 @@ def test_mean_std_of_known_channels():
 def test_mean_std_gradient_against_finite_differences():
     features = torch.rand(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(statistics.mean_std, features)
+    assert torch.autograd.gradgradcheck(statistics.mean_std, features)
 
 
 def test_mean_std_keeps_its_gradient_in_flat_half_precision_channels():
@@ -70,6 +71,7 @@ def test_adain_keeps_the_type_of_the_content():
 def test_the_gradient_of_gram_is_its_difference_quotient_and_lies_as_the_features_do():
     features = torch.rand(2, 3, 4, 5, dtype=torch.double).to(memory_format=torch.channels_last).requires_grad_()
     assert torch.autograd.gradcheck(statistics.gram, features)
+    assert torch.autograd.gradgradcheck(statistics.gram, features)
     (gradient,) = torch.autograd.grad(statistics.gram(features).square().sum(), features)
     assert gradient.is_contiguous(memory_format=torch.channels_last)
 
@@ -138,6 +140,45 @@ def test_whitening_survives_few_pixels_and_dead_channels(size):
         result = WCT.transform(None, content, WCT.code(None, style))
         assert result.isfinite().all()
         assert result.abs().max() < 10
+
+
+@pytest.mark.parametrize(
+    "statistic",
+    [
+        lambda x: statistics.mean_std(x)[1],
+        statistics.gram,
+        lambda x: whitening.symmetric_power(statistics.gram(x), 0.5),
+    ],
+)
+def test_gradients_of_statistics_by_torch_func(statistic):
+    features = torch.rand(2, 3, 4, 5)
+    (expected,) = torch.autograd.grad(statistic(features.requires_grad_()).pow(2).sum(), features)
+    torch.testing.assert_close(torch.func.grad(lambda x: statistic(x).pow(2).sum())(features.detach()), expected)
+
+
+@pytest.mark.parametrize("exponent", [0.5, -0.5])
+def test_gradients_of_symmetric_powers_against_finite_differences(exponent):
+    def power(root):
+        return whitening.symmetric_power(root @ root.mT, exponent)
+
+    root = torch.randn(1, 4, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(power, root)
+    assert torch.autograd.gradgradcheck(power, root)
+    ties = torch.diag(torch.tensor([2.0, 2, 3, 3]).double())[None].requires_grad_()
+    assert torch.autograd.gradcheck(lambda matrix: whitening.symmetric_power((matrix + matrix.mT) / 2, exponent), ties)
+
+
+def test_gradients_of_whitening_are_finite_where_channels_are_dead():
+    features = torch.rand(1, 8, 5, 5)
+    features[:, 2:5] = 0
+    for x in (features, torch.full((1, 3, 8, 8), 0.5)):
+        x.requires_grad_()
+        mean, covariance = whitening.covariance(x)
+        style = torch.rand_like(covariance)
+        result = whitening.whiten_and_color(x, mean, covariance, mean, style)
+        (gradient,) = torch.autograd.grad((result * torch.rand_like(result)).sum(), x)
+        assert gradient.isfinite().all()
+        assert gradient.abs().max() > 0
 
 
 def test_symmetric_powers_of_a_known_matrix():

@@ -52,6 +52,29 @@ def test_output_and_gradients_equal_the_direct_convolution_in_float64(border, sh
         assert (a - b).abs().max() < 2e-5 * b.abs().max()
 
 
+@pytest.mark.parametrize("border", ["reflect", "replicate", "zeros"])
+def test_second_derivatives_equal_those_of_the_direct_convolution(border):
+    sources = [torch.randn(2, 3, 6, 9), torch.randn(4, 3, 3, 3), torch.randn(4)]
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        x, kernel, bias = (source.to(dtype).requires_grad_() for source in sources)
+        if dtype == torch.float32:
+            output = Convolution.apply(x, kernel, bias, None, None, border)
+        else:
+            output = F.conv2d(padded(x, border), kernel, bias)
+        gradients = torch.autograd.grad(output.pow(3).sum(), (x, kernel, bias), create_graph=True)
+        penalty = sum(gradient.square().sum() for gradient in gradients)
+        found.append(torch.autograd.grad(penalty, (x, kernel, bias)))
+    for a, b in zip(*found, strict=True):
+        assert (a - b).abs().max() < 1e-4 * b.abs().max()
+
+
+def test_gradients_by_torch_func(everywhere):
+    layer, x = Conv2d(4, 4, 3, padding=1).requires_grad_(False), torch.rand(1, 4, 8, 8)
+    (expected,) = torch.autograd.grad(layer(x.requires_grad_()).square().sum(), x)
+    torch.testing.assert_close(torch.func.grad(lambda x: layer(x).square().sum())(x.detach()), expected)
+
+
 def test_strips_do_not_change_the_result(monkeypatch):
     x, kernel = torch.randn(2, 21, 30, 8), winograd.transform_kernel(torch.randn(4, 8, 3, 3))
     gradient = torch.randn(2, 21, 30, 4)
@@ -120,6 +143,7 @@ def test_a_cached_kernel_follows_its_weights(calls):
     kernels = {id(args[1]) for args in calls}
     assert len(kernels) == 1, "transformed once"
     changed(lambda: layer.weight.mul_(2))
+    changed(lambda: layer.weight.data.mul_(2))
     changed(lambda: layer.load_state_dict({name: torch.rand_like(value) for name, value in layer.state_dict().items()}))
     changed(lambda: layer.bfloat16().float())
     changed(lambda: setattr(layer, "weight", nn.Parameter(torch.rand(4, 4, 3, 3), requires_grad=False)))
