@@ -24,7 +24,7 @@ class Gaussian:
 
     def draw(self, count: int) -> Tensor:
         """Draw vectors (count, D) with torch's global generator."""
-        coordinates = torch.randn(count, len(self.components))
+        coordinates = torch.randn(count, len(self.components), dtype=torch.float32)
         drawn = self.mean.float() + coordinates @ self.components.float()
         return drawn.clamp(self.low.float(), self.high.float())
 

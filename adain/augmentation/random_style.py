@@ -15,7 +15,7 @@ from adain.augmentation.bank_building import Styles, as_bank
 from adain.augmentation.batch_stylization import stylize_batch
 from adain.augmentation.network_cache import NetworkCache
 from adain.imaging.options import check_size
-from adain.imaging.photo import WHITE
+from adain.imaging.photo import WHITE, check_range
 from adain.inference.options import ALPHA_BLENDS, AlphaBlend, check_alpha
 from adain.inference.tiling import to_dtype
 from adain.methods import Method
@@ -26,9 +26,6 @@ Draw = Literal["bank", "gaussian"]
 
 PILLOW_MODES = {"L": 1, "LA": 1, "RGB": 3, "RGBA": 3}
 """Modes of Pillow images that are taken, with their number of color channels. A last channel is transparency."""
-
-FLOAT_RANGE = (-0.5, 1.5)
-"""Values beyond are those of a normalized image, or of one in [0, 255]. Resizing may overshoot [0, 1] a little."""
 
 
 class RandomStyle(v2.Transform):
@@ -95,9 +92,9 @@ class RandomStyle(v2.Transform):
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draw, for as many images as the largest batch has: whether to stylize, the strength, and the style."""
         count = max((_style_count(image) for image in flat_inputs if _is_image(image)), default=0)
-        chosen = torch.rand(count) < self.p
+        chosen = torch.rand(count, dtype=torch.float32) < self.p
         low, high = self.alpha
-        alphas = low + (high - low) * torch.rand(count)
+        alphas = low + (high - low) * torch.rand(count, dtype=torch.float32)
         code = self._bank.draw(count) if self.draw == "bank" else self._bank.draw_new(count)
         return {"chosen": chosen, "alphas": alphas, "code": code}
 
@@ -177,9 +174,6 @@ def _check_images(images: Tensor) -> None:
         if images.dtype not in WHITE:
             raise ValueError(f"Expected images in floating point, uint8, or uint16, got {images.dtype}")
         return
-    low, high = images.aminmax()
-    if not (low >= FLOAT_RANGE[0] and high <= FLOAT_RANGE[1]):
-        raise ValueError(
-            f"Expected floating-point images in [0, 1], got values from {low:g} to {high:g}; "
-            "apply RandomStyle before Normalize, and scale to [0, 1] with ToDtype(torch.float32, scale=True)"
-        )
+    check_range(
+        images, "apply RandomStyle before Normalize, and scale to [0, 1] with ToDtype(torch.float32, scale=True)"
+    )

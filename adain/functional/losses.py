@@ -66,9 +66,11 @@ def total_variation(image: Tensor) -> Tensor:
     The means over vertical and horizontal neighbors are added. An image (B, C, H, W) gives losses (B,).
     """
     wide = at_least_float32(image)
-    vertical = wide.diff(dim=2)
-    horizontal = wide.diff(dim=3)
-    return vertical.square().flatten(1).mean(1) + horizontal.square().flatten(1).mean(1)
+    total = wide.new_zeros(len(wide))
+    for differences in (wide.diff(dim=2), wide.diff(dim=3)):
+        if differences.numel():  # a line of pixels has neighbors along one axis only
+            total = total + differences.square().flatten(1).mean(1)
+    return total
 
 
 @dataclass(frozen=True)

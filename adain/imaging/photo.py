@@ -14,6 +14,10 @@ WHITE = {torch.uint8: 255, torch.uint16: 65535}
 """The value of white for each integer type of images."""
 
 
+FLOAT_RANGE = (-0.5, 1.5)
+"""Values beyond are those of a normalized image, or of one in [0, 255]. Resizing may overshoot [0, 1] a little."""
+
+
 @dataclass(frozen=True)
 class Photo:
     """An image as its file holds it, but upright and in sRGB, with its transparency and metadata."""
@@ -64,15 +68,22 @@ def to_float(pixels: Tensor) -> Tensor:
     return pixels.float() / WHITE.get(pixels.dtype, 1)
 
 
+def check_range(images: Tensor, advice: str) -> None:
+    """Raise ValueError, with advice at its end, unless images in floating point are about in [0, 1]."""
+    low, high = images.detach().aminmax()
+    if not (low >= FLOAT_RANGE[0] and high <= FLOAT_RANGE[1]):  # NaN is refused, too
+        raise ValueError(f"Expected floating-point images in [0, 1], got values from {low:g} to {high:g}; {advice}")
+
+
 def to_tensor(image: Image.Image) -> Tensor:
     """(1, 3, H, W), RGB in [0, 1], channels last in memory, which is Pillow's order and faster in convolutions."""
     return as_batch(image_array(image)).float().div_(255)
 
 
-def array_to_tensor(values: np.ndarray) -> Tensor:
+def array_to_tensor(values: np.ndarray, background: float = 1.0) -> Tensor:
     """An array (H, W), or (H, W, C) with 1, 3, or 4 channels, as (1, 3, H, W), RGB in [0, 1], float32.
 
-    The fourth channel is transparency, which is composited over white.
+    The fourth channel is transparency, which is composited over a gray of 0 (black) to 1 (white).
 
     Raises:
         ValueError: Another shape, a type other than bool, uint8, uint16, and floating point, or floats outside [0, 1].
@@ -89,7 +100,7 @@ def array_to_tensor(values: np.ndarray) -> Tensor:
     pixels = as_batch(values.astype(np.float32) / white)
     if channels == 4:
         color, alpha = pixels[:, :3], pixels[:, 3:]
-        pixels = color * alpha + (1 - alpha)
+        pixels = color * alpha + background * (1 - alpha)
     return pixels.expand(-1, 3, -1, -1)
 
 

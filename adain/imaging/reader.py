@@ -5,7 +5,6 @@ import os
 import re
 import struct
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -20,6 +19,7 @@ from torch import Tensor
 from adain.imaging.color_profiles import srgb_transform
 from adain.imaging.options import DEFAULT_READ_OPTIONS, MAX_PIXELS, REFUSED_FORMATS, ReadOptions, check_size
 from adain.imaging.photo import WHITE, Photo, as_batch, image_array, resize, scaled
+from adain.utils.caught_warnings import caught_warnings
 from adain.utils.errors import DECODING_ERRORS, ContentError
 from adain.utils.files import check_regular
 
@@ -90,15 +90,20 @@ def load_picture(
     return load_image(source, size, ReadOptions(max_pixels, truncated))
 
 
-def read(source: Source, shrink: int | None = None, options: ReadOptions = DEFAULT_READ_OPTIONS) -> Image.Image:
-    """Read an image for Pillow: 8 bits per channel, upright, in sRGB, with transparency over white.
+def read(
+    source: Source,
+    shrink: int | None = None,
+    options: ReadOptions = DEFAULT_READ_OPTIONS,
+    background: int = 255,
+) -> Image.Image:
+    """Read an image for Pillow: 8 bits per channel, upright, in sRGB, with transparency over a gray of 0 to 255.
 
     `shrink` allows a JPEG to be decoded at a fraction of its size, with a shorter side of at least that many pixels.
     The other arguments and errors are as of `load`.
     """
     with _open(source, options) as image:
         _decode(image, shrink, options.truncated)
-        return _to_rgb(image)[0]
+        return _to_rgb(image, background)[0]
 
 
 @contextmanager
@@ -142,10 +147,9 @@ def _reason(error: BaseException) -> str:
 @contextmanager
 def _logged_warnings(name: str) -> Iterator[None]:
     """Log the warnings of Pillow in one line each. Python would print them with a line of Pillow's code."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.filterwarnings("always", module="PIL")
+    with caught_warnings() as messages:
         yield
-    for message in dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught):
+    for message in dict.fromkeys(messages):
         log.warning("%s: %s", name, message)
 
 
@@ -219,8 +223,8 @@ def _decode(image: Any, shrink: int | None, truncated: bool) -> bytes | None:
         return None
 
 
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """The image in sRGB, with transparency over white; and its transparency in mode L, if there is any."""
+def _to_rgb(image: Image.Image, background: int = 255) -> tuple[Image.Image, Image.Image | None]:
+    """The image in sRGB, with transparency over a gray; and its transparency in mode L, if there is any."""
     if image.mode[0] in "IF":
         image = _deep_gray_to_8_bit(image)
     transform = srgb_transform(image.info.get("icc_profile"), PROFILE_MODES.get(image.mode, "RGB"))
@@ -236,7 +240,7 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if image.mode != "RGB":
         image = image.convert("RGB")
     if alpha:
-        image.paste((255, 255, 255), mask=ImageChops.invert(alpha))
+        image.paste((background,) * 3, mask=ImageChops.invert(alpha))
     return image, alpha
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,23 +25,20 @@ def load_mask(mask: ImageLike, pixels: Tensor, feather: float, read_options: Rea
     """Read a mask and bring it to the size of the content: (1, 1, H, W), uint8, 255 where the style applies.
 
     Args:
-        mask: A file, a Pillow image, an array (h, w), or a tensor (1, 1 or 3, h, w) in [0, 1].
+        mask: A file, a Pillow image, an array (h, w), or a tensor (h, w) or (1, 1 or 3, h, w), in [0, 1] or uint8. What
+            is transparent counts as black, as a painting program exports white paint on an empty layer.
         pixels: The content (B, 3, H, W).
         feather: Radius in pixels of the Gaussian blur that softens the mask.
         read_options: Which files are accepted.
 
     Raises:
         TypeError: The mask is something else.
-        ValueError: The mask is black everywhere.
+        ValueError: The mask is black everywhere, or an array or tensor of another shape.
         ContentError: The mask and the content have different aspect ratios.
         OSError: The file cannot be read.
     """
     check_image(mask)
-    if isinstance(mask, np.ndarray):
-        mask = photo.array_to_tensor(mask)
-    if isinstance(mask, Tensor):
-        mask = photo.to_image(mask.float().reshape(-1, *mask.shape[-2:])[:3].expand(3, -1, -1))
-    image = reader.read(mask, options=read_options)
+    image = read_mask(_tensor_image(mask) if isinstance(mask, np.ndarray | Tensor) else mask, read_options)
     height, width = pixels.shape[2:]
     difference = abs(math.log(image.width / image.height) - math.log(width / height))
     if difference > LARGEST_DIFFERENCE and min(height, width) > ROUGH_SIDE:
@@ -53,6 +51,22 @@ def load_mask(mask: ImageLike, pixels: Tensor, feather: float, read_options: Rea
     if feather:
         image = image.filter(ImageFilter.GaussianBlur(min(feather, max(width, height))))  # Pillow crashes at 1e12
     return torch.from_numpy(np.array(image))[None, None]
+
+
+def read_mask(mask: str | Path | Image.Image, read_options: ReadOptions) -> Image.Image:
+    """Read a mask, with transparency over black."""
+    return reader.read(mask, options=read_options, background=0)
+
+
+def _tensor_image(mask: np.ndarray | Tensor) -> Image.Image:
+    """An array or a tensor as an image."""
+    if isinstance(mask, np.ndarray):
+        return photo.to_image(photo.array_to_tensor(mask, background=0))
+    planes = mask[0] if mask.dim() == 4 and len(mask) == 1 else mask
+    planes = planes[None] if planes.dim() == 2 else planes
+    if planes.dim() != 3 or len(planes) not in (1, 3) or not planes.numel():
+        raise ValueError(f"Expected a mask (h, w) or (1, 1 or 3, h, w), got {tuple(mask.shape)}")
+    return photo.to_image(photo.to_float(planes).expand(3, -1, -1))
 
 
 def stylized_area(masks: Sequence[Tensor], alphas: Sequence[float]) -> Tensor:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from adain.imaging.options import check_size
@@ -107,9 +108,10 @@ class StyleOptions:
     @property
     def alphas(self) -> list[float]:
         """`alpha` as a list: one value, or one for each style."""
-        if isinstance(self.alpha, Sequence):
-            return [float(alpha) for alpha in self.alpha]
-        return [float(self.alpha)]
+        try:
+            return [float(alpha) for alpha in self.alpha]  # type: ignore[union-attr]
+        except TypeError:  # one number
+            return [float(self.alpha)]  # type: ignore[arg-type]
 
 
 def override(
@@ -134,7 +136,7 @@ def check_alpha(alpha: float, where: str = "") -> None:
 def _check_work_size(work_size: WorkSize) -> None:
     if work_size is None or work_size == "content":
         return
-    if isinstance(work_size, bool) or not isinstance(work_size, int) or work_size < SMALLEST_WORK_SIZE:
+    if isinstance(work_size, bool) or not isinstance(work_size, Integral) or work_size < SMALLEST_WORK_SIZE:
         raise ValueError(f"work_size must be content or at least {SMALLEST_WORK_SIZE} pixels, got {work_size}")
 
 

@@ -134,6 +134,8 @@ def stylize(
         regions = _regions(ready, styles, options, masks, encoder_for(ready, pixels, options, read_options))
     else:
         regions = _matched_regions(ready, styles, pixels, options, read_options)
+    if masks is None or not ready.supports_masks:  # otherwise the codes of all regions are a batch
+        _check_batches(regions, len(pixels))
     if options.alpha_blend == "residual" and isinstance(ready, EncoderDecoder):
         regions = [replace(region, residual=1 - region.alpha) for region in regions]
     stylized = _stylize_pixels(ready, pixels, regions, options, statistics_fn)
@@ -141,6 +143,14 @@ def stylize(
         area = None if masks is None else stylized_area(masks, options.alphas)
         stylized = _follow_content(stylized, pixels, options, area)
     return replace(content, pixels=stylized) if isinstance(content, Photo) else stylized
+
+
+def _check_batches(regions: Sequence[Region], contents: int) -> None:
+    """Raise ValueError unless there is one style for all contents, or one for each."""
+    for region in regions:
+        for tensor in region.code.values():
+            if len(tensor) not in (1, contents):
+                raise ValueError(f"Expected 1 style or {contents}, one for each content, got a batch of {len(tensor)}")
 
 
 def _check_built_in_style(method: Method, style: Any, options: StyleOptions) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from adain.functional import colors
 from adain.imaging import reader
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
-from adain.imaging.photo import array_to_tensor, scaled, to_float
+from adain.imaging.photo import array_to_tensor, check_range, scaled, to_float
 from adain.inference import full_size
 from adain.inference.image_types import ImageLike, Style, check_image
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, StyleSize, WorkSize
@@ -69,17 +69,20 @@ def encode_style(
     shares = style_shares(style_weight, len(styles))
     if len(styles) > 1 and not method.supports_mixing:
         raise ValueError(f"{type(method).__name__} cannot mix styles: expected 1 style, got {len(styles)}")
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference_mode, whose tensors could not be used in a training that follows
         codes = [_encode_one(method, one, size, recolor, read_options) for one in styles]
         return _weighted_mean(codes, shares)
 
 
 def _weighted_mean(codes: Sequence[StyleCode], shares: Sequence[float]) -> StyleCode:
     total = sum(shares)
+    batches = {len(tensor) for code in codes for tensor in code.values()} - {1}
+    if len(batches) > 1:
+        raise ValueError(f"Expected batches of styles of one size, or single styles, to mix, got {sorted(batches)}")
     mean: StyleCode = {}
     for name in codes[0]:
         weighted = [code[name] * (share / total) for code, share in zip(codes, shares, strict=True)]
-        mean[name] = torch.stack(weighted).sum(0)
+        mean[name] = torch.stack(torch.broadcast_tensors(*weighted)).sum(0)
     return mean
 
 
@@ -152,6 +155,7 @@ def _encode_one(
                 "Expected a style image, got a style code, whose size and colors are fixed; "
                 "give the image, or leave out style_size and color"
             )
+        style_codes.check_code(style, method)
         return style
     return method.encode_style(network_input(method, style_image(style, size, recolor, read_options)))
 
@@ -188,7 +192,7 @@ def style_shares(style_weight: Sequence[float] | None, styles: int) -> list[floa
         raise ValueError("Expected a style, got none; give at least one image")
     if style_weight is None:
         return [1.0] * styles
-    shares = [*style_weight]
+    shares = [float(share) for share in style_weight]
     if len(shares) != styles:
         raise ValueError(f"Expected one style weight for each style, got {len(shares)} for {counted(styles, 'style')}")
     if min(shares) < 0 or not 0 < sum(shares) < math.inf:
@@ -222,6 +226,7 @@ def as_tensor(image: ImageLike, size: int | None, read_options: ReadOptions) -> 
     if batch.dim() != 4 or batch.shape[1] != 3 or not batch.numel() or not batch.is_floating_point():
         found = f"{tuple(image.shape)}, {image.dtype}"
         raise ValueError(f"Expected a floating-point image (B, 3, H, W) or (3, H, W) with pixels, got {found}")
+    check_range(batch, "scale to [0, 1], such as by division by 255")
     check_size(size)
     if size is not None:
         reader.check_result((batch.shape[3], batch.shape[2]), size, read_options.max_pixels)

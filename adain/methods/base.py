@@ -4,6 +4,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -163,6 +164,20 @@ class Method(nn.Module, ABC):
             masks: weights (1, 1, H, W) in [0, 1].
         """
         raise NotImplementedError
+
+    @cached_property
+    def code_shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """Return the shapes of style codes by name, without the batch; None for a side that depends on the style."""
+        examples = []
+        with torch.inference_mode():
+            for strides in (2, 4):
+                side = strides * self.stride
+                examples.append(self.encode_style(torch.zeros(1, 3, side, side, device=self.device, dtype=self.dtype)))
+        shapes: dict[str, tuple[int | None, ...]] = {}
+        for name, tensor in examples[0].items():
+            sides = zip(tensor.shape[1:], examples[1][name].shape[1:], strict=True)
+            shapes[name] = tuple(side if side == other else None for side, other in sides)
+        return shapes
 
     @property
     def device(self) -> torch.device:

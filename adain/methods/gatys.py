@@ -180,7 +180,7 @@ class Gatys(Method):
         The result also contains the strengths `alpha` (R,) and the masks `mask` (R, 1, H, W) of the R regions.
         """
         code = {name: torch.cat([code[name] for code in codes]) for name in codes[0]}
-        code["alpha"] = torch.tensor(alphas)
+        code["alpha"] = torch.tensor(alphas, dtype=torch.float32)
         code["mask"] = torch.cat([*masks])
         return code
 
@@ -206,9 +206,10 @@ class Gatys(Method):
                 for one in contents:
                     results.append(self._optimize(one, code, code["alpha"]))
                 return torch.cat(results)
+            alphas = torch.as_tensor(alpha, dtype=torch.float32).expand(len(content))
             for i, one in enumerate(contents):
                 own_code = {name: value[i % len(value)][None] for name, value in code.items()}
-                results.append(self._optimize(one, own_code, torch.tensor([alpha])))
+                results.append(self._optimize(one, own_code, alphas[i : i + 1]))
             return torch.cat(results)
 
     def losses(
@@ -308,9 +309,9 @@ class Gatys(Method):
         if self.init in ("noise", "gaussian"):
             generator = torch.Generator().manual_seed(self.seed)
             if self.init == "noise":
-                noise = torch.rand(content.shape, generator=generator)
+                noise = torch.rand(content.shape, generator=generator, dtype=torch.float32)
             else:
-                noise = 0.5 + 0.25 * torch.randn(content.shape, generator=generator)
+                noise = 0.5 + 0.25 * torch.randn(content.shape, generator=generator, dtype=torch.float32)
             return noise.to(content)
         if self.init == "style":
             return _resize(code["picture"][:1], content.shape[2:])

@@ -76,6 +76,10 @@ def push_to_hub(source: Method | str | Path, name: str, license: str, private: b
         raise ValueError("Expected a license of the weights, got none; use other if no license of the Hub applies")
     if not isinstance(source, Method):
         state, metadata = weights.read(source)
+    elif METHODS.get(source.name) is not type(source):
+        raise ValueError(
+            f"Expected one of {', '.join(METHODS)}, got {type(source).__name__}, which adain.load cannot load"
+        )
     elif source.trained:
         state, metadata = source.state_dict(), weights.metadata(source)
     else:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
 
 from adain.methods import Method, StyleCode
@@ -45,29 +44,26 @@ def load_code(path: str | Path, method: Method) -> StyleCode:
         raise ValueError(
             f"{path} was encoded by {metadata['style']} with other weights or settings; encode the style again"
         )
-    _check_code(code, method, path)
+    check_code(code, method, f" in {path}")
+    for name, tensor in code.items():
+        if len(tensor) != 1 or not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise ValueError(f"Expected finite numbers of one style in the style code {path}, got others in {name}")
     return {name: tensor.to(method.device) for name, tensor in code.items()}
 
 
-def _check_code(code: StyleCode, method: Method, path: str | Path) -> None:
-    """Raise ValueError unless the code has the names and shapes of the method's codes, and finite values."""
-    with torch.inference_mode():
-        examples = []
-        for strides in (2, 4):
-            side = strides * method.stride
-            examples.append(
-                method.encode_style(torch.zeros(1, 3, side, side, device=method.device, dtype=method.dtype))
-            )
-    if code.keys() != examples[0].keys():
-        raise ValueError(f"Expected {', '.join(examples[0])} in the style code {path}, got {', '.join(code) or 'none'}")
+def check_code(code: StyleCode, method: Method, where: str = "") -> None:
+    """Raise ValueError, with `where` in the message, unless a code has the names and shapes of the method's codes."""
+    expected = method.code_shapes
+    if code.keys() != expected.keys():
+        found = ", ".join(code) or "none"
+        raise ValueError(
+            f"Expected {', '.join(expected)} in the style code{where}, got {found}; encode the style with {method.name}"
+        )
     for name, tensor in code.items():
-        shapes = [example[name].shape for example in examples]
-        # Sides that depend on the size of the style may be any.
-        wanted = [side if side == other else None for side, other in zip(*shapes, strict=True)]
-        fits = len(wanted) == tensor.dim() and tensor.numel() > 0
-        for i, expected in enumerate(wanted):
-            fits = fits and expected in (None, tensor.shape[i])
+        shape = expected[name]
+        fits = tensor.dim() == len(shape) + 1 and tensor.numel() > 0
+        for side, wanted in zip(tensor.shape[1:], shape, strict=False):
+            fits = fits and wanted in (None, side)
         if not fits:
-            raise ValueError(f"Expected {name} of shape {shapes[0]} in {path}, got {tuple(tensor.shape)}")
-        if not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise ValueError(f"Expected finite numbers in the style code {path}, got others in {name}")
+            sides = ", ".join("any" if side is None else str(side) for side in shape)
+            raise ValueError(f"Expected {name} of shape (B, {sides}){where}, got {tuple(tensor.shape)}")

@@ -4,25 +4,28 @@ import hashlib
 import json
 import math
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from adain.methods import METHODS, Method
 from adain.models import hub
 from adain.models.checkpoint_io import CHECKPOINTS, read_file
+from adain.utils.caught_warnings import caught_warnings
 from adain.utils.checks import check_choice, check_names, did_you_mean
 from adain.utils.errors import shortened
 from adain.utils.files import atomic_path
 
 State = dict[str, Tensor]
 """Weights by name, as in a state dict."""
+
+DRAWS = (nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_, Tensor.uniform_, Tensor.normal_)
+"""Functions by which modules draw their initial weights, as a mode of torch sees them."""
 
 
 def load(name: str | Path = "adain", **settings: Any) -> Method:
@@ -51,7 +54,7 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
     path = locate(name)
     state, metadata = read(path)
     method = fill(_build(metadata, state, path), state, path)
-    method = method.eval().requires_grad_(False)
+    method = method.float().eval().requires_grad_(False)
     method.loaded_fingerprint = fingerprint(method)
     # The digest in fp16 equals the one in fp32, because a digest rounds to fp16 first.
     method.loaded_digests = frozenset([method.loaded_fingerprint, _digest(method, torch.bfloat16)])
@@ -90,8 +93,10 @@ def _build(metadata: dict[str, str], state: State, origin: str | Path) -> Method
         arguments = json.loads(metadata["arguments"])
         stored = sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in state.values())
         too_large = f"{origin} does not fit {METHODS[name].__name__}: its arguments make a larger network"
-        with _LimitedSize(stored, too_large), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of layers without channels: the weights will not fit
+        with (
+            _Construction(stored, too_large),
+            caught_warnings(),
+        ):  # of layers without channels: the weights will not fit
             return METHODS[name](**arguments)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, json.JSONDecodeError) as error:
         reason = shortened(str(error), 200)
@@ -100,8 +105,12 @@ def _build(metadata: dict[str, str], state: State, origin: str | Path) -> Method
         ) from error
 
 
-class _LimitedSize(TorchFunctionMode):
-    """Raise ValueError where modules allocate more weights than `elements`, with some room for other tensors."""
+class _Construction(TorchFunctionMode):
+    """Construction of modules whose weights come from a file: without drawing initial weights, and of a limited size.
+
+    Draws would change the sequence of torch's global generator. ValueError is raised where modules allocate more
+    weights than `elements`, with some room for other tensors.
+    """
 
     room = 2**20
     least = 2**10
@@ -113,8 +122,10 @@ class _LimitedSize(TorchFunctionMode):
         self.message = message
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the function, after its size is checked if it is `torch.empty`, which all modules use."""
+        """Call the function unless it draws. `torch.empty`, by which modules allocate, is called if the size fits."""
         kwargs = kwargs or {}
+        if func in DRAWS:
+            return args[0] if args else kwargs["tensor"]
         if func is torch.empty and str(kwargs.get("device")) != "meta":  # the meta device has no memory
             size = args[0] if args and isinstance(args[0], tuple | list) else args
             self.remaining -= max(self.least, math.prod(size))

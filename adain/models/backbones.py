@@ -101,8 +101,8 @@ class Backbone(nn.Module):
         embedded = weights == "embedded"
         mean = spec.mean if embedded else IMAGENET_MEAN
         std = spec.std if embedded else IMAGENET_STD
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(3, 1, 1))
         _freeze(self)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

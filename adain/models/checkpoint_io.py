@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from adain.utils.caught_warnings import caught_warnings
 from adain.utils.errors import DECODING_ERRORS, shortened
 
 _INSTALLED = Path(__file__).parents[1] / "checkpoints"
@@ -39,8 +39,7 @@ def read_file(path: str | Path) -> tuple[Any, dict[str, str]]:
         _verify(path)
     try:
         if path.suffix != ".safetensors":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of old formats: what cannot be read is an error
+            with caught_warnings():  # of old formats: what cannot be read is an error
                 return torch.load(path, map_location="cpu", weights_only=True), {}
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

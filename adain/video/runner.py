@@ -12,11 +12,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adain.functional.statistics import compute_statistics
-from adain.imaging import reader
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
 from adain.inference import pipeline, preparation, style_encoding
 from adain.inference.changes import StyleChanges
 from adain.inference.image_types import ImageLike, Style
+from adain.inference.masks import read_mask
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
 from adain.methods import Method
 from adain.utils.checks import check_names
@@ -85,7 +85,7 @@ def _loaded(masks: Any, read_options: ReadOptions) -> list[ImageLike]:
     """The masks, files of which are read once for all frames."""
     loaded = []
     for mask in style_encoding.as_list(masks):
-        loaded.append(reader.read(mask, options=read_options) if isinstance(mask, str | Path) else mask)
+        loaded.append(read_mask(mask, read_options) if isinstance(mask, str | Path) else mask)
     return loaded
 
 

@@ -237,6 +237,17 @@ def test_pickles_contain_the_styles_but_not_the_network(make_picture, lite):
     torch.testing.assert_close(pickle.loads(pickle.dumps(instance))(images(1)), expected, atol=2 / 255, rtol=0)
 
 
+def test_a_pickle_loads_its_network_without_a_draw():
+    transform = adain.RandomStyle(0.5)
+    copy = pickle.loads(pickle.dumps(transform))
+    results = []
+    for one in (transform, copy):
+        torch.manual_seed(1)
+        results.append([torch.equal(one(image), image) for image in images(8)])
+    assert results[0] == results[1]
+    assert 0 < sum(results[0]) < 8
+
+
 def test_a_model_that_holds_the_transform_does_not_train_or_save_it():
     transform = always(method=adain.prepare("adain-lite", "cpu"))
     transform(images(1))

@@ -63,6 +63,7 @@ def test_at_full_strength_nothing_is_rebuilt(ready, monkeypatch):
         encoded = ready.encode_content(content.contiguous(memory_format=torch.channels_last), blend=False)
         expected = ready.decode(encoded, code).clamp(0, 1)
     assert not encoded.code
+    assert ready.code_shapes
     monkeypatch.setattr(type(ready), "rebuild", None)
     monkeypatch.setattr(type(ready), "encode_style", None)
     assert torch.equal(adain.stylize(content, code, ready), expected)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -92,6 +93,69 @@ def test_empty_tensors_are_refused(shape):
     ready = adain.prepare("adain-lite", "cpu", "fp32")
     with pytest.raises(ValueError, match=r"Expected a floating-point image .* with pixels, got \("):
         adain.stylize(torch.zeros(shape), torch.rand(1, 3, 8, 8), ready)
+
+
+@pytest.mark.parametrize("factor", [255, float("nan")])
+def test_tensors_outside_of_zero_to_one_are_refused(factor):
+    ready, image = adain.prepare("adain-lite", "cpu", "fp32"), torch.rand(1, 3, 32, 32)
+    for content, style in ((image * factor, image), (image, image * factor)):
+        with pytest.raises(ValueError, match=r"Expected floating-point images in \[0, 1\], got values from"):
+            adain.stylize(content, style, ready)
+
+
+def test_codes_can_be_used_in_training_and_changed():
+    ready = adain.prepare("adain", "cpu", "fp32")
+    code = adain.encode_style(ready, torch.rand(1, 3, 32, 32))
+    content = torch.rand(1, 3, 32, 32, requires_grad=True)
+    ready.stylize(content, code).sum().backward()
+    assert content.grad.abs().sum() > 0
+    for tensor in code.values():
+        tensor.mul_(0.5).requires_grad_()
+
+
+def test_codes_of_other_methods_or_shapes_are_refused():
+    content = torch.rand(1, 3, 32, 32)
+    adain_code = adain.encode_style(adain.prepare("adain", "cpu", "fp32"), content)
+    lite = adain.prepare("adain-lite", "cpu", "fp32")
+    with pytest.raises(
+        ValueError, match="Expected code in the style code, got mean, std; encode the style with adain-li"
+    ):
+        adain.stylize(content, adain_code, lite)
+    narrow = {name: tensor[:, :5] for name, tensor in adain.encode_style(lite, content).items()}
+    with pytest.raises(ValueError, match=r"Expected code of shape \(B, \d+\), got \(1, 5\)"):
+        adain.stylize(content, narrow, lite)
+
+
+def test_batches_of_styles_fit_to_the_contents_or_are_refused():
+    ready, contents, styles = (
+        adain.prepare("adain-lite", "cpu", "fp32"),
+        torch.rand(2, 3, 32, 32),
+        torch.rand(3, 3, 32, 32),
+    )
+    batch = adain.stylize(contents, styles[:2], ready)
+    torch.testing.assert_close(batch[1:], adain.stylize(contents[1:], styles[1:2], ready), atol=1e-4, rtol=0)
+    mixed = adain.encode_style(ready, [styles[:2], styles[2:]])
+    alone = adain.encode_style(ready, [styles[1:2], styles[2:]])
+    torch.testing.assert_close(mixed["code"][1:], alone["code"], atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="Expected 1 style or 2, one for each content, got a batch of 3"):
+        adain.stylize(contents, styles, ready)
+    with pytest.raises(
+        ValueError, match=r"Expected batches of styles of one size, or single styles, to mix, got \[2, 3\]"
+    ):
+        adain.encode_style(ready, [styles[:2], styles])
+
+
+def test_numbers_of_numpy_and_torch():
+    ready, image = adain.prepare("adain-lite", "cpu", "fp32"), torch.rand(2, 3, 64, 64)
+    styles = [image[:1], image[1:]]
+    expected = adain.stylize(image[:1], styles, ready, alpha=[0.5, 1], style_weight=[0.25, 0.5], work_size=64)
+    for array in (np.array, torch.tensor):
+        options = {"alpha": array([0.5, 1]), "style_weight": array([0.25, 0.5]), "work_size": np.int64(64)}
+        assert torch.equal(adain.stylize(image[:1], styles, ready, **options), expected)
+    assert torch.equal(
+        adain.stylize(image[:1], styles, ready, alpha=torch.tensor(0.5)),
+        adain.stylize(image[:1], styles, ready, alpha=0.5),
+    )
 
 
 @pytest.mark.parametrize("ready", MIXING, indirect=True)

@@ -198,6 +198,14 @@ def test_it_stops_at_its_tolerance_and_on_stop():
     assert torch.equal(result, calls[-1].picture)
 
 
+def test_each_content_of_a_batch_has_its_own_alpha():
+    method, content = Gatys(steps=2, style_layers=["relu1_1"], content_layers=["relu1_1"]), torch.rand(2, 3, 32, 32)
+    code = method.encode_style(torch.rand(1, 3, 32, 32))
+    batch = method.stylize(content, code, torch.tensor([0.0, 1.0]))
+    for i, alpha in enumerate((0.0, 1.0)):
+        assert torch.equal(batch[i : i + 1], method.stylize(content[i : i + 1], code, alpha))
+
+
 def test_alpha_blends_the_targets():
     content, style = images(32, 48)
     method = Gatys(steps=8, style_layers=["relu1_1", "relu2_1"])

@@ -8,7 +8,7 @@ import yaml
 from safetensors.torch import load
 
 import adain
-from adain.methods import weights
+from adain.methods import METHODS, weights
 from adain.models import hub
 from tests.conftest import ROOT, exit_code
 from tests.model_hub import ModelHub
@@ -65,6 +65,12 @@ def test_what_cannot_be_shared(server, monkeypatch):
         adain.push_to_hub(method, "me/lite", license=" ")
     with pytest.raises(ValueError, match="Expected a method with weights, got gatys"):
         adain.push_to_hub(adain.load("gatys"), "me/gatys", license="mit")
+
+    class Changed(METHODS["adain-lite"]):
+        pass
+
+    with pytest.raises(ValueError, match=r"Expected one of adain, .*, got Changed, which adain.load cannot load"):
+        adain.push_to_hub(Changed(), "me/changed", license="mit")
     monkeypatch.setenv("HF_TOKEN", "wrong")
     with pytest.raises(OSError, match=r"Cannot upload to me/lite on the Hugging Face Hub .*401"):
         adain.push_to_hub(method, "me/lite", license="mit")

@@ -1,10 +1,13 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+import adain
 from adain.functional.statistics import compute_statistics
 from adain.inference import preparation
 from adain.methods import METHODS, Trainable, style_codes, weights
@@ -38,6 +41,33 @@ def test_the_embedded_weights_load(name):
     method = weights.load(name)
     assert type(method) is METHODS[name]
     assert all(parameter.dtype == torch.float32 and parameter.isfinite().all() for parameter in method.parameters())
+
+
+@pytest.mark.parametrize("name", [*TRAINED, "wct", "style-swap"])
+def test_loading_draws_nothing(name):
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    adain.load(name)
+    assert torch.equal(torch.rand(1), expected)
+
+
+DOUBLE = """
+import torch
+torch.set_default_dtype(torch.float64)
+import adain
+content = torch.rand(1, 3, 40, 40, dtype=torch.float32)
+for name, settings in {"adain": {}, "adain-lite": {"regions": 2}, "gatys": {"steps": 2, "init": "noise"}}.items():
+    assert adain.stylize(content, content.flip(3), name, device="cpu", **settings).dtype == torch.float32
+assert adain.load("adain-lite").dtype == torch.float32
+for draw in ("bank", "gaussian"):
+    assert adain.RandomStyle(1.0, draw=draw)(content).dtype == torch.float32
+"""
+
+
+def test_another_default_type_changes_nothing():
+    done = subprocess.run([sys.executable, "-c", DOUBLE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -171,6 +201,7 @@ def test_a_style_code_serves_every_precision(small, tmp_path):
 def test_the_fingerprint_follows_new_weights(small, tmp_path):
     method = weights.load(write(small, tmp_path / "small.safetensors"))
     before = weights.fingerprint(method)
+    torch.manual_seed(1)
     other = METHODS["adain"](**small.arguments)
     weights.fill(method, other.state_dict(), "elsewhere")
     assert weights.fingerprint(method) == weights.fingerprint(other) != before
