@@ -103,6 +103,8 @@ class ServerOptions:
 def mount(page: StylizePage, options: ServerOptions) -> FastAPI:
     """Return the page, which is built here, as an application that enforces the limits."""
     app = FastAPI(openapi_url=None)
+    # Gradio would download any URL for a visitor.
+    app.add_api_route("/gradio_api/file=http{rest:path}", _refuse_url, methods=["GET", "HEAD"])
     if options.api:
         StylizeApi(page.service, page.method, options.max_upload, options.queue).add_to(app)
     if _is_loopback(options.host):
@@ -121,6 +123,11 @@ def mount(page: StylizePage, options: ServerOptions) -> FastAPI:
         css=CSS,
         footer_links=[],
     )
+
+
+def _refuse_url() -> JSONResponse:
+    """Answer with status 403."""
+    return JSONResponse({"error": "Expected the path of a file, got a URL"}, status_code=403)
 
 
 async def serve_page(page: StylizePage, listener: socket.socket, options: ServerOptions) -> None:
