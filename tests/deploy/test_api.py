@@ -117,6 +117,15 @@ def test_large_requests_and_other_hosts_are_refused(client, files):
     assert (other.status_code, other.json()) == (400, {"error": "Invalid host header"})
 
 
+def test_a_result_too_large_for_the_format_is_reported_in_one_line(client, files, service):
+    service.max_pixels = 100_000
+    wide = BytesIO()
+    Image.new("RGB", (66_000, 1)).save(wide, "PNG")
+    answer = client.post(api.ROUTE, files={**files, "content": wide.getvalue()}, data={"format": "jpeg"})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("cannot write an image as .jpeg (VipsJpeg: Maximum supported image")
+
+
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "10", "Transfer-Encoding": "chunked"}], ids=len)
 def test_a_chunked_body_of_any_length_is_not_read(client, headers):
     def body():
