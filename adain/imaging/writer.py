@@ -2,6 +2,8 @@
 
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -49,14 +51,26 @@ def save(image: Tensor, path: str | Path, like: Photo | None = None) -> None:
     """
     path = check_suffix(path)
     suffix = ".png" if str(path) == "-" else path.suffix.lower()
-    _write(_for_libvips(image, suffix, like), path, suffix)
+    with _as_os_error(path):
+        _write(_for_libvips(image, suffix, like), path, suffix)
 
 
 def encode(image: Tensor, suffix: str, like: Photo | None = None) -> bytes:
     """The bytes of the file that `save` writes to a path with that suffix; errors as of `save`."""
     check_suffix(f"name{suffix}")
     suffix = suffix.lower()
-    return _for_libvips(image, suffix, like).write_to_buffer(suffix, **SUFFIXES[suffix])
+    with _as_os_error(f"an image as {suffix}"):
+        return _for_libvips(image, suffix, like).write_to_buffer(suffix, **SUFFIXES[suffix])
+
+
+@contextmanager
+def _as_os_error(name: str | Path) -> Iterator[None]:
+    """Raise an error of libvips as an OSError of one line that says what cannot be written."""
+    try:
+        yield
+    except pyvips.Error as error:
+        reason = str(error).strip().splitlines()[-1].strip()  # the system's, after the names of libvips's functions
+        raise OSError(f"cannot write {name} ({reason})") from error
 
 
 def _for_libvips(image: Tensor, suffix: str, like: Photo | None) -> pyvips.Image:
@@ -85,16 +99,12 @@ def _alpha_channel(alpha: Tensor, sides: tuple[int, int], dtype: torch.dtype) ->
 
 def _write(encoded: pyvips.Image, path: Path, suffix: str) -> None:
     options = SUFFIXES[suffix]
-    try:
-        if str(path) == "-":
-            sys.stdout.buffer.write(encoded.write_to_buffer(suffix, **options))
-            sys.stdout.buffer.flush()
-        else:
-            with atomic_path(path) as temporary:
-                encoded.write_to_target(pyvips.Target.new_to_file(str(temporary)), suffix, **options)
-    except pyvips.Error as error:
-        reason = str(error).strip().splitlines()[-1]  # the system's, after the names of libvips's functions
-        raise OSError(f"cannot write {path} ({reason})") from error
+    if str(path) == "-":
+        sys.stdout.buffer.write(encoded.write_to_buffer(suffix, **options))
+        sys.stdout.buffer.flush()
+    else:
+        with atomic_path(path) as temporary:
+            encoded.write_to_target(pyvips.Target.new_to_file(str(temporary)), suffix, **options)
 
 
 @lru_cache(maxsize=1)

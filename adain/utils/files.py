@@ -38,6 +38,11 @@ def short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def truncated(name: str, length: int) -> str:
+    """The start of a file name: at most `length` bytes, as file systems count, and no part of a character."""
+    return name.encode()[:length].decode(errors="ignore")
+
+
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write rows to a CSV file with a header.
 

@@ -113,10 +113,28 @@ def test_large_requests_and_other_hosts_are_refused(client, files):
     answer = client.post(api.ROUTE, files={**files, "content": bytes(200_000)})
     assert answer.status_code == 413
     assert "send smaller files" in answer.json()["error"]
-    chunked = client.post(api.ROUTE, content=iter([b"a", b"b"]))
-    assert (chunked.status_code, chunked.json()) == (411, {"error": "Expected the header Content-Length"})
     other = client.post(api.ROUTE, files=files, headers={"Host": "example.com"})
     assert (other.status_code, other.json()) == (400, {"error": "Invalid host header"})
+
+
+def test_a_result_too_large_for_the_format_is_reported_in_one_line(client, files, service):
+    service.max_pixels = 100_000
+    wide = BytesIO()
+    Image.new("RGB", (66_000, 1)).save(wide, "PNG")
+    answer = client.post(api.ROUTE, files={**files, "content": wide.getvalue()}, data={"format": "jpeg"})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("cannot write an image as .jpeg (VipsJpeg: Maximum supported image")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": "10", "Transfer-Encoding": "chunked"}], ids=len)
+def test_a_chunked_body_of_any_length_is_not_read(client, headers):
+    def body():
+        raise AssertionError("read")
+        yield
+
+    answer = client.post(api.ROUTE, content=body(), headers=headers)
+    expected = {"error": "Expected the header Content-Length, and no Transfer-Encoding"}
+    assert (answer.status_code, answer.json()) == (411, expected)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_taken_port_is_reported(capsys):
 
 def test_without_gradio(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    for module in ("api", "app", "history", "image_picker", "mask_painter", "page"):
+    for module in ("api", "app", "history", "image_picker", "mask_painter", "middleware", "page", "uploads"):
         monkeypatch.delitem(sys.modules, f"adain.deploy.web.{module}")
     assert serve() == 2
     assert "pip install '.[web]' in the repository" in capsys.readouterr().err

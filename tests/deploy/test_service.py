@@ -151,8 +151,13 @@ def test_large_results_large_uploads_and_deleted_uploads_are_reported(service, m
     assert not (tmp_path / "results").exists()
 
 
-def test_names_of_results_are_not_too_long(make_request):
-    assert len(make_request(("p" * 200 + ".png", "a" * 200 + ".jpg", "b" * 200 + ".jpg")).file_name().encode()) < 255
+@pytest.mark.parametrize("letter", ["p", "é", "写", "🌊"])
+def test_names_of_results_are_not_too_long(make_request, letter):
+    wanted = make_request()
+    uploads = [replace(wanted.content, name=f"{start}{letter * 200}.png") for start in ("1", "22", "333")]
+    name = replace(wanted, content=uploads[0], styles=tuple(uploads[1:])).file_name()
+    assert 230 < len(name.encode()) < 255
+    assert set(name) <= {*"123_+.png", letter}, "no part of a character"
 
 
 def test_an_optimization_reports_progress_and_stops(service, make_request, tmp_path, monkeypatch):

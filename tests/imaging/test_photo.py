@@ -236,3 +236,13 @@ def test_a_picture_in_memory_is_left_alone():
     plain = Image.new("RGB", (2, 1))
     reader.read(plain).putpixel((0, 0), (255, 0, 0))
     assert plain.getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_an_image_too_large_for_the_format_is_reported_in_one_line(tmp_path):
+    wide = torch.zeros(1, 3, 1, 70_000)
+    path = tmp_path / "a.jpeg"
+    with pytest.raises(OSError, match=rf"^cannot write {path} \(VipsJpeg: .*65500 pixels\)$"):
+        writer.save(wide, path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match=r"^cannot write an image as \.jpeg \(VipsJpeg: .*65500 pixels\)$"):
+        writer.encode(wide, ".jpeg")

@@ -58,3 +58,8 @@ def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
     writing = files.atomic_path(tmp_path / "a.png")
     with pytest.raises(PermissionError, match=r"^cannot write .*/a\.png \(Permission denied\); choose another output$"):
         writing.__enter__()
+
+
+@pytest.mark.parametrize(("length", "expected"), [(9, "a写真b"), (8, "a写真b"), (7, "a写真"), (6, "a写"), (3, "a")])
+def test_a_name_is_truncated_by_bytes_between_characters(length, expected):
+    assert files.truncated("a写真b", length) == expected

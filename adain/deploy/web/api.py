@@ -95,8 +95,9 @@ class StylizeApi:
         """Answer with status 413, before the body is read, if it is too large, or 411 if its length is unknown."""
         if request.method == "POST":
             length = request.headers.get("content-length", "")
-            if not length.isdecimal():
-                return _error(411, "Expected the header Content-Length")
+            # A chunked body may be longer than its Content-Length.
+            if "transfer-encoding" in request.headers or not length.isdecimal():
+                return _error(411, "Expected the header Content-Length, and no Transfer-Encoding")
             if int(length) > self.largest_request:
                 return _error(413, f"Expected at most {self.largest_request} bytes, got {length}; send smaller files")
         return await call_next(request)

@@ -1,12 +1,11 @@
 """The web application: the page, its limits and headers, and the uvicorn server that serves it."""
 
-import ipaddress
 import logging
 import socket
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from adain.deploy.web.api import ROUTE, StylizeApi
+from adain.deploy.web.middleware import LoopbackOnly, SameOriginOnly, is_loopback
 from adain.deploy.web.page import StylizePage
 from adain.utils.extras import require_extra
 
@@ -14,9 +13,7 @@ with require_extra("web", "the web page"):
     import gradio as gr
     import uvicorn
     from fastapi import FastAPI
-    from starlette.datastructures import Headers
     from starlette.responses import JSONResponse
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 QUEUE_INTERVAL = 0.05
 """Seconds between two looks into the queue of requests."""
@@ -103,9 +100,12 @@ class ServerOptions:
 def mount(page: StylizePage, options: ServerOptions) -> FastAPI:
     """Return the page, which is built here, as an application that enforces the limits."""
     app = FastAPI(openapi_url=None)
+    # Gradio would download any URL for a visitor.
+    app.add_api_route("/gradio_api/file=http{rest:path}", _refuse_url, methods=["GET", "HEAD"])
     if options.api:
         StylizeApi(page.service, page.method, options.max_upload, options.queue).add_to(app)
-    if _is_loopback(options.host):
+    app.add_middleware(SameOriginOnly)
+    if is_loopback(options.host):
         app.add_middleware(LoopbackOnly)
     blocks = page.build()
     blocks.queue(max_size=options.queue, api_open=False, default_concurrency_limit=1)
@@ -121,6 +121,11 @@ def mount(page: StylizePage, options: ServerOptions) -> FastAPI:
         css=CSS,
         footer_links=[],
     )
+
+
+def _refuse_url() -> JSONResponse:
+    """Answer with status 403."""
+    return JSONResponse({"error": "Expected the path of a file, got a URL"}, status_code=403)
 
 
 async def serve_page(page: StylizePage, listener: socket.socket, options: ServerOptions) -> None:
@@ -151,36 +156,3 @@ class QuietServer(uvicorn.Server):
         """Shut down as `uvicorn.Server` does, without its messages."""
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)
-
-
-class LoopbackOnly:
-    """Middleware that refuses requests whose Host header is not a loopback name or address.
-
-    It prevents DNS rebinding, where a website lets its own name point to this computer. Starlette's
-    TrustedHostMiddleware does not understand IPv6 addresses.
-    """
-
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer with status 400."""
-        if scope["type"] in ("http", "websocket"):
-            header = Headers(scope=scope).get("host", "")
-            try:
-                name = urlsplit(f"//{header}").hostname or ""
-            except ValueError:  # an unmatched bracket
-                name = ""
-            if not _is_loopback(name):
-                refusal = {"error": "Invalid host header"}
-                await JSONResponse(refusal, status_code=400)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether a name or an IPv4 or IPv6 address is a loopback address of this computer."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # another name
-        return False

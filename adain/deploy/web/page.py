@@ -12,6 +12,7 @@ from adain.deploy.web.history import History
 from adain.deploy.web.image_picker import ImagePicker, reports_errors
 from adain.deploy.web.mask_painter import MaskPainter
 from adain.deploy.web.service import RETENTION, StylizeRequest, StylizeResult, StylizeService, Upload
+from adain.deploy.web.uploads import UploadsOnly
 from adain.imaging import photo
 from adain.inference.options import COLORS
 from adain.methods import METHODS, Gatys
@@ -98,7 +99,8 @@ class StylizePage:
 
     def build(self) -> gr.Blocks:
         """Lay out the components and connect their events."""
-        with gr.Blocks(title="adain", analytics_enabled=False, delete_cache=(CLEANUP_INTERVAL, RETENTION)) as page:
+        options: dict[str, Any] = {"analytics_enabled": False, "delete_cache": (CLEANUP_INTERVAL, RETENTION)}
+        with UploadsOnly(self.service.folder, title="adain", **options) as page:
             gr.Markdown("# adain\nAny photo in the style of any image.", elem_id="head")
             with gr.Row():
                 with gr.Column(scale=6, min_width=340):

@@ -23,6 +23,7 @@ from adain.inference.naming import result_stem
 from adain.inference.options import Color
 from adain.methods import METHODS, Method, StyleCode
 from adain.methods.progress import Progress, Stop
+from adain.utils.files import truncated
 
 RETENTION = 2 * 3600  # seconds after which uploads and results are deleted
 PREVIEW_CACHE_SIZE = 16  # previews of uploads
@@ -30,7 +31,7 @@ STYLE_CACHE_SIZE = 16  # style codes; those of style-swap take tens of MB each
 PREVIEW_INTERVAL = 1.0  # seconds between two previews of an optimization
 PREVIEW_SIZE = 640  # pixels, longer side of the preview of an upload
 MASK_FEATHER = 4  # pixels over which the edge of a painted mask is softened
-MAX_STEM_LENGTH = 80  # characters of an upload's name in the name of a result
+MAX_STEM_LENGTH = 80  # bytes of an upload's name in the name of a result
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ class StylizeRequest:
 
     def file_name(self) -> str:
         """The file name of the result, the same as the command line chooses."""
-        content = Path(self.content.name).stem[:MAX_STEM_LENGTH]
-        styles = [Path(style.name).stem[:MAX_STEM_LENGTH] for style in self.styles]
+        images = (self.content, *self.styles)
+        content, *styles = [truncated(Path(image.name).stem, MAX_STEM_LENGTH) for image in images]
         return result_stem(content, styles or [self.method]) + ".png"
 
     def command_line(self) -> str:
