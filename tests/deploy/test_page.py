@@ -156,6 +156,8 @@ def test_other_hosts_large_files_and_files_of_the_computer_are_refused(client, t
     assert Path(path).is_relative_to(tmp_path / "cache")
     refused = client.post("/gradio_api/upload", files=large)
     assert (refused.status_code, "maximum allowed size" in refused.text) == (413, True)
+    refused = client.post("/gradio_api/queue/join", json={"data": ["x" * 200_000]})
+    assert (refused.status_code, "send smaller files" in refused.text) == (413, True)
     assert client.get(f"/gradio_api/file={make_picture('private.png')}").status_code == 403
 
 

@@ -26,12 +26,6 @@ with require_extra("web", "the HTTP API"):
 
 FOLDER = "/api"
 ROUTE = f"{FOLDER}/stylize"
-FILES = 2
-"""Files of a request: the content and the style."""
-
-OVERHEAD = 64 * 1024
-"""Bytes of a request besides its files, at most."""
-
 EXPECTED = {
     "float_parsing": "a number",
     "int_parsing": "a whole number",
@@ -69,14 +63,12 @@ class StylizeApi:
     Args:
         service: the service of the page, whose methods and limit of pixels are used.
         method: method of requests that name none.
-        max_upload: largest size of a file in MiB.
         queue: largest number of waiting requests.
     """
 
-    def __init__(self, service: StylizeService, method: str, max_upload: float, queue: int):
+    def __init__(self, service: StylizeService, method: str, queue: int):
         self.service = service
         self.method = method
-        self.largest_request = int(FILES * max_upload * 2**20) + OVERHEAD
         self.queue = queue
         self.waiting = 0
         self.turn = asyncio.Semaphore(1)
@@ -88,19 +80,7 @@ class StylizeApi:
         api.add_exception_handler(RequestValidationError, _invalid_form)
         api.add_exception_handler(HTTPException, _refused)
         api.add_exception_handler(Exception, _bug)
-        api.middleware("http")(self.refuse_large_requests)
         app.mount(FOLDER, api)
-
-    async def refuse_large_requests(self, request: Request, call_next: Any) -> Response:
-        """Answer with status 413, before the body is read, if it is too large, or 411 if its length is unknown."""
-        if request.method == "POST":
-            length = request.headers.get("content-length", "")
-            # A chunked body may be longer than its Content-Length.
-            if "transfer-encoding" in request.headers or not length.isdecimal():
-                return _error(411, "Expected the header Content-Length, and no Transfer-Encoding")
-            if int(length) > self.largest_request:
-                return _error(413, f"Expected at most {self.largest_request} bytes, got {length}; send smaller files")
-        return await call_next(request)
 
     async def stylize(
         self,

@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass
 
 from adain.deploy.web.api import ROUTE, StylizeApi
-from adain.deploy.web.middleware import LoopbackOnly, SameOriginOnly, is_loopback
+from adain.deploy.web.middleware import LoopbackOnly, SameOriginOnly, SizeLimit, is_loopback
 from adain.deploy.web.page import StylizePage
 from adain.utils.extras import require_extra
 
@@ -14,6 +14,12 @@ with require_extra("web", "the web page"):
     import uvicorn
     from fastapi import FastAPI
     from starlette.responses import JSONResponse
+
+FILES = 2
+"""Files of a request to the HTTP API: the content and the style."""
+
+OVERHEAD = 64 * 1024
+"""Bytes of a request besides its files, at most."""
 
 QUEUE_INTERVAL = 0.05
 """Seconds between two looks into the queue of requests."""
@@ -103,7 +109,8 @@ def mount(page: StylizePage, options: ServerOptions) -> FastAPI:
     # Gradio would download any URL for a visitor.
     app.add_api_route("/gradio_api/file=http{rest:path}", _refuse_url, methods=["GET", "HEAD"])
     if options.api:
-        StylizeApi(page.service, page.method, options.max_upload, options.queue).add_to(app)
+        StylizeApi(page.service, page.method, options.queue).add_to(app)
+    app.add_middleware(SizeLimit, largest=int(FILES * options.max_upload * 2**20) + OVERHEAD)
     app.add_middleware(SameOriginOnly)
     if is_loopback(options.host):
         app.add_middleware(LoopbackOnly)

@@ -1,4 +1,4 @@
-"""Middleware that refuses requests which other websites make in the browser of a visitor."""
+"""Middleware that refuses large requests, and those which other websites make in the browser of a visitor."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -55,6 +55,33 @@ class SameOriginOnly:
             if origin is not None and not _is_same_origin(origin, headers):
                 refusal = {"error": f"Expected a request of this page or of a program, got one of {origin}"}
                 await JSONResponse(refusal, status_code=403)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+class SizeLimit:
+    """Middleware that refuses requests whose body is larger than `largest` bytes, before the body is read.
+
+    Gradio limits the files of an upload only, and reads other requests whole.
+    """
+
+    def __init__(self, app: ASGIApp, largest: int):
+        self.app = app
+        self.largest = largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer with status 411 if its length is unknown, or 413 if it is too large."""
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            length = headers.get("content-length", "0")
+            # A chunked body may be longer than its Content-Length.
+            if "transfer-encoding" in headers or not length.isdecimal():
+                refusal = {"error": "Expected the header Content-Length, and no Transfer-Encoding"}
+                await JSONResponse(refusal, status_code=411)(scope, receive, send)
+                return
+            if int(length) > self.largest:
+                refusal = {"error": f"Expected at most {self.largest} bytes, got {length}; send smaller files"}
+                await JSONResponse(refusal, status_code=413)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
