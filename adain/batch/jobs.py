@@ -117,6 +117,22 @@ def _writes_into(jobs: Iterable[Job], output: Path, folder: Path) -> bool:
     return any(folder in (output / job.output).parents for job in jobs)
 
 
+def without_results(files: list[Path], folder: Path, output: Path) -> list[Path]:
+    """The files of a folder without those in the output folder, if that lies in it.
+
+    Raises:
+        ValueError: None is left.
+    """
+    folder_path, output_path = folder.resolve(), output.resolve()
+    if folder_path not in output_path.parents:
+        return files
+    results = folder / output_path.relative_to(folder_path)
+    others = [file for file in files if results not in file.parents]
+    if files and not others:
+        raise ValueError(f"Expected images in {folder}, found only results of earlier runs; name another folder")
+    return others
+
+
 class ImageFolder:
     """The images of a folder, without those in the output folder; or a single image.
 
@@ -139,10 +155,8 @@ class ImageFolder:
         path = path.resolve()
         self.path = path if path.is_dir() else path.parent
         self.files = listing.files(path)
-        if output and self.path in output.parents:
-            self.files = [file for file in self.files if output not in file.parents]
-        if not self.files:
-            raise ValueError(f"Expected images in {path}, found only results of earlier runs; name another folder")
+        if output:
+            self.files = without_results(self.files, self.path, output)
 
     def place(self, path: Path) -> str:
         """The path relative to the folder, if it lies there: the same wherever the folder is."""

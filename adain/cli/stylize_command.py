@@ -12,6 +12,7 @@ from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions
 from adain.inference.naming import result_stem
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions
 from adain.utils.errors import CONTENT_ERRORS, OptimizationError, one_line
+from adain.utils.files import check_not_inputs
 from adain.utils.flags import flag_name
 from adain.video import detection, formats
 
@@ -186,7 +187,7 @@ def _stylize_files(request: Request, steady: float | None, log: str | None, snap
     import torch
 
     from adain.inference.preparation import prepare
-    from adain.inference.recorder import OptimizationRecorder
+    from adain.inference.recorder import LOSS_FILES, OptimizationRecorder
     from adain.inference.style_encoding import encode_once
     from adain.methods import ITERATIVE
 
@@ -194,6 +195,9 @@ def _stylize_files(request: Request, steady: float | None, log: str | None, snap
     if (log or snapshot_every) and not iterative:
         names = ", ".join(ITERATIVE)
         raise ValueError(f"--log and --snapshot-every are for {names}; leave them out with {request.method}")
+    if log:
+        inputs = [*request.content, *(request.style or []), *masks]
+        check_not_inputs([Path(log) / name for name in LOSS_FILES], inputs)
     torch.manual_seed(request.seed)
     recorder = OptimizationRecorder(log, snapshot_every, request.quiet)
     with recorder if iterative else nullcontext():
@@ -349,9 +353,7 @@ def plan_outputs(
         raise ValueError(
             "several contents would be written to one output; name a folder, and contents with different names"
         )
-    for target in targets:
-        if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
-            raise ValueError(f"{target} is an input and would be overwritten; name another output")
+    check_not_inputs(targets, inputs)
     return dict(zip(contents, targets, strict=True))
 
 

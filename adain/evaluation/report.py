@@ -15,6 +15,10 @@ GEOMETRIC = ("S", "C", "G", "X")
 """Metrics that are ratios, which have geometric means."""
 
 
+FIGURES = ("figures.json", "table.md", "figures.csv")
+"""What `write_figures` writes."""
+
+
 def mean_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The means of one method over the rows of its pairs; of seconds the median."""
     means: dict[str, Any] = {"method": rows[0]["method"], "pairs": len(rows)}

@@ -7,12 +7,10 @@ import platform
 import re
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 HASHED_AT_A_TIME = 2**20
 """Bytes."""
@@ -36,6 +34,23 @@ def sha256_of(*paths: Path) -> str:
 def short_hash(text: str) -> str:
     """Eight hexadecimal digits that tell apart file names which would otherwise be equal."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def check_not_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """Raise ValueError if an output would replace an input, under whatever spelling, or through a link."""
+    known = {_identity(path) for path in inputs} - {None}
+    for output in outputs:
+        if _identity(output) in known:
+            raise ValueError(f"{output} is an input and would be overwritten; name another output")
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """What all names of a file have in common; None if there is no such file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -103,6 +118,8 @@ def check_regular(path: str | Path) -> None:
 
 def remove_stale(folder: Path) -> None:
     """Delete the temporary files in `folder` that `atomic_path` left behind in dead processes of this host."""
+    import psutil  # slow to import, and not needed for --help
+
     pattern = re.compile(rf"\.adain-{_host()}-(\d+)-\d+(\.\w+)?")
     for path in folder.glob(".adain-*"):
         match = pattern.fullmatch(path.name)
