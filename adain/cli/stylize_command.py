@@ -252,7 +252,7 @@ class Run:
     steady: float | None
     recorder: "OptimizationRecorder"
 
-    def stylize_each(self, outputs: Mapping[Path, Path], videos: Container[str]) -> list[Failure]:
+    def stylize_each(self, outputs: Mapping[Path, Path], videos: Container[Path]) -> list[Failure]:
         """Stylize one content after the other, and print each output; returns why contents failed."""
         from adain.inference.recorder import unique_names
 
@@ -263,7 +263,7 @@ class Run:
             try:
                 if self.recorder.stopped:
                     raise OSError(f"{content} was not stylized: stopped before")
-                if str(content) in videos:
+                if content in videos:
                     self._stylize_video(content, output)
                 else:
                     self._stylize_image(content, output)
@@ -317,7 +317,7 @@ def plan_outputs(
     output: str | None,
     method: str = "",
     mask: Sequence[str] = (),
-    videos: Container[str] = (),
+    videos: Container[Path] = (),
 ) -> dict[Path, Path]:
     """The output of each content, checked before any work is done.
 
@@ -345,9 +345,9 @@ def plan_outputs(
     stems = [path.stem for path in styles] or [method]
     names = []
     for path in contents:
-        suffix = formats.suffix(path) if str(path) in videos else ".png"
+        suffix = formats.suffix(path) if path in videos else ".png"
         names.append(result_stem(path.stem, stems) + suffix)
-    has_video = any(name in videos for name in content)
+    has_video = any(path in videos for path in contents)
     targets = _targets(contents, names, output, has_video)
     if len(set(targets)) < len(targets):
         raise ValueError(

@@ -195,11 +195,11 @@ def _clips(content: Path, output: Path) -> dict[str, Callable[[int], Iterator[Fr
         raise FileNotFoundError(f"{content}: no such file")
     paths = sorted(path for path in content.rglob("*") if path.is_file()) if content.is_dir() else [content]
     paths = without_results(paths, content, output)
-    videos = detection.videos(map(str, paths))
+    videos = detection.videos(paths)
     clips: dict[str, Callable[[int], Iterator[Frame]]] = {}
-    for name in sorted(videos):
-        clips[name] = partial(_read, name)
-    images = [path for path in paths if str(path) not in videos and (listing.is_image(path) or path == content)]
+    for path in sorted(videos):
+        clips[str(path)] = partial(_read, path)
+    images = [path for path in paths if path not in videos and (listing.is_image(path) or path == content)]
     for path, following in zip(images, images[1:] + images[:1], strict=True):
         clips[str(path)] = partial(_generate, path, following)
     if not clips:
@@ -207,7 +207,7 @@ def _clips(content: Path, output: Path) -> dict[str, Callable[[int], Iterator[Fr
     return clips
 
 
-def _read(path: str, count: int) -> Iterator[Frame]:
+def _read(path: Path, count: int) -> Iterator[Frame]:
     """Yield the first frames of a video with their optical flow."""
     return follow(itertools.islice(decoding.frames(path, metrics.EVAL_SIZE), count))
 
