@@ -340,6 +340,15 @@ def test_a_video_is_one_under_any_spelling_of_its_name(tmp_path, monkeypatch, ca
     assert len(list(decoding.frames(clip.with_name("clip__s.mp4")))) == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="names have no colons")
+@pytest.mark.parametrize("name", ["2024-01-01T12:30:00.mp4", "concat:x.mp4"])
+def test_names_with_a_colon_are_read_and_written(tmp_path, monkeypatch, lite, painting, name):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / name, noise(2))
+    runner.stylize_video(name, painting, "12:30.mkv", lite, steady=0, size=16)
+    assert len(list(decoding.frames("12:30.mkv"))) == 2
+
+
 def test_an_animated_image_is_a_video_if_the_output_is_one():
     assert detection.videos(["a.gif", "b.mp4", "c.jpg"]) == {Path("b.mp4")}
     assert detection.videos(["a.gif", "b.mp4"], "out.mp4") == {Path("a.gif"), Path("b.mp4")}
