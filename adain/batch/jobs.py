@@ -12,7 +12,7 @@ from adain.imaging import listing
 from adain.inference.naming import result_stem
 from adain.inference.options import check_alpha
 from adain.methods import Method
-from adain.utils.files import short_hash
+from adain.utils.files import check_not_inputs, short_hash
 
 LONGEST_NAME = 200
 """Bytes of a name without its suffix. File systems allow 255, and temporary names are longer."""
@@ -58,8 +58,8 @@ def plan_jobs(
         suffix: Suffix of the results.
 
     Raises:
-        ValueError: An alpha for a method with full strength only, a wrong row in the CSV file, or an output folder
-            among the inputs.
+        ValueError: An alpha for a method with full strength only, a wrong row in the CSV file, an output folder among
+            the inputs, or a result that would overwrite an input.
         OSError: No such CSV file.
     """
     jobs = _pair(folders, pairs, method, alpha, seed)
@@ -71,6 +71,8 @@ def plan_jobs(
     for folder in folders:
         if folder.path not in output.parents and _writes_into(jobs, output, folder.path):
             raise ValueError(f"results would lie among the images of {folder.path}; choose another output folder")
+    inputs = dict.fromkeys(path for job in jobs for path in (job.content, job.style) if path)
+    check_not_inputs((output / job.output for job in jobs), inputs)
     return jobs
 
 
@@ -110,7 +112,27 @@ def _name(jobs: Sequence[Job], folders: Sequence["ImageFolder"], method: Method,
         if job.style:
             places.append(folders[1].place(job.style))
         named.append(replace(job, output=output, places=tuple(places)))
-    return named
+    return _with_unique_outputs(named)
+
+
+def _with_unique_outputs(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs; outputs that several would share get a hash of all that distinguishes them.
+
+    An example is x__s-0.5, of the style s at strength 0.5, and of the style s-0.5.
+    """
+    count = Counter(_without_case(job.output) for job in jobs)
+    unique = []
+    for job in jobs:
+        if count[_without_case(job.output)] > 1:
+            digest = short_hash(f"{job.places} {job.alpha}")
+            job = replace(job, output=job.output.with_stem(f"{job.output.stem}-{digest}"))
+        unique.append(job)
+    return unique
+
+
+def _without_case(path: Path) -> str:
+    """A key that is equal for paths that are one file where the file system ignores case."""
+    return str(path).casefold()
 
 
 def _writes_into(jobs: Iterable[Job], output: Path, folder: Path) -> bool:
@@ -175,11 +197,11 @@ class ImageFolder:
             if keep_subfolders and self.path in path.parents:
                 subfolders = path.parent.relative_to(self.path)
             names[path] = subfolders / path.stem
-        count = Counter(str(names[path]).casefold() for path in self.files)  # some file systems ignore case
+        count = Counter(_without_case(names[path]) for path in self.files)
         for path, name in names.items():
             # Underscores in a style's name could be confused with those that separate it from the content's.
             ambiguous = not keep_subfolders and (name.name.startswith("_") or "__" in name.name)
-            if path in elsewhere or count[str(name).casefold()] > 1 or ambiguous:
+            if path in elsewhere or count[_without_case(name)] > 1 or ambiguous:
                 names[path] = name.with_name(f"{name.name}-{short_hash(self.place(path))}")
         return names
 
