@@ -342,8 +342,29 @@ def test_photo_and_painting_at_a_wrong_place(words, message, capsys):
 )
 def test_empty_names_are_refused(words, flag, capsys):
     assert stylize(*words) == 2
-    expected = f"Expected the name of a file or a folder as {flag}, got an empty one"
+    expected = f"Expected a value for {flag}, got an empty one; a shell variable may not be set"
     assert capsys.readouterr().err == f"adain: error: {expected}\n"
+
+
+TEXT_FLAGS = [
+    (name, flag.name)
+    for name, command in main.COMMANDS.items()
+    for flag in parser.flags_of(command)
+    if "str" in str(flag.type) and "dict" not in str(flag.type)
+]
+
+
+@pytest.mark.parametrize(("command", "flag"), TEXT_FLAGS)
+def test_every_flag_of_text_refuses_an_empty_one(command, flag):
+    values = {}
+    for other in parser.flags_of(main.COMMANDS[command]):
+        if other.default is inspect.Parameter.empty:
+            values[other.name] = "a"
+    words = []
+    for name, value in {**values, flag: ""}.items():
+        words += [main.flag_name(name), value]
+    with pytest.raises(ValueError, match=f"Expected a value for {main.flag_name(flag)}, got an empty one"):
+        main.parse_flags(main.COMMANDS[command], words, "adain")
 
 
 @pytest.mark.parametrize(
