@@ -12,7 +12,7 @@ from adain.imaging import listing
 from adain.inference.naming import result_stem
 from adain.inference.options import check_alpha
 from adain.methods import Method
-from adain.utils.files import check_not_inputs, short_hash
+from adain.utils.files import check_not_inputs, name_bytes, short_hash, truncated
 
 LONGEST_NAME = 200
 """Bytes of a name without its suffix. File systems allow 255, and temporary names are longer."""
@@ -85,7 +85,7 @@ def _pair(folders: Sequence["ImageFolder"], pairs: str | Path, method: Method, a
         jobs = []
         for content in contents.files:
             # By name, so that neither other contents nor the number of processes change the style.
-            generator = random.Random(f"{seed} {contents.place(content)}")
+            generator = random.Random(name_bytes(f"{seed} {contents.place(content)}"))
             jobs.append(Job(content, generator.choice(styles), alpha))
         return jobs
     without_repeats = dict.fromkeys(read_pairs(Path(pairs), folders, alpha))
@@ -105,8 +105,9 @@ def _name(jobs: Sequence[Job], folders: Sequence["ImageFolder"], method: Method,
         name = result_stem(content_names[job.content].name, [style_name])
         if times[job.content, job.style] > 1:  # with several strengths
             name += f"-{job.alpha}"
-        if len(name.encode()) > LONGEST_NAME:
-            name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{short_hash(name)}"
+        short = truncated(name, LONGEST_NAME)
+        if short != name:
+            name = f"{short}-{short_hash(name)}"
         output = content_names[job.content].with_name(name + suffix)
         places = [folders[0].place(job.content)]
         if job.style:
@@ -212,9 +213,9 @@ def read_pairs(table: Path, folders: Sequence[ImageFolder], alpha: float) -> Ite
         raise FileNotFoundError(f"{table}: no such file; name a CSV file of pairs, or all of them with all")
     columns = dict(zip(("content", "style"), folders, strict=False))
     try:
-        with table.open(newline="", encoding="utf-8-sig") as lines:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
             yield from _read_rows(csv.DictReader(lines), columns, alpha, table)
-    except (csv.Error, UnicodeDecodeError) as error:
+    except csv.Error as error:
         raise ValueError(
             f"Expected a CSV file in UTF-8 as pairs, got {table}, which cannot be read ({error})"
         ) from error
@@ -237,7 +238,8 @@ def _read_row(row: Mapping[str, str | None], columns: Mapping[str, ImageFolder],
     for name, folder in columns.items():
         path = Path(os.path.abspath(folder.path / (row[name] or "")))
         if not path.is_file():
-            raise ValueError(f"{where}{path}: no such file")
+            advice = "; expected a CSV file in UTF-8" if _has_other_bytes(str(path)) else ""
+            raise ValueError(f"{where}{path}: no such file{advice}")
         paths.append(path)
     text = row.get("alpha")
     if text:
@@ -247,3 +249,8 @@ def _read_row(row: Mapping[str, str | None], columns: Mapping[str, ImageFolder],
             raise ValueError(f"{where}alpha must be a number between 0 and 1, got {text}") from None
         check_alpha(alpha, where)
     return Job(paths[0], paths[1] if len(paths) > 1 else None, alpha)
+
+
+def _has_other_bytes(name: str) -> bool:
+    """Whether a name has bytes that are not UTF-8, for which Python has lone surrogates."""
+    return any("\udc80" <= character <= "\udcff" for character in name)

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import pairwise
 from typing import Any
 
@@ -152,12 +153,20 @@ def _quiet_log(quiet: bool) -> Iterator[None]:
         logger.setLevel(level)
 
 
+def _print_any_name() -> None:
+    """Let standard output and error print file names that are no text in their encoding, with backslashes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def guarded(call: Callable[[], int | None], flags: Iterable[str] = ()) -> int:
     """Run `call` and return its exit code; 2 after an error, in one line, 130 after Ctrl-C, or 143 after SIGTERM.
 
     `flags` are those of the command, which replace the names of Python in the error message.
     """
     memory.keep_freed()
+    _print_any_name()
     warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)  # of Pillow; the image is read nevertheless
     try:
         return call() or 0

@@ -19,7 +19,7 @@ from adain.evaluation.inception import EXPECTED, frechet_inception_distance
 from adain.evaluation.report import FIGURES, mean_row, write_figures
 from adain.imaging import listing, reader, writer
 from adain.models.backbones import Backbone
-from adain.utils.files import check_not_inputs
+from adain.utils.files import FILE_NAMES, check_not_inputs
 
 CFSD_LAYER = "relu3_1"
 BLOCK_ROWS = 64
@@ -193,7 +193,7 @@ def _growing_csv(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
     The first row determines the header.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", **FILE_NAMES) as file:
 
         def write_row(row: dict[str, Any]) -> None:
             writer = csv.DictWriter(file, list(row))

@@ -6,7 +6,7 @@ from statistics import geometric_mean, mean, median
 from typing import Any
 
 from adain.imaging import photo, reader
-from adain.utils.files import atomic_path, write_csv
+from adain.utils.files import FILE_NAMES, atomic_path, write_csv
 
 NAMES = ("method", "content", "style")
 """Columns that hold no metrics."""
@@ -54,7 +54,7 @@ def write_figures(rows: list[dict[str, Any]], table: list[dict[str, Any]], outpu
     with atomic_path(output / "figures.json") as temporary:
         temporary.write_text(json.dumps({"pairs": rows, "means": table}, indent=1))
     with atomic_path(output / "table.md") as temporary:
-        temporary.write_text(markdown(table))
+        temporary.write_text(markdown(table), **FILE_NAMES)
     write_csv(rows, output / "figures.csv")
 
 

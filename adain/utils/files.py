@@ -16,6 +16,10 @@ HASHED_AT_A_TIME = 2**20
 """Bytes."""
 
 
+FILE_NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
+"""How text with file names is written: on Linux, they may be any bytes."""
+
+
 def sha256_of(*paths: Path) -> str:
     """The sha256 of the contents of files, one after the other, in hexadecimal digits.
 
@@ -33,7 +37,24 @@ def sha256_of(*paths: Path) -> str:
 
 def short_hash(text: str) -> str:
     """Eight hexadecimal digits that tell apart file names which would otherwise be equal."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(name_bytes(text)).hexdigest()[:8]
+
+
+def name_bytes(name: str) -> bytes:
+    """A file name in UTF-8, also one that is no text: Python has lone surrogates for the bytes that are not UTF-8."""
+    return name.encode(errors="surrogatepass")
+
+
+def as_text(name: str) -> str:
+    """A file name for formats that hold text only, with question marks for bytes that are not UTF-8."""
+    return name.encode(errors="replace").decode()
+
+
+def truncated(name: str, most: int) -> str:
+    """The start of a file name, at most so many bytes."""
+    while len(name_bytes(name)) > most:
+        name = name[:-1]
+    return name
 
 
 def check_not_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
@@ -54,13 +75,13 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write rows to a CSV file with a header.
+    """Write rows to a CSV file with a header, in UTF-8. Bytes of file names that are not UTF-8 stay as they are.
 
     Args:
         rows: at least one row. All rows have the columns of the first.
         path: the file to write.
     """
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", **FILE_NAMES) as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

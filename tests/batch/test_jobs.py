@@ -1,10 +1,12 @@
 import re
+import sys
 
 import pytest
 
 from adain.batch.jobs import ImageFolder, plan_jobs
 from adain.methods import AdaINLite
-from tests.conftest import SIZES, picture, write_csv
+from adain.utils.files import write_csv as write_rows
+from tests.conftest import SIZES, picture, picture_of_bytes, write_csv
 
 
 @pytest.fixture
@@ -110,6 +112,21 @@ def test_strengths_in_names_are_not_names_of_styles(planned, tree):
     assert all(re.fullmatch(r"a__[xX]-0\.[57]-[0-9a-f]{8}\.png", name) for name in (*found[:2], *found[3:]))
     write_csv(table, "content,style,alpha", *reversed(rows))
     assert [job.output.as_posix() for job in planned(pairs=table)] == found[::-1], "the order of rows has no effect"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text")
+def test_names_that_are_no_text(planned, tree):
+    content = picture_of_bytes(tree[0] / "caf\udce9.png", seed=20)
+    style = picture_of_bytes(tree[1] / ("caf\udce8" * 40 + ".png"), seed=21)
+    both = [job for job in planned() if job.content == content and job.style == style]
+    assert re.fullmatch("caf\udce9__caf\udce8.*-[0-9a-f]{8}.png", both[0].output.name)
+    assert [job.content for job in planned(pairs="random")].count(content) == 1
+    table = tree[0].parent / "t.csv"
+    write_rows([{"content": content.name, "style": style.name}], table)
+    assert planned(pairs=table) == both
+    table.write_bytes(b"content,style\n\xe9.png,x.png\n")
+    with pytest.raises(ValueError, match="no such file; expected a CSV file in UTF-8"):
+        planned(pairs=table)
 
 
 def test_jobs_name_their_places(planned, tree, make_picture):

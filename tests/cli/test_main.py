@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import partial
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from adain.evaluation import peak_memory
 from adain.imaging import reader
 from adain.methods import METHODS, style_codes
 from adain.models.backbones import BACKBONES
-from tests.conftest import ROOT, exit_code
+from tests.conftest import ROOT, exit_code, picture_of_bytes
 
 
 def run(*args, **options):
@@ -344,6 +345,24 @@ def test_empty_names_are_refused(words, flag, capsys):
     assert stylize(*words) == 2
     expected = f"Expected a value for {flag}, got an empty one; a shell variable may not be set"
     assert capsys.readouterr().err == f"adain: error: {expected}\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text")
+def test_names_that_are_no_text_stop_no_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture_of_bytes(Path("c/caf\udce9.png"))
+    picture_of_bytes(Path("c/z.png"))
+    picture_of_bytes(Path("s/\udce8.png"), seed=1)
+    flags = [*LITE[:2], *LITE[3:], "--size", "16", "--style", "s/\udce8.png", "--output", "out"]
+    assert stylize("--content", "c/caf\udce9.png", "c/z.png", *flags) == 0
+    assert capsys.readouterr().out == "out/caf\\udce9__\\udce8.png\nout/z__\\udce8.png\n"
+    assert len([*Path("out").iterdir()]) == 2
+    folders = [*flags[:-1], "folder", "--content", "c", "--workers", "0"]
+    assert stylize(*folders) == 0
+    made = {path: path.stat().st_mtime_ns for path in Path("folder").iterdir()}
+    assert {path.name for path in made} == {"caf\udce9__\udce8.png", "z__\udce8.png", "manifest.jsonl"}
+    assert stylize(*folders) == 0
+    assert {path: path.stat().st_mtime_ns for path in Path("folder").iterdir()} == made, "the manifest was read back"
 
 
 TEXT_FLAGS = [
