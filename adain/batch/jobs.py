@@ -166,9 +166,10 @@ class ImageFolder:
     Attributes:
         path: The folder, absolute.
         files: Its images.
+        unreadable: Subfolders that cannot be read, with the reasons.
 
     Raises:
-        FileNotFoundError: No such folder.
+        OSError: No such folder, or it cannot be read.
         ValueError: It has no images, or only results.
     """
 
@@ -177,7 +178,8 @@ class ImageFolder:
             raise FileNotFoundError(f"{path}: no such folder")
         path = path.resolve()
         self.path = path if path.is_dir() else path.parent
-        self.files = listing.files(path)
+        self.unreadable: list[tuple[Path, str]] = []
+        self.files = listing.files(path, lambda *failure: self.unreadable.append(failure))
         if output:
             self.files = without_results(self.files, self.path, output)
 
