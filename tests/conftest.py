@@ -64,6 +64,12 @@ def picture(path, size=(48, 40), seed=0):
     return path
 
 
+def picture_of_bytes(path, **options):
+    """As `picture`, for a name that is not UTF-8, which Pillow does not write."""
+    picture(path.with_name("new.png"), **options).rename(path)
+    return path
+
+
 def picture_folders(base, count):
     """Make a folder of contents and a folder of styles in `base`, with `count` images of different widths each."""
     for side, key in (("content", 0), ("style", 100)):

@@ -12,7 +12,7 @@ from adain.imaging import listing
 from adain.inference.naming import result_stem
 from adain.inference.options import check_alpha
 from adain.methods import Method
-from adain.utils.files import short_hash
+from adain.utils.files import check_not_inputs, name_bytes, short_hash, truncated
 
 LONGEST_NAME = 200
 """Bytes of a name without its suffix. File systems allow 255, and temporary names are longer."""
@@ -58,8 +58,8 @@ def plan_jobs(
         suffix: Suffix of the results.
 
     Raises:
-        ValueError: An alpha for a method with full strength only, a wrong row in the CSV file, or an output folder
-            among the inputs.
+        ValueError: An alpha for a method with full strength only, a wrong row in the CSV file, an output folder among
+            the inputs, or a result that would overwrite an input.
         OSError: No such CSV file.
     """
     jobs = _pair(folders, pairs, method, alpha, seed)
@@ -71,6 +71,8 @@ def plan_jobs(
     for folder in folders:
         if folder.path not in output.parents and _writes_into(jobs, output, folder.path):
             raise ValueError(f"results would lie among the images of {folder.path}; choose another output folder")
+    inputs = dict.fromkeys(path for job in jobs for path in (job.content, job.style) if path)
+    check_not_inputs((output / job.output for job in jobs), inputs)
     return jobs
 
 
@@ -83,7 +85,7 @@ def _pair(folders: Sequence["ImageFolder"], pairs: str | Path, method: Method, a
         jobs = []
         for content in contents.files:
             # By name, so that neither other contents nor the number of processes change the style.
-            generator = random.Random(f"{seed} {contents.place(content)}")
+            generator = random.Random(name_bytes(f"{seed} {contents.place(content)}"))
             jobs.append(Job(content, generator.choice(styles), alpha))
         return jobs
     without_repeats = dict.fromkeys(read_pairs(Path(pairs), folders, alpha))
@@ -103,18 +105,55 @@ def _name(jobs: Sequence[Job], folders: Sequence["ImageFolder"], method: Method,
         name = result_stem(content_names[job.content].name, [style_name])
         if times[job.content, job.style] > 1:  # with several strengths
             name += f"-{job.alpha}"
-        if len(name.encode()) > LONGEST_NAME:
-            name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{short_hash(name)}"
+        short = truncated(name, LONGEST_NAME)
+        if short != name:
+            name = f"{short}-{short_hash(name)}"
         output = content_names[job.content].with_name(name + suffix)
         places = [folders[0].place(job.content)]
         if job.style:
             places.append(folders[1].place(job.style))
         named.append(replace(job, output=output, places=tuple(places)))
-    return named
+    return _with_unique_outputs(named)
+
+
+def _with_unique_outputs(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs; outputs that several would share get a hash of all that distinguishes them.
+
+    An example is x__s-0.5, of the style s at strength 0.5, and of the style s-0.5.
+    """
+    count = Counter(_without_case(job.output) for job in jobs)
+    unique = []
+    for job in jobs:
+        if count[_without_case(job.output)] > 1:
+            digest = short_hash(f"{job.places} {job.alpha}")
+            job = replace(job, output=job.output.with_stem(f"{job.output.stem}-{digest}"))
+        unique.append(job)
+    return unique
+
+
+def _without_case(path: Path) -> str:
+    """A key that is equal for paths that are one file where the file system ignores case."""
+    return str(path).casefold()
 
 
 def _writes_into(jobs: Iterable[Job], output: Path, folder: Path) -> bool:
     return any(folder in (output / job.output).parents for job in jobs)
+
+
+def without_results(files: list[Path], folder: Path, output: Path) -> list[Path]:
+    """The files of a folder without those in the output folder, if that lies in it.
+
+    Raises:
+        ValueError: None is left.
+    """
+    folder_path, output_path = folder.resolve(), output.resolve()
+    if folder_path not in output_path.parents:
+        return files
+    results = folder / output_path.relative_to(folder_path)
+    others = [file for file in files if results not in file.parents]
+    if files and not others:
+        raise ValueError(f"Expected images in {folder}, found only results of earlier runs; name another folder")
+    return others
 
 
 class ImageFolder:
@@ -127,9 +166,10 @@ class ImageFolder:
     Attributes:
         path: The folder, absolute.
         files: Its images.
+        unreadable: Subfolders that cannot be read, with the reasons.
 
     Raises:
-        FileNotFoundError: No such folder.
+        OSError: No such folder, or it cannot be read.
         ValueError: It has no images, or only results.
     """
 
@@ -138,11 +178,10 @@ class ImageFolder:
             raise FileNotFoundError(f"{path}: no such folder")
         path = path.resolve()
         self.path = path if path.is_dir() else path.parent
-        self.files = listing.files(path)
-        if output and self.path in output.parents:
-            self.files = [file for file in self.files if output not in file.parents]
-        if not self.files:
-            raise ValueError(f"Expected images in {path}, found only results of earlier runs; name another folder")
+        self.unreadable: list[tuple[Path, str]] = []
+        self.files = listing.files(path, lambda *failure: self.unreadable.append(failure))
+        if output:
+            self.files = without_results(self.files, self.path, output)
 
     def place(self, path: Path) -> str:
         """The path relative to the folder, if it lies there: the same wherever the folder is."""
@@ -161,11 +200,11 @@ class ImageFolder:
             if keep_subfolders and self.path in path.parents:
                 subfolders = path.parent.relative_to(self.path)
             names[path] = subfolders / path.stem
-        count = Counter(str(names[path]).casefold() for path in self.files)  # some file systems ignore case
+        count = Counter(_without_case(names[path]) for path in self.files)
         for path, name in names.items():
             # Underscores in a style's name could be confused with those that separate it from the content's.
             ambiguous = not keep_subfolders and (name.name.startswith("_") or "__" in name.name)
-            if path in elsewhere or count[str(name).casefold()] > 1 or ambiguous:
+            if path in elsewhere or count[_without_case(name)] > 1 or ambiguous:
                 names[path] = name.with_name(f"{name.name}-{short_hash(self.place(path))}")
         return names
 
@@ -176,9 +215,9 @@ def read_pairs(table: Path, folders: Sequence[ImageFolder], alpha: float) -> Ite
         raise FileNotFoundError(f"{table}: no such file; name a CSV file of pairs, or all of them with all")
     columns = dict(zip(("content", "style"), folders, strict=False))
     try:
-        with table.open(newline="", encoding="utf-8-sig") as lines:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
             yield from _read_rows(csv.DictReader(lines), columns, alpha, table)
-    except (csv.Error, UnicodeDecodeError) as error:
+    except csv.Error as error:
         raise ValueError(
             f"Expected a CSV file in UTF-8 as pairs, got {table}, which cannot be read ({error})"
         ) from error
@@ -201,7 +240,8 @@ def _read_row(row: Mapping[str, str | None], columns: Mapping[str, ImageFolder],
     for name, folder in columns.items():
         path = Path(os.path.abspath(folder.path / (row[name] or "")))
         if not path.is_file():
-            raise ValueError(f"{where}{path}: no such file")
+            advice = "; expected a CSV file in UTF-8" if _has_other_bytes(str(path)) else ""
+            raise ValueError(f"{where}{path}: no such file{advice}")
         paths.append(path)
     text = row.get("alpha")
     if text:
@@ -211,3 +251,8 @@ def _read_row(row: Mapping[str, str | None], columns: Mapping[str, ImageFolder],
             raise ValueError(f"{where}alpha must be a number between 0 and 1, got {text}") from None
         check_alpha(alpha, where)
     return Job(paths[0], paths[1] if len(paths) > 1 else None, alpha)
+
+
+def _has_other_bytes(name: str) -> bool:
+    """Whether a name has bytes that are not UTF-8, for which Python has lone surrogates."""
+    return any("\udc80" <= character <= "\udcff" for character in name)

@@ -74,7 +74,7 @@ def stylize_folder(
     precision: Precision = "auto",
     **changes: Any,
 ) -> list[tuple[Path, str]]:
-    """Stylize a folder of images; returns the images that could not be read or stylized, each with the reason.
+    """Stylize a folder of images; returns what could not be read or stylized, images and subfolders, with the reasons.
 
     Results are named CONTENT__STYLE, with a hash of the path where several would share a name, in the subfolders of
     their contents. Each complete result gets a line in `manifest.jsonl`; another run skips the results whose line and
@@ -138,7 +138,10 @@ def stylize_folder(
         done = len(jobs) - len(missing)
         results = tqdm(run.results(missing), total=len(jobs), initial=done, unit=" images", disable=quiet or None)
         _write(results, manifest, max(1, run_options.workers))
-    return [(path, reason.removeprefix(str(path)).lstrip(": ")) for path, reason in run.failures.items()]
+    failures = [*dict.fromkeys(failure for folder in inputs for failure in folder.unreadable)]
+    for path, reason in run.failures.items():
+        failures.append((path, reason.removeprefix(str(path)).lstrip(": ")))
+    return failures
 
 
 def _check_options(options: StyleOptions, run_options: RunOptions, size: int | None) -> None:

@@ -42,9 +42,12 @@ def encode_style(
     """
     from adain.inference import preparation, style_encoding
     from adain.methods import style_codes
+    from adain.utils.files import check_not_inputs
 
+    weights = weights_of(method, checkpoint)
+    check_not_inputs([output], [*style, weights])
     # In float32: a code serves every precision.
-    ready = preparation.prepare(weights_of(method, checkpoint), "cpu", "fp32", **(settings or {}).get(method, {}))
+    ready = preparation.prepare(weights, "cpu", "fp32", **(settings or {}).get(method, {}))
     if any(Path(name).is_dir() for name in style):
         return _encode_folder(ready, style, output, style_size, style_weight, limit, quiet)
     if limit is not None:

@@ -59,13 +59,20 @@ def stylize_dataset(
             average, else fp32.
         report: File to write with the numbers of the run and all failures, as JSON.
     """
-    from adain.datasets.runner import stylize_dataset
+    from adain.datasets.runner import check_apart, stylize_dataset
+    from adain.utils.files import check_not_inputs
 
+    weights = weights_of(method, checkpoint)
+    if report:
+        datasets = [content] if style is None else [content, style]
+        check_not_inputs([report], [*datasets, weights])
+        for dataset in datasets:
+            check_apart(Path(report), Path(dataset), "--report")
     found = stylize_dataset(
         content,
         style,
         output,
-        weights_of(method, checkpoint),
+        weights,
         format=format,
         style_size=style_size,
         source_options=source_options,

@@ -1,6 +1,7 @@
 """The commands that compare methods: `adain grid`, `adain evaluate`, and `adain sweep`."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -129,7 +130,7 @@ def evaluate(
 
         table = evaluate_videos(names, content, style, output, alpha, alpha_blend, device, settings=own)
     else:
-        pairs = all_pairs(content, style)
+        pairs = all_pairs(content, style, output)
         table = evaluate(variants, pairs, output, device, perceptual, tensorboard, size=side)
     print(markdown(table), end="")
     return 0
@@ -206,15 +207,19 @@ def sweep(
         precision: Floating-point type of the network.
         settings: Settings of methods without weights.
     """
-    from adain.evaluation.evaluate import evaluate
-    from adain.evaluation.grid import Variant, all_pairs, listed_pairs
+    from adain.evaluation.evaluate import check_outputs, evaluate
+    from adain.evaluation.grid import Variant, all_pairs, images_of, listed_pairs
     from adain.evaluation.report import markdown
     from adain.evaluation.sweep import variations
 
     options = StyleOptions(alpha=alpha, alpha_blend=alpha_blend, style_size=style_size)
     base = Variant("", method, {}, options, size, precision)
     variants = [_checked(variant) for variant in variations(base, vary or {}, cases or {}, settings or {})]
-    chosen_pairs = all_pairs(content, style) if pairs == "all" else listed_pairs(content, style, pairs)
+    if pairs == "all":
+        chosen_pairs = all_pairs(content, style, output)
+    else:
+        chosen_pairs = listed_pairs(content, style, pairs)
+        check_outputs(Path(output), variants, [pairs, *images_of(content, output), *images_of(style, output)])
     columns = None
     if vary:
         last = list(vary.values())[-1]

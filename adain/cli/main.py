@@ -5,8 +5,9 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +20,7 @@ from adain.cli.stylize_command import SETTINGS, STANDARD
 from adain.utils import memory
 from adain.utils.checks import did_you_mean
 from adain.utils.errors import INPUT_ERRORS, one_line
-from adain.utils.flags import flag_name, with_flags
+from adain.utils.flags import check_not_empty, flag_name, with_flags
 from adain.utils.interrupts import Terminated, terminated_cleanly
 
 TOPICS = {
@@ -87,6 +88,8 @@ def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> di
             check_configuration(following if word == "--config" else word.partition("=")[2])
     methods = _methods_with_settings(function, words)
     values = Parser.of(function, prog, methods).parse_args(words).as_dict()
+    for name, value in values.items():
+        check_not_empty(flag_name(name), value)
     del values["config"]
     settings = {}
     for method in methods:
@@ -95,16 +98,7 @@ def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> di
             settings[method] = values.pop(key)
     if settings:
         values["settings"] = settings
-    _refuse_empty(values)
     return values
-
-
-def _refuse_empty(values: Mapping[str, Any]) -> None:
-    """Raise ValueError for a file or a folder without a name, which would be the current folder or the default."""
-    for name in ("content", "style", "source", "output"):
-        value = values.get(name)
-        if "" in (value if isinstance(value, list) else [value]):
-            raise ValueError(f"Expected the name of a file or a folder as {flag_name(name)}, got an empty one")
 
 
 def _positionals_as_flags(words: list[str]) -> list[str]:
@@ -159,12 +153,20 @@ def _quiet_log(quiet: bool) -> Iterator[None]:
         logger.setLevel(level)
 
 
+def _print_any_name() -> None:
+    """Let standard output and error print file names that are no text in their encoding, with backslashes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def guarded(call: Callable[[], int | None], flags: Iterable[str] = ()) -> int:
     """Run `call` and return its exit code; 2 after an error, in one line, 130 after Ctrl-C, or 143 after SIGTERM.
 
     `flags` are those of the command, which replace the names of Python in the error message.
     """
     memory.keep_freed()
+    _print_any_name()
     warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)  # of Pillow; the image is read nevertheless
     try:
         return call() or 0

@@ -12,6 +12,7 @@ from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions
 from adain.inference.naming import result_stem
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions
 from adain.utils.errors import CONTENT_ERRORS, OptimizationError, one_line
+from adain.utils.files import check_not_inputs
 from adain.utils.flags import flag_name
 from adain.video import detection, formats
 
@@ -186,7 +187,7 @@ def _stylize_files(request: Request, steady: float | None, log: str | None, snap
     import torch
 
     from adain.inference.preparation import prepare
-    from adain.inference.recorder import OptimizationRecorder
+    from adain.inference.recorder import LOSS_FILES, OptimizationRecorder
     from adain.inference.style_encoding import encode_once
     from adain.methods import ITERATIVE
 
@@ -194,6 +195,9 @@ def _stylize_files(request: Request, steady: float | None, log: str | None, snap
     if (log or snapshot_every) and not iterative:
         names = ", ".join(ITERATIVE)
         raise ValueError(f"--log and --snapshot-every are for {names}; leave them out with {request.method}")
+    if log:
+        inputs = [*request.content, *(request.style or []), *masks]
+        check_not_inputs([Path(log) / name for name in LOSS_FILES], inputs)
     torch.manual_seed(request.seed)
     recorder = OptimizationRecorder(log, snapshot_every, request.quiet)
     with recorder if iterative else nullcontext():
@@ -248,7 +252,7 @@ class Run:
     steady: float | None
     recorder: "OptimizationRecorder"
 
-    def stylize_each(self, outputs: Mapping[Path, Path], videos: Container[str]) -> list[Failure]:
+    def stylize_each(self, outputs: Mapping[Path, Path], videos: Container[Path]) -> list[Failure]:
         """Stylize one content after the other, and print each output; returns why contents failed."""
         from adain.inference.recorder import unique_names
 
@@ -259,7 +263,7 @@ class Run:
             try:
                 if self.recorder.stopped:
                     raise OSError(f"{content} was not stylized: stopped before")
-                if str(content) in videos:
+                if content in videos:
                     self._stylize_video(content, output)
                 else:
                     self._stylize_image(content, output)
@@ -313,7 +317,7 @@ def plan_outputs(
     output: str | None,
     method: str = "",
     mask: Sequence[str] = (),
-    videos: Container[str] = (),
+    videos: Container[Path] = (),
 ) -> dict[Path, Path]:
     """The output of each content, checked before any work is done.
 
@@ -341,17 +345,15 @@ def plan_outputs(
     stems = [path.stem for path in styles] or [method]
     names = []
     for path in contents:
-        suffix = formats.suffix(path) if str(path) in videos else ".png"
+        suffix = formats.suffix(path) if path in videos else ".png"
         names.append(result_stem(path.stem, stems) + suffix)
-    has_video = any(name in videos for name in content)
+    has_video = any(path in videos for path in contents)
     targets = _targets(contents, names, output, has_video)
     if len(set(targets)) < len(targets):
         raise ValueError(
             "several contents would be written to one output; name a folder, and contents with different names"
         )
-    for target in targets:
-        if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
-            raise ValueError(f"{target} is an input and would be overwritten; name another output")
+    check_not_inputs(targets, inputs)
     return dict(zip(contents, targets, strict=True))
 
 

@@ -106,7 +106,7 @@ def stylize_dataset(
     rank = Rank() if engine_options.engine == "ray" else rank_of()  # Ray shares the work itself
     source = open_source(content, source_options)
     folder = Path(output).resolve()
-    _check_apart(folder, Path(content))
+    check_apart(folder, Path(content))
     units = source.units()
     failures: list[str] = []
     with reproducible():
@@ -142,11 +142,11 @@ def _check(format: Format | None, style_size: int, options: ResultOptions) -> No
         writer.check_suffix(f"name{options.suffix}")
 
 
-def _check_apart(output: Path, content: Path) -> None:
+def check_apart(output: Path, content: Path, flag: str = "--output") -> None:
     """Raise ValueError if results would lie among the images, where the next run would take them for more."""
-    content = content.resolve()
+    output, content = output.resolve(), content.resolve()
     if content.exists() and (output == content or content in output.parents):
-        raise ValueError(f"Expected an output outside of {content}, got {output}; choose another --output")
+        raise ValueError(f"Expected an output outside of {content}, got {output}; choose another {flag}")
 
 
 def _digest(units: Sequence[Unit]) -> str:

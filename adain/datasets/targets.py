@@ -12,7 +12,7 @@ from adain.datasets.conversion import has_bytes, members_of, row_of
 from adain.datasets.formats import suffix_by_content
 from adain.datasets.options import Format
 from adain.datasets.samples import Result, Source, Unit
-from adain.utils.files import atomic_path, short_hash
+from adain.utils.files import as_text, atomic_path, short_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,7 +147,7 @@ class ParquetTarget(Target):
     def _path(self, result: Result, earlier: Any) -> str | None:
         """The path in the cell of an image: that of the source, or the name of the result, with the new suffix."""
         if result.sample.row is None:
-            return result.name + result.suffix
+            return as_text(result.name + result.suffix)
         if not earlier or not earlier["path"]:
             return None
         number = result.name.removeprefix(result.sample.name)

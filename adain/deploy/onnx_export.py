@@ -23,7 +23,7 @@ from adain.methods import METHODS, Method, weights
 from adain.utils.checks import check_choice
 from adain.utils.errors import shortened
 from adain.utils.extras import require_extra
-from adain.utils.files import atomic_path
+from adain.utils.files import atomic_path, check_not_inputs
 
 with require_extra("export", "exporting"):
     import onnx
@@ -102,11 +102,12 @@ def export(
         value.
 
     Raises:
-        ValueError: the method cannot be exported, or an option is wrong.
+        ValueError: the method cannot be exported, an option is wrong, or the output is the file of weights.
         OSError: a file does not exist or cannot be written.
     """
     options = GraphOptions(style, precision, alpha_blend, part)
     _check_options(output, method, options, calibration)
+    check_not_inputs([output], [method])
     reference = weights.load(method)
     _check_method_options(reference, options)
     calibration_images = [_load_images(folder) for folder in calibration or ()]

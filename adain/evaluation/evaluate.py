@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from torch import Tensor
 
 from adain.evaluation import metrics
 from adain.evaluation.contact_sheet import Tile, thumbnail, write_sheet
-from adain.evaluation.grid import Pair, Result, Variant, stylize_variants
+from adain.evaluation.grid import Pair, Result, Variant, input_files, stylize_variants
 from adain.evaluation.peak_memory import peak_memory
-from adain.evaluation.report import mean_row, write_events, write_figures
+from adain.evaluation.report import FIGURES, mean_row, write_events, write_figures
 from adain.imaging import photo, reader
 from adain.inference import full_size
-from adain.inference.recorder import write_losses
+from adain.inference.recorder import LOSS_FILES, write_losses
 from adain.methods import ITERATIVE
+from adain.utils.files import check_not_inputs
 
 UNCHANGED = Variant("content", "content")
 """The content as it is, whose metrics are a reference for those of the methods."""
@@ -58,8 +59,10 @@ def evaluate(
         size: Shorter side in pixels at which results are evaluated.
 
     Raises:
-        ValueError, OSError: As `adain.stylize` and `metrics.InceptionDistance`, before anything is written.
+        ValueError, OSError: An input would be overwritten, or as `adain.stylize` and `metrics.InceptionDistance`;
+            nothing has been written.
     """
+    check_outputs(Path(output), variants, input_files(variants, pairs))
     check_variants(variants, Path(output), device)
     if size < metrics.MIN_SIZE:
         raise ValueError(f"Expected --size of at least {metrics.MIN_SIZE} pixels, got {size}")
@@ -169,6 +172,14 @@ def _final_losses(steps: Sequence[Mapping[str, float]]) -> dict[str, float | Non
     last_size = steps[-1]["size"]
     best = min((step for step in steps if step["size"] == last_size), key=itemgetter("total"))
     return {"loss": best["total"], "content loss": best["content"], "style loss": best["style"]}
+
+
+def check_outputs(output: Path, variants: Sequence[Variant], inputs: Iterable[str | Path]) -> None:
+    """Raise ValueError if `evaluate` would overwrite an input."""
+    names = [*FIGURES, "sheet.png"]
+    if any(variant.method in ITERATIVE for variant in variants):
+        names += LOSS_FILES
+    check_not_inputs([output / name for name in names], inputs)
 
 
 def check_variants(variants: Sequence[Variant], output: Path, device: str) -> None:

@@ -23,15 +23,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adain.batch.jobs import without_results
 from adain.evaluation import metrics
 from adain.evaluation.contact_sheet import Tile, thumbnail, write_sheet
-from adain.evaluation.report import mean_row, write_figures
+from adain.evaluation.grid import images_of
+from adain.evaluation.report import FIGURES, mean_row, write_figures
 from adain.evaluation.synthetic_clips import Frame, follow, generate
 from adain.imaging import listing, photo, reader
 from adain.inference import preparation
 from adain.inference.options import AlphaBlend
 from adain.methods import Method
 from adain.models.backbones import Backbone
+from adain.utils.files import check_not_inputs
 from adain.video import decoding, detection, runner
 
 SCORED_EVERY = 4
@@ -110,11 +113,13 @@ def evaluate_videos(
         settings: Arguments by method name, for methods without weights.
 
     Raises:
-        ValueError: There are neither videos nor images, or as `adain.video.runner.stylize_frames`.
+        ValueError: There are neither videos nor images, an input would be overwritten, or as
+            `adain.video.runner.stylize_frames`.
         OSError: A file cannot be read.
     """
-    styles = listing.files(Path(style))
-    clips = _clips(Path(content))
+    styles = images_of(style, output)
+    clips = _clips(Path(content), Path(output))
+    check_not_inputs([Path(output) / name for name in (*FIGURES, "sheet.png")], [*clips, *styles, *methods])
     network = metrics.evaluation_backbone()
     pairs = _smoothing_pairs(methods, device, settings or {})
     runs = [_Run("content")]
@@ -181,19 +186,20 @@ def _table(rows: Sequence[dict[str, Any]], pairs: Sequence[_SmoothingPair]) -> l
     return list(means.values())
 
 
-def _clips(content: Path) -> dict[str, Callable[[int], Iterator[Frame]]]:
+def _clips(content: Path, output: Path) -> dict[str, Callable[[int], Iterator[Frame]]]:
     """Return functions that give the frames of each clip at `metrics.EVAL_SIZE`, by name.
 
-    The clips are the videos of a folder, and one generated clip for each of its images.
+    The clips are the videos of a folder, and one generated clip for each of its images, without those in `output`.
     """
     if not content.exists():
         raise FileNotFoundError(f"{content}: no such file")
     paths = sorted(path for path in content.rglob("*") if path.is_file()) if content.is_dir() else [content]
-    videos = detection.videos(map(str, paths))
+    paths = without_results(paths, content, output)
+    videos = detection.videos(paths)
     clips: dict[str, Callable[[int], Iterator[Frame]]] = {}
-    for name in sorted(videos):
-        clips[name] = partial(_read, name)
-    images = [path for path in paths if str(path) not in videos and (listing.is_image(path) or path == content)]
+    for path in sorted(videos):
+        clips[str(path)] = partial(_read, path)
+    images = [path for path in paths if path not in videos and (listing.is_image(path) or path == content)]
     for path, following in zip(images, images[1:] + images[:1], strict=True):
         clips[str(path)] = partial(_generate, path, following)
     if not clips:
@@ -201,7 +207,7 @@ def _clips(content: Path) -> dict[str, Callable[[int], Iterator[Frame]]]:
     return clips
 
 
-def _read(path: str, count: int) -> Iterator[Frame]:
+def _read(path: Path, count: int) -> Iterator[Frame]:
     """Yield the first frames of a video with their optical flow."""
     return follow(itertools.islice(decoding.frames(path, metrics.EVAL_SIZE), count))
 

@@ -17,6 +17,7 @@ from adain.inference.naming import result_stem
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions
 from adain.inference.recorder import OptimizationRecorder
 from adain.methods import ITERATIVE, METHODS, Method
+from adain.utils.files import check_not_inputs
 from adain.utils.precision import Precision
 
 Pair = tuple[Path, Path]
@@ -75,18 +76,30 @@ class Result:
     losses: Sequence[Mapping[str, float]] = ()
 
 
-def all_pairs(content: str | Path, style: str | Path) -> list[Pair]:
+def images_of(folder: str | Path, output: str | Path | None = None) -> list[Path]:
+    """The images of a folder, without the results in `output` if that lies in it; or a single image.
+
+    Raises:
+        ValueError: The folder has no images.
+        OSError: There is no such folder.
+    """
+    found = listing.files(Path(folder))
+    return found if output is None else jobs.without_results(found, Path(folder), Path(output))
+
+
+def all_pairs(content: str | Path, style: str | Path, output: str | Path | None = None) -> list[Pair]:
     """Every content of a folder with every style of another, in the order of the contents.
 
     Args:
         content: Folder of contents, or a single image.
         style: Folder of styles, or a single image.
+        output: Folder of results, which are left out if it lies in one of the others.
 
     Raises:
         ValueError: A folder has no images.
         OSError: A path does not exist.
     """
-    return list(itertools.product(listing.files(Path(content)), listing.files(Path(style))))
+    return list(itertools.product(images_of(content, output), images_of(style, output)))
 
 
 def listed_pairs(content: str | Path, style: str | Path, table: str | Path) -> list[Pair]:
@@ -149,6 +162,16 @@ def result_names(pairs: Sequence[Pair]) -> dict[Pair, str]:
     return names
 
 
+def input_files(variants: Sequence[Variant], pairs: Sequence[Pair]) -> list[Path]:
+    """The files that are read to stylize pairs: contents, styles, weights, and results that were made before."""
+    found = [*itertools.chain(*pairs)]
+    for variant in variants:
+        found.append(Path(variant.method))
+        if variant.is_folder:
+            found += [Path(variant.method) / name for name in result_names(pairs).values()]
+    return found
+
+
 def write_grid(
     variant: Variant,
     content: str | Path,
@@ -170,19 +193,23 @@ def write_grid(
         sheet: File of the contact sheet; by default sheet.png in `output`.
 
     Raises:
-        ValueError: Two results of one name, a sheet of an unsupported format, or as `adain.stylize`.
+        ValueError: Two results of one name, a sheet of an unsupported format, an input that would be overwritten, or as
+            `adain.stylize`.
         OSError: An image cannot be read.
     """
-    pairs = all_pairs(content, style)
-    names = result_names(pairs)
+    pairs = all_pairs(content, style, output)
+    results = {pair: Path(output) / name for pair, name in result_names(pairs).items()}
     styles = list(dict.fromkeys(style for _, style in pairs))
     sheet_path = writer.check_suffix(sheet or Path(output) / "sheet.png")
+    if sheet_path.resolve() in {path.resolve() for path in results.values()}:
+        raise ValueError(f"{sheet_path} is the name of a result, too; name another sheet")
+    check_not_inputs([*results.values(), sheet_path], input_files([variant], pairs))
     heading: list[Tile] = [(corner(), "")]
     for path in styles:
         heading.append((thumbnail(reader.read(path)), ""))
     rows = [heading]
     for result in stylize_variants([variant], pairs, device):
-        writer.save(result.image, Path(output) / names[result.content, result.style])
+        writer.save(result.image, results[result.content, result.style])
         if result.style == styles[0]:
             rows.append([(thumbnail(reader.read(result.content)), "")])
         rows[-1].append((thumbnail(photo.to_image(result.image)), ""))

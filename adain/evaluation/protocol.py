@@ -14,11 +14,12 @@ from torch import Tensor
 
 from adain.evaluation import metrics
 from adain.evaluation.evaluate import check_variants
-from adain.evaluation.grid import Result, Variant, result_names, stylize_variants
+from adain.evaluation.grid import Result, Variant, input_files, result_names, stylize_variants
 from adain.evaluation.inception import EXPECTED, frechet_inception_distance
-from adain.evaluation.report import mean_row, write_figures
+from adain.evaluation.report import FIGURES, mean_row, write_figures
 from adain.imaging import listing, reader, writer
 from adain.models.backbones import Backbone
+from adain.utils.files import FILE_NAMES, check_not_inputs
 
 CFSD_LAYER = "relu3_1"
 BLOCK_ROWS = 64
@@ -123,7 +124,8 @@ def evaluate_styleid(
         device: Device, as in `adain.stylize`.
 
     Raises:
-        ValueError: There are too few images, or as `adain.stylize`; nothing has been written.
+        ValueError: There are too few images, an input would be overwritten, or as `adain.stylize`; nothing has been
+            written.
         OSError: A file cannot be read.
     """
     protocol = protocol or Protocol()
@@ -131,7 +133,10 @@ def evaluate_styleid(
     styles = _first_images(Path(style), "styles", protocol.styles)
     if inception and len(contents) * len(styles) < 2:
         raise ValueError("Expected at least 2 results for FID, got 1; raise --contents or --styles")
-    result_names(list(itertools.product(contents, styles)))
+    named_pairs = list(itertools.product(contents, styles))
+    result_names(named_pairs)
+    inputs = input_files(variants, named_pairs)
+    check_not_inputs([Path(output) / name for name in FIGURES], inputs)
     check_variants(variants, Path(output), device)
     with tempfile.TemporaryDirectory() as name:
         contents = _crop_all(contents, Path(name) / "content", protocol.size)
@@ -188,7 +193,7 @@ def _growing_csv(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
     The first row determines the header.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", **FILE_NAMES) as file:
 
         def write_row(row: dict[str, Any]) -> None:
             writer = csv.DictWriter(file, list(row))

@@ -6,13 +6,17 @@ from statistics import geometric_mean, mean, median
 from typing import Any
 
 from adain.imaging import photo, reader
-from adain.utils.files import atomic_path, write_csv
+from adain.utils.files import FILE_NAMES, atomic_path, write_csv
 
 NAMES = ("method", "content", "style")
 """Columns that hold no metrics."""
 
 GEOMETRIC = ("S", "C", "G", "X")
 """Metrics that are ratios, which have geometric means."""
+
+
+FIGURES = ("figures.json", "table.md", "figures.csv")
+"""What `write_figures` writes."""
 
 
 def mean_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -50,7 +54,7 @@ def write_figures(rows: list[dict[str, Any]], table: list[dict[str, Any]], outpu
     with atomic_path(output / "figures.json") as temporary:
         temporary.write_text(json.dumps({"pairs": rows, "means": table}, indent=1))
     with atomic_path(output / "table.md") as temporary:
-        temporary.write_text(markdown(table))
+        temporary.write_text(markdown(table), **FILE_NAMES)
     write_csv(rows, output / "figures.csv")
 
 

@@ -1,5 +1,8 @@
 """Listing the images of a folder."""
 
+import logging
+import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -7,27 +10,44 @@ from PIL import Image
 
 from adain.imaging.options import REFUSED_FORMATS
 
+log = logging.getLogger(__name__)
+
 STUBS = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF")
 """Formats that Pillow only identifies, without a decoder on all systems."""
 
 
-def files(folder: Path) -> list[Path]:
+def log_unreadable(folder: Path, reason: str) -> None:
+    """Log that a subfolder cannot be read, as an error: its images are left out."""
+    log.error("%s %s; its images are left out", folder, reason)
+
+
+def files(folder: Path, unreadable: Callable[[Path, str], object] = log_unreadable) -> list[Path]:
     """The image files in a folder and its subfolders, by suffix, sorted.
 
-    Hidden files, and those in hidden subfolders, are left out. A path to a file gives that file alone.
+    Hidden files, and those in hidden subfolders, are left out. Links to files are followed, but those to folders are
+    not, with a warning: they may lead out of the folder, or in circles. A path to a file gives that file alone.
+
+    Args:
+        folder: The folder, or a file.
+        unreadable: Called with each subfolder that cannot be read, and the reason.
 
     Raises:
         ValueError: The folder has no images.
-        OSError: There is no such folder.
+        OSError: There is no such folder, or it cannot be read.
     """
     if folder.is_file():
         return [folder]
     if not folder.exists():
         raise FileNotFoundError(f"{folder}: no such folder")
     found = []
-    for path in folder.rglob("*"):
-        if is_image(path) and not _is_hidden(path.relative_to(folder)) and not path.is_dir():
-            found.append(path)
+    links = []
+    for parent, subfolders, names in os.walk(folder, onerror=lambda error: _report(error, folder, unreadable)):
+        subfolders[:] = [name for name in subfolders if not _is_hidden(name)]
+        links += [Path(parent, name) for name in subfolders if os.path.islink(os.path.join(parent, name))]
+        found += [Path(parent, name) for name in names if is_image(Path(name)) and not _is_hidden(name)]
+    if links:
+        others = f" (and {len(links) - 1} more)" if len(links) > 1 else ""
+        log.warning("%s%s: links to folders are not followed; name the folders themselves", min(links), others)
     if not found:
         raise ValueError(f"Expected images in {folder} or its subfolders, found none")
     return sorted(found)
@@ -38,8 +58,17 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in _suffixes()
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _report(error: OSError, folder: Path, unreadable: Callable[[Path, str], object]) -> None:
+    """Report a subfolder that cannot be read; raises OSError if it is the folder itself."""
+    path = Path(error.filename)
+    reason = f"cannot be read ({(error.strerror or str(error)).lower()})"
+    if path == folder:
+        raise type(error)(f"{folder} {reason}") from error
+    unreadable(path, reason)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 @cache

@@ -34,7 +34,11 @@ class Photo:
 
 def resize(image: Image.Image, size: int | None) -> Image.Image:
     """Resize the image to a shorter side of `size` pixels (Lanczos), keeping its aspect ratio; None keeps its size."""
-    sides = scaled(image.size, size)
+    return resize_to(image, scaled(image.size, size))
+
+
+def resize_to(image: Image.Image, sides: tuple[int, int]) -> Image.Image:
+    """Resize the image to width and height in pixels (Lanczos)."""
     if sides == image.size:
         return image
     return image.resize(sides, Image.Resampling.LANCZOS)

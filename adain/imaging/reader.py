@@ -18,7 +18,7 @@ from torch import Tensor
 
 from adain.imaging.color_profiles import srgb_transform
 from adain.imaging.options import DEFAULT_READ_OPTIONS, MAX_PIXELS, REFUSED_FORMATS, ReadOptions, check_size
-from adain.imaging.photo import WHITE, Photo, as_batch, image_array, resize, scaled
+from adain.imaging.photo import WHITE, Photo, as_batch, image_array, resize_to, scaled
 from adain.utils.caught_warnings import caught_warnings
 from adain.utils.errors import DECODING_ERRORS, ContentError
 from adain.utils.files import check_regular
@@ -71,10 +71,11 @@ def load(source: Source, size: int | None = None, options: ReadOptions = DEFAULT
             return _load_16_bit(image, size, options.truncated)
         profile = bool(image.info.get("icc_profile"))
         # Decoded at twice the size or more, so that the quality is that of Lanczos.
-        exif = _decode(image, size and 2 * size, options.truncated)
+        exif, sides = _decode(image, size and 2 * size, options.truncated)
+        sides = scaled(sides, size)
         image, alpha = _to_rgb(image)
-        mask = as_batch(image_array(resize(alpha, size))) if alpha else None
-        return Photo(as_batch(image_array(resize(image, size))), mask, exif, profile)
+        mask = as_batch(image_array(resize_to(alpha, sides))) if alpha else None
+        return Photo(as_batch(image_array(resize_to(image, sides))), mask, exif, profile)
 
 
 def load_image(source: Source, size: int | None = None, options: ReadOptions = DEFAULT_READ_OPTIONS) -> Tensor:
@@ -201,10 +202,17 @@ def _checked(image: Any, name: str, max_pixels: int) -> Any:
     return image
 
 
-def _decode(image: Any, shrink: int | None, truncated: bool) -> bytes | None:
-    """Decode the image and rotate it upright, in place; returns its EXIF without the tags that no longer apply."""
+def _decode(image: Any, shrink: int | None, truncated: bool) -> tuple[bytes | None, tuple[int, int]]:
+    """Decode the image and rotate it upright, in place.
+
+    Returns:
+        Its EXIF without the tags that no longer apply, and its upright sides without the reduction by `shrink`, which
+        rounds them.
+    """
+    whole = image.size
     if shrink:
         image.draft("RGB", (shrink, shrink))
+    is_reduced = image.size != whole
     try:
         image.load()
     except UNREADABLE:
@@ -212,6 +220,15 @@ def _decode(image: Any, shrink: int | None, truncated: bool) -> bytes | None:
             raise
         image.tile = []  # nothing is left to decode, so what was decoded stays; Pillow's own option is global
         image.load()
+    decoded = image.size  # of some icons, these are not the sides in the header
+    exif = _rotate_upright(image)
+    if not is_reduced:
+        return exif, image.size
+    return exif, whole if image.size == decoded else whole[::-1]
+
+
+def _rotate_upright(image: Any) -> bytes | None:
+    """Rotate the image as its EXIF says, in place; returns the EXIF without the tags that no longer apply."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
         exif = image.getexif()

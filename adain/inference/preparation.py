@@ -57,11 +57,15 @@ def find_device(name: str) -> torch.device:
     """The device of that name; `auto` is the best that is available. Raises ValueError if it cannot be used."""
     if name == "auto":
         name = _best_device()
+    choices = ", ".join(dict.fromkeys(["auto", "cpu", _best_device()]))
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = shortened(str(error).splitlines()[0], 100)
-        raise ValueError(f"device {name} cannot be used here ({reason}); choose auto, cpu, or another") from error
+        raise ValueError(f"device {name} cannot be used here ({reason}); choose {choices}") from error
+    if device.type == "meta":
+        raise ValueError(f"device {name} cannot be used here (it computes no values); choose {choices}")
+    return device
 
 
 def _best_device() -> str:

@@ -19,6 +19,9 @@ from adain.utils.interrupts import catch_interrupt
 
 LOSSES = ("total", "content", "style", "tv")
 
+LOSS_FILES = ("losses.csv", "losses.png")
+"""What `write_losses` writes, besides events."""
+
 
 class OptimizationRecorder:
     """A callback for `Gatys` and a context manager, which writes the records on exit, also after a signal.

@@ -19,7 +19,7 @@ from adain.models.checkpoint_io import CHECKPOINTS, read_file
 from adain.utils.caught_warnings import caught_warnings
 from adain.utils.checks import check_choice, check_names, did_you_mean
 from adain.utils.errors import shortened
-from adain.utils.files import atomic_path
+from adain.utils.files import atomic_path, check_not_inputs
 
 State = dict[str, Tensor]
 """Weights by name, as in a state dict."""
@@ -288,11 +288,12 @@ def convert(source: str, output: str) -> None:
         output: file to write, ending in .safetensors.
 
     Raises:
-        ValueError: `source` does not contain the weights of a method, or `output` has another suffix.
+        ValueError: `source` does not contain the weights of a method, or `output` has another suffix or is `source`.
         OSError: a file cannot be read or written.
     """
     if Path(output).suffix != ".safetensors":
         raise ValueError(f"Expected an output that is a .safetensors file, got {output}")
+    check_not_inputs([output], [source])
     state, meta = read(source)
     fill(_build(meta, state, source), state, source)
     with atomic_path(output) as temporary:

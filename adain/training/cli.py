@@ -27,6 +27,7 @@ from adain.training.ranks import MEMORY_ADVICE, MonitoredDDP
 from adain.training.recipe import portable
 from adain.training.tensorboard import TensorBoardRecords
 from adain.utils.errors import one_line
+from adain.utils.flags import check_not_empty
 from adain.utils.precision import Half, fast_half, warn_if_emulated
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,10 @@ EXPECTED_WARNINGS = (
     "It is recommended to use .self.log.*sync_dist=True",  # all ranks validate on the same pairs
     ".*isinstance.treespec, LeafSpec.. is deprecated",  # between Lightning and torch
 )
+
+
+OWN_FLAGS = ("data.", "model.", "ckpt_path", "trainer.default_root_dir")
+"""How the flags begin that must not be empty. Lightning has others, which may be."""
 
 
 class AutoTrainer(Trainer):
@@ -129,6 +134,13 @@ class TrainingCLI(LightningCLI):
         has_bar = any(isinstance(callback, ProgressBar) for callback in given)
         console = [] if has_bar or config["enable_progress_bar"] is False else [Console()]
         return super()._instantiate_trainer(config, [*callbacks, *console, TensorBoardRecords()])
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the command line. Raises ValueError for a flag of this package with an empty value."""
+        super().parse_arguments(parser, args)
+        for name, value in self.config[self.config.subcommand].items():
+            if name.startswith(OWN_FLAGS):
+                check_not_empty(f"--{name}", value)
 
     def before_instantiate_classes(self) -> None:
         """Make sure that a checkpoint is read without running code from it, and can be resumed.

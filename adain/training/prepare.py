@@ -15,7 +15,7 @@ from tqdm import tqdm
 from adain.imaging import photo, reader
 from adain.training.crops import PREFETCH, image_file
 from adain.training.sources import Source
-from adain.utils.files import atomic_path, remove_stale
+from adain.utils.files import as_text, atomic_path, remove_stale
 from adain.utils.prefetch import prefetch_map
 
 SHARD_IMAGES = 1000
@@ -192,7 +192,7 @@ def encode_jpeg(image: Any, size: int, quality: int) -> bytes:
 def _name(image: Any) -> str | None:
     """Return the name of the file of an image, if it has one."""
     path = image["path"] if isinstance(image, dict) else image
-    return Path(path).name if path else None
+    return as_text(Path(path).name) if path else None
 
 
 def _summary(shards: list[Path]) -> Prepared:

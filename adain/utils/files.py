@@ -7,15 +7,17 @@ import platform
 import re
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 HASHED_AT_A_TIME = 2**20
 """Bytes."""
+
+
+FILE_NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
+"""How text with file names is written: on Linux, they may be any bytes."""
 
 
 def sha256_of(*paths: Path) -> str:
@@ -35,22 +37,52 @@ def sha256_of(*paths: Path) -> str:
 
 def short_hash(text: str) -> str:
     """Eight hexadecimal digits that tell apart file names which would otherwise be equal."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return hashlib.sha256(name_bytes(text)).hexdigest()[:8]
+
+
+def name_bytes(name: str) -> bytes:
+    """A file name in UTF-8, also one that is no text: Python has lone surrogates for the bytes that are not UTF-8."""
+    return name.encode(errors="surrogatepass")
+
+
+def as_text(name: str) -> str:
+    """A file name for formats that hold text only, with question marks for bytes that are not UTF-8."""
+    return name.encode(errors="replace").decode()
 
 
 def truncated(name: str, length: int) -> str:
     """The start of a file name: at most `length` bytes, as file systems count, and no part of a character."""
-    return name.encode()[:length].decode(errors="ignore")
+    name = name[:length]
+    while len(name_bytes(name)) > length:
+        name = name[:-1]
+    return name
+
+
+def check_not_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """Raise ValueError if an output would replace an input, under whatever spelling, or through a link."""
+    known = {_identity(path) for path in inputs} - {None}
+    for output in outputs:
+        if _identity(output) in known:
+            raise ValueError(f"{output} is an input and would be overwritten; name another output")
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """What all names of a file have in common; None if there is no such file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write rows to a CSV file with a header.
+    """Write rows to a CSV file with a header, in UTF-8. Bytes of file names that are not UTF-8 stay as they are.
 
     Args:
         rows: at least one row. All rows have the columns of the first.
         path: the file to write.
     """
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", **FILE_NAMES) as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -108,6 +140,8 @@ def check_regular(path: str | Path) -> None:
 
 def remove_stale(folder: Path) -> None:
     """Delete the temporary files in `folder` that `atomic_path` left behind in dead processes of this host."""
+    import psutil  # slow to import, and not needed for --help
+
     pattern = re.compile(rf"\.adain-{_host()}-(\d+)-\d+(\.\w+)?")
     for path in folder.glob(".adain-*"):
         match = pattern.fullmatch(path.name)

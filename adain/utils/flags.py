@@ -147,6 +147,15 @@ def flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def check_not_empty(flag: str, value: Any) -> None:
+    """Raise ValueError if the value of a flag, or one of its values, is an empty text, as of a shell variable not set.
+
+    An empty name of a file or a folder would otherwise be the current folder, or no name at all.
+    """
+    if "" in (value if isinstance(value, list) else [value]):
+        raise ValueError(f"Expected a value for {flag}, got an empty one; a shell variable may not be set")
+
+
 def all_flags(parser: argparse.ArgumentParser) -> list[str]:
     """The flags of a parser and its subcommands, as they are typed."""
     flags = []

@@ -279,7 +279,9 @@ def open_video(path: str | Path, size: int | None, options: ReadOptions) -> Iter
     """
     try:
         check_regular(path)
-        container = av.open(str(path), options=ONLY_FILES, metadata_errors="replace")
+        # FFmpeg takes what precedes a colon for a protocol, as in 12:30.mp4, unless a slash comes first.
+        absolute = str(Path(path).absolute())
+        container = av.open(absolute, options=ONLY_FILES, metadata_errors="replace")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (av.FFmpegError, OSError) as error:

@@ -8,7 +8,7 @@ from adain.utils.extras import require_extra
 from adain.video.formats import WRITTEN
 
 
-def videos(content: Iterable[str], output: str | None = None) -> set[str]:
+def videos(content: Iterable[str | Path], output: str | None = None) -> set[Path]:
     """Return the contents that are videos, by their names or, for names of unknown type, by their contents.
 
     Animated images, such as GIF files, count as videos if the output is a video.
@@ -25,7 +25,7 @@ def videos(content: Iterable[str], output: str | None = None) -> set[str]:
     for name in content:
         kind = _kind(name)
         if kind == "video" or (writes_video and kind == "image") or (not kind and _is_video_file(name)):
-            found.add(name)
+            found.add(Path(name))
     if found:
         with require_extra("video", "stylizing videos"):
             import av  # noqa: F401
@@ -33,13 +33,13 @@ def videos(content: Iterable[str], output: str | None = None) -> set[str]:
     return found
 
 
-def _kind(name: str) -> str:
+def _kind(name: str | Path) -> str:
     """Return the media type that a file name suggests, such as `video` or `image`; empty if it suggests none."""
-    media_type, _ = mimetypes.guess_type(name)
+    media_type, _ = mimetypes.guess_type(str(name))
     return (media_type or "").partition("/")[0]
 
 
-def _is_video_file(name: str) -> bool:
+def _is_video_file(name: str | Path) -> bool:
     """Whether a file is a video; False if it does not exist or the packages to read videos are not installed."""
     if not Path(name).is_file():
         return False

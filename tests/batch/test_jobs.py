@@ -1,10 +1,12 @@
 import re
+import sys
 
 import pytest
 
 from adain.batch.jobs import ImageFolder, plan_jobs
 from adain.methods import AdaINLite
-from tests.conftest import SIZES, picture, write_csv
+from adain.utils.files import write_csv as write_rows
+from tests.conftest import SIZES, picture, picture_of_bytes, write_csv
 
 
 @pytest.fixture
@@ -83,6 +85,48 @@ def test_results_do_not_lie_among_the_pictures(planned, tree):
     picture(tree[0] / "content/a.png")
     with pytest.raises(ValueError, match="would lie among the images"):
         planned(output=tree[0].parent)
+
+
+def test_results_do_not_overwrite_inputs_of_other_jobs(planned, tree):
+    content, style, output = tree
+    earlier = output / "a__x.png"
+    picture(earlier, (40, 32))
+    table = write_csv(content.parent / "t.csv", "content,style", "a.png,x.png", f"cats/b.png,{earlier}")
+    with pytest.raises(ValueError, match=r"out/a__x\.png is an input and would be overwritten; name another output"):
+        planned(pairs=table)
+    table = write_csv(content.parent / "t.csv", "content,style", "a.png,y.png", f"cats/b.png,{earlier}")
+    assert len(planned(pairs=table)) == 2, "results of earlier runs may be styles of others"
+    (output / "a__y.png").symlink_to(style / "y.png")
+    with pytest.raises(ValueError, match=r"out/a__y\.png is an input"):
+        planned()
+
+
+def test_strengths_in_names_are_not_names_of_styles(planned, tree):
+    for name in ("x-0.5.png", "X-0.7.png"):
+        picture(tree[1] / name, (40, 40))
+    rows = ["a.png,x.png,0.5", "a.png,x.png,0.7", "a.png,x.png,1", "a.png,x-0.5.png,1", "a.png,X-0.7.png,1"]
+    table = write_csv(tree[0].parent / "t.csv", "content,style,alpha", *rows)
+    found = [job.output.as_posix() for job in planned(pairs=table)]
+    assert found[2] == "a__x-1.0.png", "only those that are alike have a hash"
+    assert len({name.lower() for name in found}) == 5
+    assert all(re.fullmatch(r"a__[xX]-0\.[57]-[0-9a-f]{8}\.png", name) for name in (*found[:2], *found[3:]))
+    write_csv(table, "content,style,alpha", *reversed(rows))
+    assert [job.output.as_posix() for job in planned(pairs=table)] == found[::-1], "the order of rows has no effect"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text")
+def test_names_that_are_no_text(planned, tree):
+    content = picture_of_bytes(tree[0] / "caf\udce9.png", seed=20)
+    style = picture_of_bytes(tree[1] / ("caf\udce8" * 40 + ".png"), seed=21)
+    both = [job for job in planned() if job.content == content and job.style == style]
+    assert re.fullmatch("caf\udce9__caf\udce8.*-[0-9a-f]{8}.png", both[0].output.name)
+    assert [job.content for job in planned(pairs="random")].count(content) == 1
+    table = tree[0].parent / "t.csv"
+    write_rows([{"content": content.name, "style": style.name}], table)
+    assert planned(pairs=table) == both
+    table.write_bytes(b"content,style\n\xe9.png,x.png\n")
+    with pytest.raises(ValueError, match="no such file; expected a CSV file in UTF-8"):
+        planned(pairs=table)
 
 
 def test_jobs_name_their_places(planned, tree, make_picture):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import partial
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from adain.evaluation import peak_memory
 from adain.imaging import reader
 from adain.methods import METHODS, style_codes
 from adain.models.backbones import BACKBONES
-from tests.conftest import ROOT, exit_code
+from tests.conftest import ROOT, exit_code, picture_of_bytes
 
 
 def run(*args, **options):
@@ -76,6 +77,7 @@ def test_a_broken_content_does_not_stop_the_others(make_picture, tmp_path, capsy
         ({"--method": "magic"}, "unknown method magic; choose from adain"),
         ({"--checkpoint": "missing.safetensors"}, "neither a file of weights nor a method"),
         ({"--device": "tpu"}, "device tpu cannot be used here"),
+        ({"--device": "meta"}, "device meta cannot be used here (it computes no values); choose auto, cpu"),
         ({"--precision": "int4"}, "precision"),
         ({"--size": "0"}, "at least 1 pixel"),
         ({"--sise": "5"}, "--sise"),
@@ -342,8 +344,47 @@ def test_photo_and_painting_at_a_wrong_place(words, message, capsys):
 )
 def test_empty_names_are_refused(words, flag, capsys):
     assert stylize(*words) == 2
-    expected = f"Expected the name of a file or a folder as {flag}, got an empty one"
+    expected = f"Expected a value for {flag}, got an empty one; a shell variable may not be set"
     assert capsys.readouterr().err == f"adain: error: {expected}\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text")
+def test_names_that_are_no_text_stop_no_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture_of_bytes(Path("c/caf\udce9.png"))
+    picture_of_bytes(Path("c/z.png"))
+    picture_of_bytes(Path("s/\udce8.png"), seed=1)
+    flags = [*LITE[:2], *LITE[3:], "--size", "16", "--style", "s/\udce8.png", "--output", "out"]
+    assert stylize("--content", "c/caf\udce9.png", "c/z.png", *flags) == 0
+    assert capsys.readouterr().out == "out/caf\\udce9__\\udce8.png\nout/z__\\udce8.png\n"
+    assert len([*Path("out").iterdir()]) == 2
+    folders = [*flags[:-1], "folder", "--content", "c", "--workers", "0"]
+    assert stylize(*folders) == 0
+    made = {path: path.stat().st_mtime_ns for path in Path("folder").iterdir()}
+    assert {path.name for path in made} == {"caf\udce9__\udce8.png", "z__\udce8.png", "manifest.jsonl"}
+    assert stylize(*folders) == 0
+    assert {path: path.stat().st_mtime_ns for path in Path("folder").iterdir()} == made, "the manifest was read back"
+
+
+TEXT_FLAGS = [
+    (name, flag.name)
+    for name, command in main.COMMANDS.items()
+    for flag in parser.flags_of(command)
+    if "str" in str(flag.type) and "dict" not in str(flag.type)
+]
+
+
+@pytest.mark.parametrize(("command", "flag"), TEXT_FLAGS)
+def test_every_flag_of_text_refuses_an_empty_one(command, flag):
+    values = {}
+    for other in parser.flags_of(main.COMMANDS[command]):
+        if other.default is inspect.Parameter.empty:
+            values[other.name] = "a"
+    words = []
+    for name, value in {**values, flag: ""}.items():
+        words += [main.flag_name(name), value]
+    with pytest.raises(ValueError, match=f"Expected a value for {main.flag_name(flag)}, got an empty one"):
+        main.parse_flags(main.COMMANDS[command], words, "adain")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import itertools
 import json
 import pickle
+import sys
 
 import datasets
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from adain.datasets import table_source
 from adain.datasets.options import SourceOptions
 from adain.datasets.sources import open_source
+from tests.conftest import picture_of_bytes
 from tests.datasets.conftest import (
     CLASSES,
     COUNT,
@@ -307,6 +309,13 @@ def test_results_are_those_of_stylize(photos, run, lite, tmp_path):
         (tmp_path / "two.png").write_bytes(large[name])
         one, two = (np.asarray(Image.open(tmp_path / file), np.int16) for file in ("one.png", "two.png"))
         assert np.abs(one - two).max() <= 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text")
+def test_files_of_tables_have_names_that_are_text(run, tmp_path):
+    picture_of_bytes(tmp_path / "in" / "caf\udce9.png")
+    run(tmp_path / "in", tmp_path / "out", format="parquet")
+    assert [row["image"]["path"] for row in read_parquet(tmp_path / "out")[0]] == ["caf?.png"]
 
 
 def test_sources_travel_without_their_files(photos, table, tmp_path):

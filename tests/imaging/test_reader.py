@@ -98,6 +98,17 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     np.testing.assert_array_equal(np.asarray(reader.read(tmp_path / "a.png")), np.asarray(upright))
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_every_format_is_resized_to_the_same_sides(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.new("RGB", (3003, 1001) if orientation == 6 else (1001, 3003))
+    for suffix in (".jpg", ".png"):
+        path = tmp_path / f"a{suffix}"
+        image.save(path, exif=exif)
+        assert reader.load(path, 100).pixels.shape[2:] == (300, 100), "not those of a reduced JPEG, which are rounded"
+
+
 def test_resize_keeps_the_aspect():
     assert photo.resize(Image.new("RGB", (300, 200)), 50).size == (75, 50)
     assert photo.resize(Image.new("RGB", (1000, 1)), 1).size == (1000, 1)

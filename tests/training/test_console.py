@@ -179,6 +179,9 @@ def test_help_names_the_program_and_the_commands_that_work(capsys):
         (["--config", "missing.yaml"], "missing.yaml: no such file; see adain train fit --help"),
         (["--trainer.precision", "half"], "Expected --trainer.precision to be auto, 32-true, "),
         (["--data.size", "x"], "Expected --data.size to be a list, such as [A,B], got x"),
+        (["--data.content", ""], "Expected a value for --data.content, got an empty one"),
+        (["--ckpt_path", ""], "Expected a value for --ckpt_path, got an empty one"),
+        (["--model.start", ""], "Expected a value for --model.start, got an empty one"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from adain.imaging import jpeg, listing, photo, reader
 from adain.training import prepare
 from adain.training.crops import Crop
 from adain.training.sources import Source
-from tests.conftest import exit_code, picture
+from tests.conftest import exit_code, picture, picture_of_bytes
 
 
 @pytest.fixture
@@ -50,6 +51,13 @@ def test_a_folder(photos, tmp_path, capsys):
         assert np.abs(np.asarray(image).astype(int) - np.asarray(exact)).mean() < 4
         assert jpeg._cut_blocks(data, image.size, (0, 0, 8, 8)), "a crop needs a part of the file only"
     assert Crop((64, 64), 32)(found["0.png"], np.random.default_rng(0)).shape == (3, 32, 32)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text")
+def test_a_name_that_is_no_text(tmp_path):
+    picture_of_bytes(tmp_path / "in" / "caf\udce9.png")
+    assert exit_code("prepare-data", "--source", tmp_path / "in", "--output", tmp_path / "out", "--size", 16) == 0
+    assert [*prepared(tmp_path / "out")] == ["caf?.png"]
 
 
 @pytest.mark.parametrize("streaming", [False, True])

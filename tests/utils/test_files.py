@@ -63,3 +63,21 @@ def test_a_folder_without_permission_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("length", "expected"), [(9, "a写真b"), (8, "a写真b"), (7, "a写真"), (6, "a写"), (3, "a")])
 def test_a_name_is_truncated_by_bytes_between_characters(length, expected):
     assert files.truncated("a写真b", length) == expected
+
+
+BYTES = "caf\udce9"
+"""A name that is not UTF-8, as Python has it: the last letter is a byte."""
+
+
+def test_names_that_are_no_text_are_hashed_and_cut():
+    assert files.short_hash("café") == "850f7dc4", "as it has always been"
+    assert files.short_hash(BYTES) != files.short_hash("caf\udce8")
+    assert files.truncated("é" * 5, 7) == "é" * 3
+    assert files.truncated(BYTES * 9, 7) == f"{BYTES}c"
+    assert files.as_text(f"{BYTES}é") == "caf?é"
+
+
+def test_tables_hold_names_that_are_no_text(tmp_path):
+    table = tmp_path / "t.csv"
+    files.write_csv([{"content": f"{BYTES}.png", "style": "é.png"}], table)
+    assert table.read_bytes() == b"content,style\r\ncaf\xe9.png,\xc3\xa9.png\r\n"

@@ -3,6 +3,7 @@ import struct
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import cv2
@@ -328,10 +329,30 @@ def test_the_command_line_stylizes_images_and_videos_into_a_folder(tmp_path, cap
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("name", ["./clip.mp4", "folder//clip.mp4", "folder/./clip.mp4"])
+def test_a_video_is_one_under_any_spelling_of_its_name(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    clip = write(tmp_path / Path(name), noise(2))
+    Image.fromarray(noise(1)[0]).save("s.png")
+    flags = ["--method", "adain-lite", "--size", "16", "--steady", "0", "--quiet", "--device", "cpu"]
+    assert main.main(["stylize", name, "s.png", *flags]) == 0, capsys.readouterr().err
+    assert len(list(decoding.frames(clip.with_name("clip__s.mp4")))) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names have no colons")
+@pytest.mark.parametrize("name", ["2024-01-01T12:30:00.mp4", "concat:x.mp4"])
+def test_names_with_a_colon_are_read_and_written(tmp_path, monkeypatch, lite, painting, name):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / name, noise(2))
+    runner.stylize_video(name, painting, "12:30.mkv", lite, steady=0, size=16)
+    assert len(list(decoding.frames("12:30.mkv"))) == 2
+
+
 def test_an_animated_image_is_a_video_if_the_output_is_one():
-    assert detection.videos(["a.gif", "b.mp4", "c.jpg"]) == {"b.mp4"}
-    assert detection.videos(["a.gif", "b.mp4"], "out.mp4") == {"a.gif", "b.mp4"}
-    assert detection.videos(["a.gif"], "out.gif") == {"a.gif"}
+    assert detection.videos(["a.gif", "b.mp4", "c.jpg"]) == {Path("b.mp4")}
+    assert detection.videos(["a.gif", "b.mp4"], "out.mp4") == {Path("a.gif"), Path("b.mp4")}
+    assert detection.videos(["a.gif"], "out.gif") == {Path("a.gif")}
     assert detection.videos(["a.gif"], "out.png") == set()
 
 

@@ -208,8 +208,8 @@ def test_clips_of_a_folder_with_other_files_and_equal_names(tmp_path, make_pictu
         (tmp_path / name).parent.mkdir()
         make_picture(str(tmp_path / name))
     (tmp_path / "README.txt").write_text("photos")
-    clips = flicker._clips(tmp_path)
+    clips = flicker._clips(tmp_path, tmp_path / "out")
     assert sorted(clips) == [str(tmp_path / "one" / "a.png"), str(tmp_path / "two" / "a.png")]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"Expected videos or images in .*, found none"):
-        flicker._clips(tmp_path / "empty")
+        flicker._clips(tmp_path / "empty", tmp_path / "out")
