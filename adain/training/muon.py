@@ -36,8 +36,8 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         max_side: int = 2048,
     ):
-        defaults = {"lr": lr, "momentum": momentum, "ratio": adam_lr_ratio, "betas": betas, "max_side": max_side}
-        super().__init__(params, defaults)
+        super().__init__(params, {"lr": lr, "momentum": momentum, "ratio": adam_lr_ratio, "betas": betas})
+        self.max_side = max_side  # not in the groups, which resumed runs take from their checkpoint
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -50,7 +50,7 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                orthogonal = 0 < _smaller_side(parameter) <= group["max_side"]
+                orthogonal = 0 < _smaller_side(parameter) <= self.max_side
                 update = self._update_orthogonal if orthogonal else self._update_adam
                 update(parameter, parameter.grad, self.state[parameter], group)
         return loss

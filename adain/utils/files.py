@@ -67,10 +67,10 @@ def check_not_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:
-    """What all names of a file have in common; None if there is no such file."""
+    """What all names of a file have in common; None if there is no such file. Raises OSError for an impossible name."""
     try:
         found = os.stat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
 
