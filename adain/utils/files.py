@@ -8,7 +8,7 @@ import re
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +59,24 @@ def truncated(name: str, length: int) -> str:
 
 
 def check_not_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
-    """Raise ValueError if an output would replace an input, under whatever spelling, or through a link."""
-    known = {_identity(path) for path in inputs} - {None}
+    """Check that no output would replace an input, under whatever spelling, or through a link.
+
+    Raises:
+        ValueError: an output is an input.
+        OSError: an output cannot be written, because of its name or the permissions of its folder.
+    """
+    known = set()
+    for path in inputs:
+        with suppress(OSError):  # what cannot be read is reported by those who read it
+            known.add(_identity(path))
     for output in outputs:
-        if _identity(output) in known:
+        if Path(output).exists() and _identity(output) in known:
             raise ValueError(f"{output} is an input and would be overwritten; name another output")
 
 
-def _identity(path: str | Path) -> tuple[int, int] | None:
-    """What all names of a file have in common; None if there is no such file. Raises OSError for an impossible name."""
-    try:
-        found = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+def _identity(path: str | Path) -> tuple[int, int]:
+    """What all names of a file have in common."""
+    found = os.stat(path)
     return found.st_dev, found.st_ino
 
 
