@@ -4,6 +4,7 @@ Runs the sweep of configs/experiments/NAME.yaml, writes its contact sheet with i
 docs/experiments/NAME.webp, and prints the machine, the minutes, and the table.
 """
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from adain.cli.main import main as adain
+from adain.evaluation.contact_sheet import CELL, GAP
 from adain.evaluation.grid import Pair, listed_pairs
 from adain.utils.files import atomic_path
 from benchmarks.timing import machine
@@ -18,6 +20,8 @@ from benchmarks.timing import machine
 ROOT = Path(__file__).parents[1]
 WIDTH = 1280  # of the images of the page, in pixels
 QUALITY = 60  # of WebP
+FIXED_COLUMNS = 2  # of a contact sheet: content and style
+MOST_COLUMNS = 8  # side by side on the page
 
 
 def experiment_pairs() -> list[Pair]:
@@ -46,9 +50,31 @@ def save_image(images: list[Image.Image], path: Path) -> None:
         stack(images).save(temporary, format="WebP", quality=QUALITY, method=6)
 
 
+def parts_of(sheet: Image.Image) -> list[Image.Image]:
+    """The contact sheet; or if it has too many columns, parts of it, each with the columns of content and style."""
+    step = CELL[0] + GAP
+    columns = sheet.width // step
+    if columns <= MOST_COLUMNS:
+        return [sheet]
+    results = columns - FIXED_COLUMNS
+    count = math.ceil(results / (MOST_COLUMNS - FIXED_COLUMNS))
+    wide = math.ceil(results / count)
+    fixed = sheet.crop((0, 0, FIXED_COLUMNS * step, sheet.height))
+    parts = []
+    for first in range(FIXED_COLUMNS, columns, wide):
+        last = min(first + wide, columns)
+        part = Image.new("RGB", (fixed.width + wide * step + GAP, sheet.height), "white")
+        part.paste(fixed, (0, 0))
+        part.paste(sheet.crop((first * step, 0, last * step, sheet.height)), (fixed.width, 0))
+        parts.append(part)
+    return parts
+
+
 def save_figure(output: Path, name: str) -> None:
     """Write the contact sheet and the loss curves that `adain sweep` left in `output` as an image of the page."""
-    images = [Image.open(output / file) for file in ("sheet.png", "losses.png") if (output / file).is_file()]
+    images = parts_of(Image.open(output / "sheet.png"))
+    if (output / "losses.png").is_file():
+        images.append(Image.open(output / "losses.png"))
     save_image(images, Path("docs") / "experiments" / f"{name}.webp")
 
 
