@@ -22,6 +22,7 @@ from adain.utils.checks import did_you_mean
 from adain.utils.errors import INPUT_ERRORS, one_line
 from adain.utils.flags import check_not_empty, flag_name, with_flags
 from adain.utils.interrupts import Terminated, terminated_cleanly
+from adain.utils.spinning import limit_spinning
 
 TOPICS = {
     "Stylize": ("stylize", "stylize-dataset", "encode-style", "grid", "serve"),
@@ -165,6 +166,7 @@ def guarded(call: Callable[[], int | None], flags: Iterable[str] = ()) -> int:
 
     `flags` are those of the command, which replace the names of Python in the error message.
     """
+    limit_spinning()
     memory.keep_freed()
     _print_any_name()
     warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning)  # of Pillow; the image is read nevertheless
