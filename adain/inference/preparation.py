@@ -57,14 +57,14 @@ def find_device(name: str) -> torch.device:
     """The device of that name; `auto` is the best that is available. Raises ValueError if it cannot be used."""
     if name == "auto":
         name = _best_device()
-    choices = ", ".join(dict.fromkeys(["auto", "cpu", _best_device()]))
     try:
         device = torch.empty(0, device=name).device
+        if device.type == "meta":
+            raise NotImplementedError("it computes no values")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = shortened(str(error).splitlines()[0], 100)
+        choices = ", ".join(dict.fromkeys(["auto", "cpu", _best_device()]))
         raise ValueError(f"device {name} cannot be used here ({reason}); choose {choices}") from error
-    if device.type == "meta":
-        raise ValueError(f"device {name} cannot be used here (it computes no values); choose {choices}")
     return device
 
 
