@@ -191,20 +191,21 @@ def _clips(content: Path, output: Path) -> dict[str, Callable[[int], Iterator[Fr
 
     The clips are the videos of a folder, and one generated clip for each of its images, without those in `output`.
     """
-    if not content.exists():
-        raise FileNotFoundError(f"{content}: no such file")
-    paths = sorted(path for path in content.rglob("*") if path.is_file()) if content.is_dir() else [content]
-    paths = without_results(paths, content, output)
+    found = listing.files(content, accepts=_is_clip, expected="videos or images")
+    paths = without_results(found, content, output)
     videos = detection.videos(paths)
     clips: dict[str, Callable[[int], Iterator[Frame]]] = {}
     for path in sorted(videos):
         clips[str(path)] = partial(_read, path)
-    images = [path for path in paths if path not in videos and (listing.is_image(path) or path == content)]
+    images = [path for path in paths if path not in videos]
     for path, following in zip(images, images[1:] + images[:1], strict=True):
         clips[str(path)] = partial(_generate, path, following)
-    if not clips:
-        raise ValueError(f"Expected videos or images in {content} or its subfolders, found none")
     return clips
+
+
+def _is_clip(path: Path) -> bool:
+    """Whether a clip is made of a file: an image or a video."""
+    return listing.is_image(path) or bool(detection.videos([path]))
 
 
 def _read(path: Path, count: int) -> Iterator[Frame]:

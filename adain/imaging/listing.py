@@ -21,8 +21,18 @@ def log_unreadable(folder: Path, reason: str) -> None:
     log.error("%s %s; its images are left out", folder, reason)
 
 
-def files(folder: Path, unreadable: Callable[[Path, str], object] = log_unreadable) -> list[Path]:
-    """The image files in a folder and its subfolders, by suffix, sorted.
+def is_image(path: Path) -> bool:
+    """Whether the suffix is that of images, in a format that is read."""
+    return path.suffix.lower() in _suffixes()
+
+
+def files(
+    folder: Path,
+    unreadable: Callable[[Path, str], object] = log_unreadable,
+    accepts: Callable[[Path], bool] = is_image,
+    expected: str = "images",
+) -> list[Path]:
+    """The image files in a folder and its subfolders, sorted; or the files of another kind.
 
     Hidden files, and those in hidden subfolders, are left out. Links to files are followed, but those to folders are
     not, with a warning: they may lead out of the folder, or in circles. A path to a file gives that file alone.
@@ -30,9 +40,11 @@ def files(folder: Path, unreadable: Callable[[Path, str], object] = log_unreadab
     Args:
         folder: The folder, or a file.
         unreadable: Called with each subfolder that cannot be read, and the reason.
+        accepts: Whether a file is listed; by default, whether its suffix is that of images.
+        expected: What `accepts` looks for, for the error message.
 
     Raises:
-        ValueError: The folder has no images.
+        ValueError: The folder has no such files.
         OSError: There is no such folder, or it cannot be read.
     """
     if folder.is_file():
@@ -44,18 +56,13 @@ def files(folder: Path, unreadable: Callable[[Path, str], object] = log_unreadab
     for parent, subfolders, names in os.walk(folder, onerror=lambda error: _report(error, folder, unreadable)):
         subfolders[:] = [name for name in subfolders if not _is_hidden(name)]
         links += [Path(parent, name) for name in subfolders if os.path.islink(os.path.join(parent, name))]
-        found += [Path(parent, name) for name in names if is_image(Path(name)) and not _is_hidden(name)]
+        found += [Path(parent, name) for name in names if not _is_hidden(name) and accepts(Path(parent, name))]
     if links:
         others = f" (and {len(links) - 1} more)" if len(links) > 1 else ""
         log.warning("%s%s: links to folders are not followed; name the folders themselves", min(links), others)
     if not found:
-        raise ValueError(f"Expected images in {folder} or its subfolders, found none")
+        raise ValueError(f"Expected {expected} in {folder} or its subfolders, found none")
     return sorted(found)
-
-
-def is_image(path: Path) -> bool:
-    """Whether the suffix is that of images, in a format that is read."""
-    return path.suffix.lower() in _suffixes()
 
 
 def _report(error: OSError, folder: Path, unreadable: Callable[[Path, str], object]) -> None:

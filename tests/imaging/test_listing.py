@@ -32,6 +32,15 @@ def test_it_lists_images_and_nothing_else(tmp_path):
     assert found == ["a.JPG", "b.png", "folder/c.tiff"]
 
 
+def test_files_of_another_kind(tmp_path):
+    for name in ("b.txt", "a.txt", ".hidden.txt", "c.png"):
+        (tmp_path / name).touch()
+    found = listing.files(tmp_path, accepts=lambda path: path.suffix == ".txt", expected="texts")
+    assert found == [tmp_path / "a.txt", tmp_path / "b.txt"]
+    with pytest.raises(ValueError, match="Expected films in"):
+        listing.files(tmp_path, accepts=lambda path: False, expected="films")
+
+
 def test_images_in_a_hidden_folder_that_is_named(tmp_path):
     folder = tmp_path / ".cache"
     folder.mkdir()

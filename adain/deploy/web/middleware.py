@@ -11,79 +11,82 @@ with require_extra("web", "the web page"):
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class LoopbackOnly:
-    """Middleware that refuses requests whose Host header is not a loopback name or address.
+class Gate:
+    """Middleware that passes requests on, or refuses them with a status and an error in JSON."""
+
+    kinds: tuple[str, ...] = ("http",)
+    """The types of connections that are checked: `http`, `websocket`."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    def refusal(self, headers: Headers) -> tuple[int, str] | None:
+        """Return the status and the message for a request with these headers if it is refused, None otherwise."""
+        raise NotImplementedError
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer or pass on a connection."""
+        refusal = self.refusal(Headers(scope=scope)) if scope["type"] in self.kinds else None
+        if refusal is None:
+            await self.app(scope, receive, send)
+        else:
+            status, message = refusal
+            await JSONResponse({"error": message}, status_code=status)(scope, receive, send)
+
+
+class LoopbackOnly(Gate):
+    """Middleware that refuses requests whose Host header is not a loopback name or address, with status 400.
 
     It prevents DNS rebinding, where a website lets its own name point to this computer. Starlette's
     TrustedHostMiddleware does not understand IPv6 addresses.
     """
 
-    def __init__(self, app: ASGIApp):
-        self.app = app
+    kinds = ("http", "websocket")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer with status 400."""
-        if scope["type"] in ("http", "websocket"):
-            header = Headers(scope=scope).get("host", "")
-            try:
-                name = urlsplit(f"//{header}").hostname or ""
-            except ValueError:  # an unmatched bracket
-                name = ""
-            if not is_loopback(name):
-                refusal = {"error": "Invalid host header"}
-                await JSONResponse(refusal, status_code=400)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+    def refusal(self, headers: Headers) -> tuple[int, str] | None:
+        """Refuse a host that is not loopback."""
+        try:
+            name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        except ValueError:  # an unmatched bracket
+            name = ""
+        return None if is_loopback(name) else (400, "Invalid host header")
 
 
-class SameOriginOnly:
-    """Middleware that refuses requests from pages of other origins.
+class SameOriginOnly(Gate):
+    """Middleware that refuses requests from pages of other origins, with status 403.
 
     Any website can make a browser send a form to any server. Browsers report on HTTPS and to this computer whether the
     origin is the same (Sec-Fetch-Site), which is correct behind a reverse proxy, too. Otherwise the host of the origin
     is compared with that of the request. Links and programs other than browsers send no origin.
     """
 
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer with status 403."""
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            origin = headers.get("origin")
-            if origin is not None and not _is_same_origin(origin, headers):
-                refusal = {"error": f"Expected a request of this page or of a program, got one of {origin}"}
-                await JSONResponse(refusal, status_code=403)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+    def refusal(self, headers: Headers) -> tuple[int, str] | None:
+        """Refuse another origin."""
+        origin = headers.get("origin")
+        if origin is None or _is_same_origin(origin, headers):
+            return None
+        return 403, f"Expected a request of this page or of a program, got one of {origin}"
 
 
-class SizeLimit:
+class SizeLimit(Gate):
     """Middleware that refuses requests whose body is larger than `largest` bytes, before the body is read.
 
     Gradio limits the files of an upload only, and reads other requests whole.
     """
 
     def __init__(self, app: ASGIApp, largest: int):
-        self.app = app
+        super().__init__(app)
         self.largest = largest
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer with status 411 if its length is unknown, or 413 if it is too large."""
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            length = headers.get("content-length", "0")
-            # A chunked body may be longer than its Content-Length.
-            if "transfer-encoding" in headers or not length.isdecimal():
-                refusal = {"error": "Expected the header Content-Length, and no Transfer-Encoding"}
-                await JSONResponse(refusal, status_code=411)(scope, receive, send)
-                return
-            if int(length) > self.largest:
-                refusal = {"error": f"Expected at most {self.largest} bytes, got {length}; send smaller files"}
-                await JSONResponse(refusal, status_code=413)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+    def refusal(self, headers: Headers) -> tuple[int, str] | None:
+        """Refuse a body of unknown length with status 411, and one that is too large with status 413."""
+        length = headers.get("content-length", "0")
+        # A chunked body may be longer than its Content-Length.
+        if "transfer-encoding" in headers or not length.isdecimal():
+            return 411, "Expected the header Content-Length, and no Transfer-Encoding"
+        if int(length) > self.largest:
+            return 413, f"Expected at most {self.largest} bytes, got {length}; send smaller files"
+        return None
 
 
 def _is_same_origin(origin: str, headers: Headers) -> bool:
