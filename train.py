@@ -5,8 +5,7 @@ import sys
 from adain.utils.extras import require_dependencies
 
 with require_dependencies():
-    from adain.cli.main import guarded
-    from adain.training.cli import main
+    from adain.cli.main import train
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(train())

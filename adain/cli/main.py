@@ -43,9 +43,7 @@ def main(args: list[str] | None = None, prog: str = "adain") -> int:
     if name in COMMANDS:
         return run(COMMANDS[name], args[1:], f"{prog} {name}")
     if name == "train":
-        from adain.training.cli import main as train
-
-        return guarded(lambda: train(args[1:], f"{prog} train"))
+        return train(args[1:], f"{prog} train")
     summaries = {key: parse(command.__doc__ or "").short_description for key, command in COMMANDS.items()}
     summaries["train"] = "Train a network: fit, validate, and their flags."
     usage = [f"usage: {prog} COMMAND ...; {prog} COMMAND --help for its flags", ""]
@@ -78,6 +76,17 @@ def run(function: Callable[..., int], args: list[str] | None, prog: str) -> int:
             return function(**collect(function, values))
 
     return guarded(call, flags)
+
+
+def train(args: list[str] | None = None, prog: str = "train.py") -> int:
+    """Run the command line of training with `args` (default: those of the command line)."""
+
+    def call() -> None:
+        from adain.training.cli import main  # imports torch, which reads the settings of OpenMP when it is imported
+
+        main(args, prog)
+
+    return guarded(call)
 
 
 def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> dict[str, Any]:
