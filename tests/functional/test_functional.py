@@ -107,6 +107,16 @@ def test_adaconv_is_normalization_and_a_separate_convolution_of_each_image(resid
     torch.testing.assert_close(result, expected + x * residual, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_adaconv_on_a_gpu_is_that_on_a_cpu_which_keeps_channels_last(batch):
+    x = torch.randn(batch, 8, 11, 9).to(memory_format=torch.channels_last)
+    kernel, bias = torch.randn(batch, 8, 2, 3, 3), torch.randn(batch, 8)
+    together = adaptive_convolution._convolve_together(x, kernel, bias)
+    one_by_one = adaptive_convolution._convolve_one_by_one(x, kernel, bias)
+    torch.testing.assert_close(together, one_by_one, atol=1e-4, rtol=1e-4)
+    assert one_by_one.is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("groups", [1, 2, 6])
 def test_adaconv_with_the_styles_statistics_is_adain(groups):
     x, style = torch.randn(2, 6, 9, 7) * 3 + 1, torch.randn(2, 6, 5, 8) - 2
