@@ -1,4 +1,4 @@
-"""`infer.py` alone, and beside programs that keep all cores but one busy: `python -m benchmarks.contention`.
+"""`infer.py` alone, and beside one program for each core that never waits: `python -m benchmarks.contention`.
 
 Compares the limit on active waiting of the command line (`adain.utils.spinning`) with the default of GNU's OpenMP.
 Whole processes are timed, and they take turns.
@@ -48,12 +48,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="shorter side in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    busy = (os.cpu_count() or 2) - 1
+    busy = os.cpu_count() or 1
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--content", str(ROOT / "examples" / "content" / "astronaut.png"), "--size", str(options.size)]
         flags += ["--style", str(ROOT / "examples" / "style" / "starry_night.jpg"), "--output", f"{folder}/result.png"]
-        for title, count in (("alone", 0), (f"beside {busy} busy", busy)):
+        for title, count in (("alone", 0), (f"beside {busy} programs", busy)):
             calls = {str(spins): partial(stylize, spins, count, flags) for spins in (SPINS, GNU_SPINS)}
             times = take_turns(calls, options.rounds)
             ours, gnu = times[str(SPINS)], times[str(GNU_SPINS)]

@@ -9,7 +9,7 @@ SPINS = 10_000
 def limit_spinning() -> None:
     """Let threads sleep after a short wait, unless the environment says otherwise. Call it before torch is imported.
 
-    Where another program uses one of the cores, threads that wait actively keep those that they wait for from running,
+    Where other programs use all cores, threads that wait actively keep those that they wait for from running,
     and Winograd's algorithm, which has thousands of short operations, becomes many times slower.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
