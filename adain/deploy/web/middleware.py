@@ -11,7 +11,7 @@ with require_extra("web", "the web page"):
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Gate:
+class RequestFilter:
     """Middleware that passes requests on, or refuses them with a status and an error in JSON."""
 
     kinds: tuple[str, ...] = ("http",)
@@ -34,7 +34,7 @@ class Gate:
             await JSONResponse({"error": message}, status_code=status)(scope, receive, send)
 
 
-class LoopbackOnly(Gate):
+class LoopbackOnly(RequestFilter):
     """Middleware that refuses requests whose Host header is not a loopback name or address, with status 400.
 
     It prevents DNS rebinding, where a website lets its own name point to this computer. Starlette's
@@ -52,7 +52,7 @@ class LoopbackOnly(Gate):
         return None if is_loopback(name) else (400, "Invalid host header")
 
 
-class SameOriginOnly(Gate):
+class SameOriginOnly(RequestFilter):
     """Middleware that refuses requests from pages of other origins, with status 403.
 
     Any website can make a browser send a form to any server. Browsers report on HTTPS and to this computer whether the
@@ -68,7 +68,7 @@ class SameOriginOnly(Gate):
         return 403, f"Expected a request of this page or of a program, got one of {origin}"
 
 
-class SizeLimit(Gate):
+class SizeLimit(RequestFilter):
     """Middleware that refuses requests whose body is larger than `largest` bytes, before the body is read.
 
     Gradio limits the files of an upload only, and reads other requests whole.
