@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def busy_cores(count: int) -> Iterator[None]:
 def stylize(spins: int, busy: int, flags: list[str]) -> None:
     """Run `infer.py` beside `busy` programs."""
     environment = {**os.environ, "GOMP_SPINCOUNT": str(spins)}
-    with busy_cores(busy) if busy else nullcontext():
+    with busy_cores(busy):
         subprocess.run([sys.executable, "infer.py", *flags], cwd=ROOT, env=environment, check=True, capture_output=True)
 
 
