@@ -25,6 +25,7 @@ OTHER_FILES = (
     "SECURITY.md",
     "checkpoints/*.md",
     "checkpoints/*.png",
+    "checkpoints/*.webp",
     "examples/*.*",
 )
 """What the site has besides `docs`."""

@@ -41,7 +41,7 @@ def test_the_wheel_has_the_package_its_weights_and_its_examples_only(archives):
     assert not [name for name in names if UNWANTED.search(name)]
     assert len(names) == len(set(names))
     suffixes = {PurePath(name).suffix for name in names if name.startswith("adain/") and CHECKSUMS not in name}
-    assert suffixes == {".py", ".js", ".typed", ".md", ".png", ".jpg", ".safetensors"}
+    assert suffixes == {".py", ".js", ".typed", ".md", ".png", ".jpg", ".safetensors", ".webp"}
     for path in (ROOT / "adain").rglob("*.py"):
         assert path.relative_to(ROOT).as_posix() in names
     for line in archives[0].read(f"adain/checkpoints/{CHECKSUMS}").decode().splitlines():
