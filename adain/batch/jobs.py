@@ -27,7 +27,7 @@ class Job:
         style: The style's file; None if the method has a built-in style.
         alpha: Strength of the style.
         output: The result's path, relative to the output folder.
-        places: The paths of content and style in their folders, as the manifest has them.
+        places: The paths of content and style relative to their folders, as recorded in the manifest.
     """
 
     content: Path
@@ -49,7 +49,7 @@ def plan_jobs(
     """All results of a run, in order.
 
     Args:
-        folders: That of the contents and, unless the method has a built-in style, that of the styles.
+        folders: The folder of contents and, unless the method has a built-in style, the folder of styles.
         output: The output folder.
         pairs: `all`, `random`, or a CSV file, as `adain.batch.runner.stylize_folder` takes it.
         method: Ready to stylize.

@@ -25,7 +25,7 @@ MANIFEST = "manifest"
 
 
 class Manifest:
-    """The results that are complete: for each a line of JSON with all that it depends on, and with its file.
+    """The complete results of a run. Each has a line of JSON with all that it depends on, and the hash of its file.
 
     Args:
         path: The file that lines are appended to. Those in files of other processes, beside it, count as well.
@@ -56,7 +56,7 @@ class Manifest:
                 self.entries[entry["output"]].append({**EARLIER, **entry})
 
     def missing(self, jobs: Iterable[Job]) -> list[Job]:
-        """The jobs whose results are missing, or not as these settings would make them."""
+        """Return the jobs whose results are missing, or were made with other settings or inputs."""
         # Recorded now: an input that is replaced before its turn is stylized again in the next run.
         self.wanted = {job: self._dependencies(job) for job in jobs}
         with ThreadPoolExecutor() as pool:

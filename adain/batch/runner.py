@@ -44,7 +44,7 @@ LARGE = 2**23
 """Pixels from which on an image is neither decoded in advance nor kept in memory until it is written."""
 
 BATCHES_WAITING = 8
-"""Batches' worth of images that wait for others of their size."""
+"""Largest number of images that wait for others of their size, in batches."""
 
 CODES_CACHED = 512
 """Styles whose codes are cached."""
@@ -77,8 +77,9 @@ def stylize_folder(
     """Stylize a folder of images; returns what could not be read or stylized, images and subfolders, with the reasons.
 
     Results are named CONTENT__STYLE, with a hash of the path where several would share a name, in the subfolders of
-    their contents. Each complete result gets a line in `manifest.jsonl`; another run skips the results whose line and
-    file are as it would make them. Under torchrun, each process makes its share and has its own manifest.
+    their contents. Each complete result gets a line in `manifest.jsonl`; another run skips a result if its line
+    matches the settings and inputs, and its file is unchanged. Under torchrun, each process stylizes its share and has
+    its own manifest.
 
     Worker processes import the main module again, so a script must call this function below
     `if __name__ == "__main__":`.

@@ -181,7 +181,7 @@ def export(
         format: Format of the file.
         style: Whether the model takes the style as an image, or as the tensors of a style code (see encode-style).
         precision: Type of the weights and the computation; statistics are float32 in all cases.
-        calibration: For int8, a folder of contents and one of styles, from which the ranges of values are measured.
+        calibration: Folder of contents and folder of styles, to calibrate the value ranges of int8.
         alpha_blend: How an alpha below 1 blends, see stylize --help; fixed in the file.
         part: What to export: the whole method; its style encoder, from a style image to a style code; or the stylizer,
             from a content and a style code to the result at full strength.

@@ -49,7 +49,7 @@ def stylize_dataset(
         method: Method to use, with its embedded weights: adain-lite, adain, or adaconv.
         checkpoint: File of weights to use instead of the method's embedded ones.
         format: Kind of the results (default: that of the content).
-        style_size: Stroke size: shorter side in pixels at which styles are encoded that are not in a bank.
+        style_size: Stroke size: shorter side of the style images in pixels. Has no effect on the styles of a bank.
         source_options: How the dataset is read.
         result_options: What is made of each image.
         read_options: Which images are accepted.

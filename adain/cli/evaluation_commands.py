@@ -84,7 +84,7 @@ def evaluate(
     size: int | None = None,
     settings: Settings | None = None,
 ) -> int:
-    """Evaluate methods on every pair of two folders: distance to the style (S, G) and the content (C, SSIM), and time.
+    """Evaluate methods on all pairs of two folders: distances to the style and the content, and run time.
 
     Args:
         content: Folder of content images, or one image; with --flicker, also videos.
@@ -195,8 +195,9 @@ def sweep(
         output: Folder for the results.
         pairs: Which contents get which styles: all for every content in every style; or a CSV file with the columns
             content and style.
-        vary: Values by flag, such as {optimizer: [lbfgs, adam]}; several flags make a grid, with the last one across.
-        cases: Flags by label, such as {quick: {steps: 50, optimizer: adam}}, instead of or besides --vary.
+        vary: Flags and the values to compare, such as {optimizer: [lbfgs, adam]}. Several flags form a grid, whose
+            columns are the values of the last one.
+        cases: Named sets of flags, such as {quick: {steps: 50, optimizer: adam}}, in place of --vary or in addition.
         method: Method whose flags vary; method, alpha, alpha_blend, size, style_size, work_size, detail, precision,
             color, and photorealistic can vary too.
         alpha: Strength of the style, from 0 (the content) to 1.

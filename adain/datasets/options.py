@@ -22,12 +22,12 @@ class SourceOptions:
     Args:
         column: Column of the images in a table, or suffix of the images in tar shards, such as jpg (default: image, or
             the only one).
-        key: Column of a table whose values seed the draws, and name the results in tar shards (default: the number of
-            the row).
+        key: Column of a table whose values seed the random choices, and name the results in tar shards (default: the
+            row number).
         split: Split of a dataset from the Hub, or of one that was saved with several splits (default: all).
         streaming: Read a dataset from the Hub as a stream, without a copy on disk.
-        shard_size: Images of each file of a table, and of each piece of work. Tar shards stay as they are, and so do
-            the files of a stream.
+        shard_size: Number of images per output file of a table, and per unit of work. Tar shards and the files of a
+            stream keep their own sizes.
 
     Raises:
         ValueError: A number is out of range.
@@ -50,7 +50,7 @@ class ResultOptions:
     """What is made of each image. Style, strength, and crop are drawn from the seed and the key of the image.
 
     Args:
-        per_content: Results for each image, each with draws of its own.
+        per_content: Number of results for each image, each with its own random style, strength, and crop.
         p: Probability that a result is stylized. The others are only resized and cropped.
         alpha: Strength of the style, from 0 (the content) to 1: one value, or the lowest and the highest.
         alpha_blend: How an alpha below 1 blends: residual, whose alpha 0 is the content, or features, which is faster.

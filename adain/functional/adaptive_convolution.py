@@ -24,7 +24,10 @@ def compose(depthwise: Tensor, pointwise: Tensor) -> Tensor:
 
 
 def diagonal_kernel(scale: Tensor, groups: int, size: int) -> Tensor:
-    """Return the kernel (B, C, C / groups, size, size) that multiplies each channel by its `scale` (B, C)."""
+    """Return the kernel (B, C, C / groups, size, size) that multiplies each channel by its `scale` (B, C).
+
+    `size` must be odd.
+    """
     channels_per_group = scale.shape[1] // groups
     radius = size // 2
     diagonal = scale.unflatten(1, (groups, channels_per_group)).diag_embed().flatten(1, 2)
@@ -94,10 +97,10 @@ def _convolve_together(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
 
 
 def _convolve_one_by_one(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """The same as `_convolve_together`, in the memory format of `x`.
+    """Convolve each image with its own kernel, one after the other. The arguments are those of `_convolve_together`.
 
-    Folding the batch into the groups loses the format channels_last, in which CPUs convolve several times as fast. Even
-    a reshape that changes nothing does: PyTorch then takes the single image for contiguous.
+    Folding the batch into the groups would lose the channels_last format, in which CPUs convolve several times faster.
+    Even a reshape to the same shape loses it, because PyTorch then treats the single image as contiguous.
     """
     groups = x.shape[1] // kernel.shape[2]
     results = []

@@ -10,15 +10,15 @@ MAX_ROUNDS = 50
 def spherical_kmeans(vectors: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
     """Group vectors by direction (Dhillon & Modha 2001, spherical k-means). The result is deterministic.
 
-    The first center is the direction closest to the mean. Each further one is the vector that is least similar to the
-    centers before.
+    The first center is the direction closest to the mean. Each further center is the vector that is least similar to
+    all previous centers.
 
     Args:
         vectors: (N, C), of any length.
-        clusters: largest number of clusters; fewer are returned if fewer directions differ.
+        clusters: maximum number of clusters; fewer are returned if there are fewer distinct directions.
 
     Returns:
-        The number of each vector's cluster (N,), and the centers (K, C), each of length 1.
+        The cluster index of each vector (N,), and the centers (K, C), each of length 1.
     """
     directions = F.normalize(vectors.float(), dim=1)
     centers = _spread_centers(directions, clusters)

@@ -8,7 +8,7 @@ from torch import Tensor
 from adain.functional.statistics import at_least_float32, box_mean
 
 LEAST_WEIGHT = 1e-6
-"""Mean weight of a window below which it has no model."""
+"""Lower bound on the mean weight of a window. It avoids a division by 0 where all weights are 0."""
 
 
 def guided_filter(image: Tensor, guide: Tensor, radius: int, eps: float = 1e-3) -> Tensor:
@@ -18,8 +18,8 @@ def guided_filter(image: Tensor, guide: Tensor, radius: int, eps: float = 1e-3) 
     result depends on pixels at most 2 `radius` away.
 
     Args:
-        image: image to smooth (B, 3, H, W).
-        guide: guide image (B, 3, H, W). The mean of its channels is used.
+        image: image to smooth (B, C, H, W).
+        guide: guide image (B, C', H, W). The mean of its channels is used.
         radius: windows have 2 `radius` + 1 pixels per side.
         eps: added to the variance of the guide. Larger values smooth more.
 
@@ -91,7 +91,7 @@ def fit_linear(image: Tensor, guide: Tensor, radius: int, eps: float, weight: Te
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solve matrix x = right for symmetric matrices (B, 3, 3, h, w) and right sides (B, C, 3, h, w), by cofactors."""
+    """Solve matrix x = right for symmetric matrices (B, 3, 3, h, w) by cofactors. `right` is (B, C, 3, h, w)."""
     a, b, c = matrix.unbind(1)
     cofactors = [torch.linalg.cross(*pair, dim=1) for pair in ((b, c), (c, a), (a, b))]
     determinant = (a * cofactors[0]).sum(1, keepdim=True)

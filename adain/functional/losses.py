@@ -55,7 +55,7 @@ def gram_loss(features: Tensor, gram: Tensor) -> Tensor:
         gram: Gram matrices (B or 1, C, C) to compare with.
 
     Returns:
-        Losses (B,).
+        Losses (B,) in at least float32.
     """
     return (statistics.gram(features) - gram).square().flatten(1).sum(1)
 
@@ -78,7 +78,7 @@ class PerceptualLoss:
     """Content and style losses on a backbone's features, and pixel losses.
 
     AdaIN has two public weightings: `style_reduction` sum with `style_weight` 0.01 (the authors' code), and mean with
-    10 (the default). They weight the style layers differently: 0.64, 1.28, 2.56, and 5.12 as opposed to 10 each.
+    10 (the default). The style layers weigh 0.64, 1.28, 2.56, and 5.12 with `sum`, and 10 each with `mean`.
 
     Args:
         content_layer: layer of the content loss, which also forms AdaIN's target.

@@ -14,7 +14,7 @@ def swap(content: Tensor, style: Tensor, size: int = 3, stride: int = 1, chunk: 
         content: features (B, C, H, W).
         style: features (B or 1, C, h, w).
         size: height and width of the patches.
-        stride: step between patches.
+        stride: step between patches, at most `size`. Larger steps would leave gaps, which are filled with zeros.
         chunk: number of style patches to compare at a time, rounded to whole rows, and at least 2 `size` rows. Each
             takes about 3 x H x W numbers.
 

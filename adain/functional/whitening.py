@@ -8,7 +8,7 @@ from torch import Tensor
 from adain.functional.statistics import at_least_float32
 
 TIE = 1e-6
-"""Relative difference of eigenvalues below which the slope of a power between them is its derivative."""
+"""Relative difference below which two eigenvalues count as equal, so that the derivative of the power is used."""
 
 
 def covariance(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,7 @@ def symmetric_power(matrix: Tensor, exponent: float, tolerance: float = 1e-5) ->
     """Return V diag(w^exponent) V^T of a positive semidefinite matrix V diag(w) V^T.
 
     Images with few pixels, and dead channels, have directions without variation. Noise in these directions must not be
-    amplified, so their eigenvalues count as 0, and the powers of them are 0 as well.
+    amplified, so their eigenvalues count as 0, and the powers of these are 0, also for a negative exponent.
 
     Args:
         matrix: symmetric matrices (B, C, C) without negative eigenvalues.
@@ -72,7 +72,7 @@ def _power(matrix: Tensor, exponent: float, tolerance: float) -> tuple[Tensor, T
 class _SymmetricPower(torch.autograd.Function):
     """`_power` with the gradient of Daleckii & Krein (1965).
 
-    The gradient in the basis of the eigenvectors is multiplied by the slope of the power between each two eigenvalues.
+    In the basis of the eigenvectors, the gradient is multiplied by the difference quotients of the power.
     Autograd would differentiate the eigenvectors, which gives NaN where eigenvalues are equal, such as those of dead
     channels. Second derivatives are autograd's.
     """

@@ -64,7 +64,7 @@ STRIP_TILES = 128
 
 @dataclass(frozen=True)
 class Limits:
-    """Sizes from which on Winograd's algorithm is faster than the direct convolution."""
+    """Minimum sizes at which Winograd's algorithm is faster than a direct convolution."""
 
     channels: int
     """Minimum number of input channels, and of output channels."""
@@ -85,8 +85,8 @@ MEASURED = {
 
 The table is fixed and not measured at run time, so that results do not depend on the load of a machine.
 `python -m benchmarks.winograd` prints the times behind it: those on an AMD EPYC for AVX2, and on an Intel Xeon for
-AVX-512. With 64 channels, the transforms take as long as the matrix products. Only for the gradient of the kernel is
-that still faster than PyTorch, on AVX2.
+AVX-512. With 64 channels, the transforms take as long as the matrix products. The algorithm is then faster than
+PyTorch only on AVX2, and only if the gradient of the kernel is needed.
 """
 
 
@@ -260,7 +260,7 @@ def _differentiable_gradients(ctx: Any, x: Tensor, weight: Tensor, gradient: Ten
 
 
 class Scratch:
-    """Named buffers that the strips of a call share. New memory would have to be zeroed by the system first."""
+    """Named buffers that all strips of a call reuse. The system would have to zero new memory first."""
 
     def __init__(self, like: Tensor):
         self.like = like

@@ -15,12 +15,12 @@ WHITE = {torch.uint8: 255, torch.uint16: 65535}
 
 
 FLOAT_RANGE = (-0.5, 1.5)
-"""Values beyond are those of a normalized image, or of one in [0, 255]. Resizing may overshoot [0, 1] a little."""
+"""Values outside this range indicate a normalized image, or one in [0, 255]. Resizing may overshoot [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """An image as its file holds it, but upright and in sRGB, with its transparency and metadata."""
+    """An image from a file, rotated upright and converted to sRGB, with its transparency and metadata."""
 
     pixels: Tensor
     """(1, 3, H, W), uint8 or uint16, channels last in memory; transparency is composited over white."""

@@ -87,7 +87,7 @@ def load_image(source: Source, size: int | None = None, options: ReadOptions = D
 def load_picture(
     source: Source, size: int | None = None, max_pixels: int = MAX_PIXELS, truncated: bool = False
 ) -> Tensor:
-    """As `load_image`, under its earlier name."""
+    """Read an image as `load_image` does. This is its former name."""
     return load_image(source, size, ReadOptions(max_pixels, truncated))
 
 
@@ -262,7 +262,7 @@ def _to_rgb(image: Image.Image, background: int = 255) -> tuple[Image.Image, Ima
 
 
 def _deep_gray_to_8_bit(image: Image.Image) -> Image.Image:
-    """Integer or floating-point gray in mode L. Pillow would clip it at 255; only the values tell which one is white.
+    """Convert integer or floating-point gray to mode L. Pillow would clip it at 255; white is inferred from the values.
 
     Raises:
         ValueError: NaN or infinity.

@@ -27,7 +27,7 @@ def keep_detail(
     eps: float = EPS,
     strip: int = resampling.STRIP,
 ) -> Tensor:
-    """Replace a share `amount` of the stylized luminance detail by the content's; colors stay.
+    """Replace the fraction `amount` of the stylized luminance detail by the content's. Colors do not change.
 
     Detail is the luminance minus its edge-preserving base, a self-guided filter (He et al. 2013, section 3.4), whose
     coefficients are computed at a small size (He & Sun 2015). At amount 1 the result has the content's detail over the

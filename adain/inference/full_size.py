@@ -89,7 +89,7 @@ def stylize(
 
 @dataclass(frozen=True)
 class _SmallResult:
-    """What the network makes of the small content."""
+    """The outputs of the network for the small content."""
 
     guide: Tensor
     """(B, 3, h, w): the small content."""

@@ -43,10 +43,10 @@ def fit(image: Tensor, guide: Tensor, radius: int = RADIUS, eps: float = EPS) ->
 
 
 def upsample(layer: Layer, detail: Tensor, upsampler: Upsampler, rows: slice) -> Tensor:
-    """Rows of the layer's image at full size: the image, enlarged, plus slopes . detail.
+    """Return some rows of the layer's image at full size: the enlarged image, plus slopes . detail.
 
-    Unlike in the fast guided filter, what is not linear in the guide, such as brush strokes, is kept: downsampled, the
-    result is the small image again.
+    Unlike the fast guided filter, this preserves what is not linear in the guide, such as brush strokes: downsampling
+    the result gives the small image again.
 
     Args:
         layer: what `fit` returned.

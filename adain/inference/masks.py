@@ -25,8 +25,8 @@ def load_mask(mask: ImageLike, pixels: Tensor, feather: float, read_options: Rea
     """Read a mask and bring it to the size of the content: (1, 1, H, W), uint8, 255 where the style applies.
 
     Args:
-        mask: A file, a Pillow image, an array (h, w), or a tensor (h, w) or (1, 1 or 3, h, w), in [0, 1] or uint8. What
-            is transparent counts as black, as a painting program exports white paint on an empty layer.
+        mask: A file, a Pillow image, an array (h, w), or a tensor (h, w) or (1, 1 or 3, h, w), in [0, 1] or uint8. Its
+            transparent areas count as black, because drawing programs export white strokes on a transparent layer.
         pixels: The content (B, 3, H, W).
         feather: Radius in pixels of the Gaussian blur that softens the mask.
         read_options: Which files are accepted.
@@ -70,7 +70,7 @@ def _tensor_image(mask: np.ndarray | Tensor) -> Image.Image:
 
 
 def stylized_area(masks: Sequence[Tensor], alphas: Sequence[float]) -> Tensor:
-    """(1, 1, H, W), uint8: 255 where a style of alpha above 0 covers the content.
+    """Return the union (1, 1, H, W), uint8, of the masks whose alpha is above 0: 255 where they cover the content.
 
     `alphas` has one value for all masks, or one for each.
     """
@@ -83,7 +83,7 @@ def stylized_area(masks: Sequence[Tensor], alphas: Sequence[float]) -> Tensor:
 
 
 def with_first(masks: Sequence[Tensor]) -> list[Tensor]:
-    """The masks, preceded by one of what they leave uncovered, (1, 1, H, W), uint8: the area of the first style."""
+    """Prepend a mask (1, 1, H, W), uint8, for the first style: it covers what the other masks leave uncovered."""
     return [255 - union(masks), *masks]
 
 

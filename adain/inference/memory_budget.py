@@ -109,7 +109,7 @@ def _bytes_per_pixel(method: Method) -> float:
 
 
 def _bytes_to_cache(method: Method) -> int:
-    """Bytes that the first tile adds for good."""
+    """Return the bytes that the first tile adds permanently, to the caches of the convolutions."""
     return sum(module.bytes_to_cache() for module in method.modules() if isinstance(module, Conv2d))
 
 

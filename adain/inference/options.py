@@ -51,12 +51,11 @@ class StyleOptions:
             of the content like the most similar one of the style. For adain and adain-lite, with one style image.
         color: Which colors the result has: those of the style; those of the content (keep-luminance); or those of the
             style after it was recolored like the content (coral).
-        photorealistic: Transfer the colors only: the content is recolored as the stylized image is, smoothly and
-            without strokes.
+        photorealistic: Transfer only the colors of the stylized image to the content, smoothly and without strokes.
         work_size: Shorter side in pixels at which the network processes the content (default: 512 for contents above
-            1024, else the content's own). The result is brought to full size along the content's edges, so that stroke
-            size and time do not depend on the content's resolution. content always uses the content's own size. Not
-            for gatys, which works at several sizes.
+            1024, else the content's own). The result is then upsampled along the content's edges, so that stroke size
+            and time do not depend on the content's resolution. content always uses the content's own size. Not for
+            gatys, which works at several sizes.
         detail: Share of the stylized luminance detail that is replaced by the content's, from 0 to 1. Above 0, faces
             stay more recognizable.
         tile: Side in pixels of the tiles that are stylized one at a time, with the statistics of the whole image

@@ -113,7 +113,7 @@ def stylize(
     Raises:
         ValueError: An option is unknown, out of range, or does not apply to the method, or anything that `prepare`
             raises.
-        TypeError: An image is something else than a path, a Pillow image, an array, or a tensor.
+        TypeError: An image is not a path, a Pillow image, an array, or a tensor.
         ContentError: An option does not fit this content: the shape of a mask, or too little memory.
         OSError: An image cannot be read.
     """
@@ -234,7 +234,7 @@ def _regions(
     masks: list[Tensor] | None,
     encode: Callable[..., StyleCode],
 ) -> list[Region]:
-    """Encode the styles, and say where and how strongly each applies."""
+    """Encode the styles, and return where and how strongly each one applies."""
     if not method.takes_style:
         return [Region({})]
     shares = style_shares(options.style_weight, len(styles))

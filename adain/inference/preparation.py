@@ -48,7 +48,7 @@ def prepare(
 
 
 def _copied(method: Method) -> Method:
-    """A copy with its own weights. The callback is shared, since it may record to where its owner looks."""
+    """Return a copy with its own weights. The callback is shared, so that its owner sees what it records."""
     callback = getattr(method, "callback", None)
     return copy.deepcopy(method, {id(callback): callback})
 

@@ -1,5 +1,6 @@
 """Recording an optimization: a progress bar, losses as CSV, events and curves, snapshots."""
 
+import math
 import re
 import signal
 import statistics
@@ -20,7 +21,9 @@ from adain.utils.interrupts import catch_interrupt
 LOSSES = ("total", "content", "style", "tv")
 
 LOSS_FILES = ("losses.csv", "losses.png")
-"""What `write_losses` writes, besides events."""
+"""Names of the files that `write_losses` writes, in addition to the events of TensorBoard."""
+
+LEGEND_COLUMNS = 4  # below the curves
 
 
 class OptimizationRecorder:
@@ -122,14 +125,18 @@ def _write_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], path: Path)
     """Plot the first three losses of each run over its steps."""
     import matplotlib.figure
 
-    figure = matplotlib.figure.Figure(figsize=(10, 3.2), layout="constrained")
+    legend_rows = math.ceil(len(runs) / LEGEND_COLUMNS) if len(runs) > 1 else 0
+    figure = matplotlib.figure.Figure(figsize=(10, 3.2 + 0.2 * legend_rows), layout="constrained")
     for axis, loss in zip(figure.subplots(1, 3), LOSSES, strict=False):
         for name, rows in runs.items():
-            axis.plot([row["step"] for row in rows], [row[loss] for row in rows], label=name)
+            # Runs with the same settings share their first steps, so the shorter one is drawn on top.
+            order = 2 + 1 / (1 + len(rows))
+            axis.plot([row["step"] for row in rows], [row[loss] for row in rows], label=name, zorder=order)
         positive = any(row[loss] > 0 for rows in runs.values() for row in rows)
         axis.set(title=f"{loss} loss", xlabel="step", yscale="log" if positive else "linear")
-    if len(runs) > 1:
-        axis.legend(fontsize="x-small")
+    if legend_rows:
+        lines, names = axis.get_legend_handles_labels()
+        figure.legend(lines, names, loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize="small", frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=90)
 

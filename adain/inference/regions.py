@@ -37,7 +37,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Layers:
-    """What the network makes of a part of an image: tensors (B, 3, h, w) in [0, 1], float32, and their weights."""
+    """The outputs of the network for a part of an image, (B, 3, h, w) in [0, 1], float32, and their weights."""
 
     stylized: Tensor
     """The regions' results, blended where their masks overlap."""

@@ -23,7 +23,7 @@ from adain.methods import Method, StyleCode, style_codes
 from adain.utils.checks import counted
 
 LARGEST_STYLE = 1024
-"""Shorter side in pixels; larger styles have strokes larger than what the networks see at a time."""
+"""Shorter side in pixels. The strokes of larger styles exceed the receptive field of the networks."""
 
 LONGEST_STYLE = 4
 """Styles of a larger aspect ratio are shrunk to the number of pixels that one of this ratio has: the networks encode a

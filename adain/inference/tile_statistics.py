@@ -31,7 +31,7 @@ Statistic = tuple[Tensor, Tensor]
 """What `adain.functional.statistics.mean_std` or `adain.functional.whitening.covariance` returns."""
 
 Computation = Callable[[Tensor, Tile, StatisticsFn], object]
-"""Computes something of a tile's padded part. Only the statistics that it asks for count; its result is not used."""
+"""Processes the padded part of a tile. It is called for the statistics that it requests; its result is not used."""
 
 
 class MissingStatistic(Exception):  # noqa: N818 - it signals no error

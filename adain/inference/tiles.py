@@ -38,14 +38,14 @@ class Tile:
 
 
 def split_into_tiles(height: int, width: int, tile: int | None, overlap: int, grid: int = GRID) -> Iterator[Tile]:
-    """Tiles of an image of that many pixels, row by row.
+    """Yield the tiles that cover an image, row by row.
 
     Args:
-        height: Rows, a multiple of `grid`.
-        width: Columns, a multiple of `grid`.
+        height: Height of the padded image in pixels, a multiple of the method's stride.
+        width: Width of the padded image in pixels, a multiple of the method's stride.
         tile: Side of a tile's interior, rounded up to a multiple of `grid`; None for one tile.
-        overlap: Pixels around the interior that a tile needs, rounded up likewise.
-        grid: Multiple at which tiles start.
+        overlap: Pixels around the interior that a tile needs, rounded up to a multiple of `grid`.
+        grid: Tiles start at multiples of this number.
     """
     step_down = height if tile is None else _round_up(tile, grid)
     step_right = width if tile is None else _round_up(tile, grid)

@@ -65,7 +65,7 @@ def _check_tiles(method: Method, regions: Sequence[Region]) -> None:
 
 
 def padded_side(side: int, stride: int) -> int:
-    """The side as a multiple of the stride, at least two strides: reflection needs as many pixels."""
+    """Round the side up to a multiple of the stride, at least two strides, which reflection padding needs."""
     return max(2 * stride, -(-side // stride) * stride)
 
 

@@ -82,7 +82,7 @@ class AdaConv(EncoderDecoder, Trainable):
         residual: add the result of each block to AdaIN's at the deepest scale, and to its input at the others. Training
             then starts as AdaIN, whose decoder `--model.start` loads. The paper has no such shortcut.
         upsampling: upsampling in the decoder, one kind or one for each level from coarse to fine. `smooth` removes the
-            grid artifacts of `nearest`, with some detail.
+            grid artifacts of `nearest`, but loses some detail.
 
     Raises:
         ValueError: the groups do not match the scales, or unknown upsampling.
@@ -208,4 +208,4 @@ def _check_groups(groups: Sequence[int], widths: list[int]) -> None:
     for width, scale_groups in zip(widths, groups, strict=False):
         valid = valid and width % scale_groups == 0
     if not valid:
-        raise ValueError(f"Expected one number of groups for each scale, a divisor of {widths}, got {list(groups)}")
+        raise ValueError(f"Expected groups that divide the widths {widths}, one number per scale, got {list(groups)}")

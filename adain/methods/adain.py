@@ -31,7 +31,7 @@ class AdaIN(FeatureDecoder, Trainable):
         padding: padding in the encoder and the decoder.
         pooling: pooling in the encoder.
         upsampling: upsampling in the decoder, one kind or one for each level from coarse to fine. `bilinear` reduces
-            the grid artifacts of the paper's `nearest`, and `smooth` removes them, with some detail.
+            the grid artifacts of the paper's `nearest`. `smooth` removes them, but loses some detail.
     """
 
     name = "adain"

@@ -13,7 +13,7 @@ from adain.models.layers import Conv2d, UpConv2d, Upsampling, upsampling_of_leve
 
 
 class Block(nn.Module):
-    """A residual block of two convolutions, whose outputs are normalized to the style's means and deviations."""
+    """A residual block of two convolutions, whose outputs get the style's means and standard deviations."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -50,7 +50,7 @@ class AdaINLite(EncoderDecoder, Trainable):
         style_widths: channels of the style encoder's convolutions.
         code: length of the style code.
         upsampling: upsampling in the decoder, one kind or one for each level from coarse to fine. `smooth` removes the
-            grid artifacts of `nearest`, with some detail.
+            grid artifacts of `nearest`, but loses some detail.
         skips: whether 1x1 convolutions carry the encoder's features at half of the size and at the full size to the
             decoder, which otherwise has to rebuild fine detail from a quarter of the size.
 

@@ -162,6 +162,9 @@ class Method(nn.Module, ABC):
             codes: one style code per mask.
             alphas: one strength per mask.
             masks: weights (1, 1, H, W) in [0, 1].
+
+        Raises:
+            NotImplementedError: the method does not support masks.
         """
         raise NotImplementedError
 

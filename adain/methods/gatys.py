@@ -84,8 +84,8 @@ class Gatys(Method):
             0.25), or the result of a feed-forward method, by its name.
         seed: seed of the noise.
         coarsest: shorter side in pixels above which images are optimized from coarse to fine; 0 disables this.
-        precondition: exponent p of the factor 1 / frequency^p in the spectrum of the steps, which saves most of the
-            steps; 0 optimizes the pixels themselves.
+        precondition: exponent p of the preconditioner, which scales each step by 1 / frequency^p in the Fourier
+            domain, so that fewer steps are needed; 0 optimizes the pixels directly.
         callback: function that is called after each step. It may raise `Stop`.
 
     Raises:

@@ -33,7 +33,7 @@ class Johnson(Trainable):
         width: number of channels of the first convolution. The residual blocks have four times as many.
         blocks: number of residual blocks.
         upsampling: upsampling before the last two 3x3 convolutions, one kind or one for each. `smooth` removes the grid
-            artifacts of `nearest`, with some detail.
+            artifacts of `nearest`, but loses some detail.
 
     Raises:
         ValueError: unknown upsampling.

@@ -56,7 +56,7 @@ def from_pretrained(name: str, revision: str | None = None) -> Method:
 def push_to_hub(source: Method | str | Path, name: str, license: str, private: bool = False) -> str:
     """Upload a method with its weights and a model card to a repository of the Hugging Face Hub.
 
-    The weights are stored in float16, as by `adain convert`. The account is that of `hf auth login`.
+    The weights are stored in float16, as by `adain convert`. The account is the one logged in with `hf auth login`.
 
     Args:
         source: a trained method; or a file of weights, such as the last.ckpt of a run, whose recipe is in the card.

@@ -47,7 +47,7 @@ def load_code(path: str | Path, method: Method) -> StyleCode:
     check_code(code, method, f" in {path}")
     for name, tensor in code.items():
         if len(tensor) != 1 or not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise ValueError(f"Expected finite numbers of one style in the style code {path}, got others in {name}")
+            raise ValueError(f"Expected one style with finite values in {path}, got other values or a batch in {name}")
     return {name: tensor.to(method.device) for name, tensor in code.items()}
 
 

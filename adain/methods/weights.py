@@ -25,7 +25,7 @@ State = dict[str, Tensor]
 """Weights by name, as in a state dict."""
 
 DRAWS = (nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_, Tensor.uniform_, Tensor.normal_)
-"""Functions by which modules draw their initial weights, as a mode of torch sees them."""
+"""Functions that draw initial weights, as a `TorchFunctionMode` intercepts them."""
 
 
 def load(name: str | Path = "adain", **settings: Any) -> Method:
@@ -62,7 +62,7 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
 
 
 def locate(name: str | Path) -> Path:
-    """Return the file of the weights that `load` loads by this name. Raises as `load` if there is none."""
+    """Return the path of the weights that `load` loads for this name. Raises the errors of `load` if none exist."""
     if str(name) in METHODS:
         return embedded(str(name))
     path = Path(name)
@@ -82,10 +82,10 @@ def embedded(name: str) -> Path:
 
 
 def _build(metadata: dict[str, str], state: State, origin: str | Path) -> Method:
-    """Build the method that the metadata of `origin` describe, with initial weights, which fit into those of `state`.
+    """Build the method that the metadata of `origin` describe. Its weights are not initialized; `fill` loads them.
 
-    The arguments may be anything that someone wrote into a file. They must not make a network that is larger than the
-    file: it could take all of the memory, or take forever.
+    The arguments come from a file that is not trusted. A network with more weights than `state` is refused: building it
+    could use up the memory, or never end.
     """
     name = metadata["method"]
     check_choice("method", name, METHODS)
@@ -96,25 +96,25 @@ def _build(metadata: dict[str, str], state: State, origin: str | Path) -> Method
         with (
             _Construction(stored, too_large),
             caught_warnings(),
-        ):  # of layers without channels: the weights will not fit
+        ):  # of layers without channels, whose weights `fill` then refuses
             return METHODS[name](**arguments)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, json.JSONDecodeError) as error:
         reason = shortened(str(error), 200)
         raise ValueError(
-            f"Expected arguments of {name} in {origin}, got others ({reason}); use the version that wrote it"
+            f"Expected valid arguments of {name} in {origin} ({reason}); use the version of adain that wrote it"
         ) from error
 
 
 class _Construction(TorchFunctionMode):
-    """Construction of modules whose weights come from a file: without drawing initial weights, and of a limited size.
+    """Within this mode, modules are built without drawing initial weights, and their total size is limited.
 
-    Draws would change the sequence of torch's global generator. ValueError is raised where modules allocate more
-    weights than `elements`, with some room for other tensors.
+    Drawing would advance torch's global generator. ValueError is raised with `message` as soon as modules allocate
+    more than `elements` elements, with some room for other tensors.
     """
 
     room = 2**20
     least = 2**10
-    """Elements that an allocation counts at least, so that there are not endlessly many."""
+    """Minimum number of elements that an allocation counts as, which also limits the number of allocations."""
 
     def __init__(self, elements: int, message: str):
         super().__init__()

@@ -214,7 +214,7 @@ def _check_depth(names: list[str], deepest: int, state: dict[str, Tensor], weigh
 def _rename_vgg(state: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
     """Rename torchvision's keys, which number the layers: features.0.weight becomes conv1_1.weight.
 
-    Other keys than those of the convolutional part are dropped. A state dict in our own names is returned as it is.
+    Keys outside the convolutional part are dropped. A state dict that already uses our names is returned unchanged.
     """
     renamed = {}
     for key, tensor in state.items():

@@ -29,8 +29,8 @@ def read_file(path: str | Path) -> tuple[Any, dict[str, str]]:
 
     Raises:
         OSError: there is no such file.
-        ValueError: the file is damaged, holds more than plain data, or is one of the embedded files and not as its
-            checksum says.
+        ValueError: the file is damaged, contains more than plain data, or is an embedded file that does not match its
+            checksum.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,7 +58,7 @@ def _verify(path: Path) -> None:
     expected = _checksums(path.parent / CHECKSUMS).get(path.name)
     if expected != hashlib.sha256(path.read_bytes()).hexdigest():
         raise ValueError(
-            f"Expected {path} as {CHECKSUMS} beside it records it, got another file; install adain again, "
+            f"Expected {path} to match its checksum in {CHECKSUMS}, got another file; install adain again, "
             f"or after training new weights run sha256sum *.safetensors > {CHECKSUMS} in that folder"
         )
 

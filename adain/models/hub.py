@@ -15,10 +15,10 @@ CARD = "README.md"
 """The file with the model card in a repository."""
 
 FILE_SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt")
-"""Suffixes of files of weights, which are no names of repositories."""
+"""Suffixes of weight files. A name that ends in one of them is not a repository."""
 
 DATA_SUFFIXES = (".parquet", ".arrow", ".tar", ".tar.gz", ".tgz", ".zip", ".csv", ".json", ".jsonl", ".txt")
-"""Suffixes of files of data, which are no names of datasets on the Hub. Those of images are none either."""
+"""Suffixes of data files. A name that ends in one of them, or in that of an image, is not a dataset on the Hub."""
 
 
 def is_repository(name: str | Path) -> bool:
@@ -38,7 +38,7 @@ def is_path(name: str) -> bool:
 
 @contextmanager
 def only_our_errors() -> Iterator[None]:
-    """Log no warnings of the Hub's libraries: of each try without a network, before our error says so."""
+    """Hide the warnings of the Hub's libraries, such as one for each retry. Our own error reports the failure."""
     loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -51,8 +51,8 @@ class Conv2d(nn.Conv2d):
 
     def _transformed_kernels(self, backward: bool) -> list[Tensor | None]:
         """Return the cached transformed kernel of a frozen layer, and the rotated one if the input needs a gradient."""
-        # Changes through `weight.data`, such as those of a hand-written moving average, are not versions. The sum shows
-        # them, in a thousandth of the time of the convolution.
+        # Changes through `weight.data`, such as those of a hand-written moving average, do not change the version. The
+        # sum of the weights detects them, in a thousandth of the time of the convolution.
         version = 0 if self.weight.is_inference() else self.weight._version
         state = (self.weight.data_ptr(), version, self.weight.detach().sum().item())
         cached = self._cached_kernels
@@ -96,7 +96,7 @@ class UpConv2d(nn.Conv2d):
       instead.
     - `smooth`: bilinear upsampling of the input blurred with (1, 2, 1)/4 along each axis, which removes what alternates
       from pixel to pixel. Bilinear upsampling keeps half of such an alternation, and the next ReLU doubles its
-      frequency: without the blur, networks paint a grid of 2 and 4 pixels from it.
+      frequency: without the blur, results show grids with periods of 2 and 4 pixels.
     """
 
     transposed_taps: Tensor
@@ -125,7 +125,7 @@ class UpConv2d(nn.Conv2d):
         return self._blurred(self._transposed(x, crop=2))
 
     def smoothed(self, x: Tensor) -> Tensor:
-        """Return an input (B, C, H, W) as smooth upsampling sees it, without what alternates from pixel to pixel."""
+        """Blur an input (B, C, H, W) of smooth upsampling to remove patterns that alternate from pixel to pixel."""
         return self._blurred(_padded(x))
 
     def _blurred(self, x: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ class UpConv2d(nn.Conv2d):
         return F.conv2d(x, self.blur.expand(channels, 1, 3, 3), groups=channels)
 
     def _transposed(self, x: Tensor, crop: int) -> Tensor:
-        """Return the convolution after nearest upsampling, of all pixels that `x` reaches but the outer `crop`."""
+        """Return the convolution of the nearest-upsampled `x`, without the outer `crop` pixels of the full result."""
         kernel = (self.weight.flatten(2) @ self.transposed_taps).unflatten(2, (4, 4))
         return F.conv_transpose2d(x, kernel.transpose(0, 1), self.bias, stride=2, padding=crop)
 

@@ -53,7 +53,7 @@ def adversarial_terms(discriminator: nn.Module, stylized: Tensor, photos: Tensor
 
     Returns:
         `adversarial`: how little the results score like photos. Its gradient reaches the results only.
-        `discriminator`: how badly the scores tell both apart. Its gradient reaches the discriminator only.
+        `discriminator`: how badly the scores distinguish the two. Its gradient reaches the discriminator only.
     """
     frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
     fooled = functional_call(discriminator, frozen, (stylized,)).float()

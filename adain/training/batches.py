@@ -73,7 +73,7 @@ class PairStream(IterableDataset):
 
 
 class EndlessBatches(Sampler[list[int]]):
-    """Sample indices of the batches of a rank: every `world_size`-th sample of batch k, from k batch_size + rank on.
+    """Sample indices of the batches of a rank: k batch_size + rank, and every `world_size`-th one after it in batch k.
 
     The batches of all ranks together do not depend on the number of ranks.
 

@@ -105,7 +105,7 @@ class StyleTransfer(LightningModule):
         crop = data.training_crop.crop
         stride = self.method.stride
         if crop % stride or crop < 2 * stride:
-            raise ValueError(f"Expected a crop of {stride} times 2 or more for this method, got {crop}")
+            raise ValueError(f"Expected a crop that is a multiple of {stride} and at least {2 * stride}, got {crop}")
         if self.discriminator is not None and crop < MIN_SIDE:
             raise ValueError(f"Expected a crop of {MIN_SIDE} or more for an adversarial loss, got {crop}")
 

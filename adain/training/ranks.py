@@ -27,7 +27,7 @@ POLL_SECONDS = 0.5
 """Time between two looks at the other ranks."""
 
 SILENT_SECONDS = 40
-"""A rank that gives no sign of life for so long has failed, for example because its machine was switched off."""
+"""A rank without a heartbeat for this long has failed, for example because its machine was switched off."""
 
 FAREWELL_SECONDS = 2
 """How long a failed run waits until all ranks have read the reason."""
@@ -91,7 +91,7 @@ class RankMonitor:
         self.thread.join()
 
     def close(self) -> None:
-        """Stop looking at the other ranks. Rank 0 waits until all have come so far, because it serves the store."""
+        """Stop monitoring the other ranks. Rank 0 waits until all ranks have called this, as it serves the store."""
         self.store.add("closed", 1)
         deadline = time.monotonic() + SILENT_SECONDS
         while self.rank == 0 and self.store.add("closed", 0) < self.world_size and time.monotonic() < deadline:

@@ -36,12 +36,12 @@ def sha256_of(*paths: Path) -> str:
 
 
 def short_hash(text: str) -> str:
-    """Eight hexadecimal digits that tell apart file names which would otherwise be equal."""
+    """Return eight hexadecimal digits that distinguish file names which would otherwise be equal."""
     return hashlib.sha256(name_bytes(text)).hexdigest()[:8]
 
 
 def name_bytes(name: str) -> bytes:
-    """A file name in UTF-8, also one that is no text: Python has lone surrogates for the bytes that are not UTF-8."""
+    """A file name in UTF-8, even if it is not valid text: Python has lone surrogates for bytes that are not UTF-8."""
     return name.encode(errors="surrogatepass")
 
 
@@ -75,7 +75,7 @@ def check_not_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]
 
 
 def _identity(path: str | Path) -> tuple[int, int]:
-    """What all names of a file have in common."""
+    """Return the device and inode of a file, which are the same for all of its names."""
     found = os.stat(path)
     return found.st_dev, found.st_ino
 

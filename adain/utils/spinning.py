@@ -3,7 +3,7 @@
 import os
 
 SPINS = 10_000
-"""Turns of GNU's OpenMP, whose default is 300,000: enough for the time between two operations of a network."""
+"""Iterations of GNU OpenMP's busy wait (default: 300,000): enough for the time between two operations of a network."""
 
 
 def limit_spinning() -> None:
