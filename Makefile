@@ -92,11 +92,11 @@ bank: $(RUN) ## rebuild the bank of styles of adain-lite for its present weights
 bench: $(RUN) ## benchmark training and stylizing against a textbook implementation
 	$(BIN)/python -m benchmarks.speed
 
-figures: $(DEV) ## make the tables of the documentation again; ARGS='--only NAME' for some of them
+figures: $(DEV) ## make the tables of the documentation again; ARGS='--only NAME ...' for some of them
 	$(BIN)/python -m benchmarks.figures $(ARGS)
 
-experiments: $(DEV) ## run the experiments of docs/experiments.md again; takes about ten hours
-	$(BIN)/python -m benchmarks.figures --only docs/experiments.md
+experiments: $(DEV) ## run the experiments of docs/experiments.md and docs/methods.md again; takes about eleven hours
+	$(BIN)/python -m benchmarks.figures --only docs/experiments.md comparison photorealism "experiments regions"
 
 clean: ## remove the virtual environment, caches, and output folders
 	rm -rf $(VENV) out dist .pytest_cache .hypothesis .ruff_cache .mypy_cache

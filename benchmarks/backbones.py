@@ -9,6 +9,7 @@ same share of the loss as in VGG-19, because the activations of the networks dif
 import argparse
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import geometric_mean
 
 import torch
@@ -129,6 +130,9 @@ def main() -> None:
     parser.add_argument("--resnet50", help="state dict of torchvision's ResNet-50")
     parser.add_argument("--steps", type=int, default=200, help="steps of each optimization")
     options = parser.parse_args()
+    for weights in (options.vgg16, options.resnet50):
+        if weights and not Path(weights).is_file():
+            parser.error(f"no file {weights}; docs/experiments.md says where to get it (The weights of the backbones)")
     print(f"{machine()}; {SIZE} px\n")
     print_times()
     for name in ("vgg16", "resnet50"):

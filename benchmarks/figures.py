@@ -1,4 +1,4 @@
-"""Make the tables of the documentation again: `make figures`, or `python -m benchmarks.figures [--only NAME]`.
+"""Make the tables of the documentation again: `make figures`, or `python -m benchmarks.figures [--only NAME ...]`.
 
 A table stands between two comments, of which the first has its command:
 
@@ -120,12 +120,14 @@ def replace_text(page: str, command: str, text: str) -> str:
 def main() -> int:
     """Replace the tables one by one; 1 if a command failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="NAME", help="only tables whose page or command contains this")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="NAME", help="only tables whose page or command contains one of these"
+    )
     parser.add_argument("--check", action="store_true", help="list the tables, and run nothing")
     options = parser.parse_args()
     failed = False
     for table in find_tables():
-        if options.only not in table.name:
+        if not any(part in table.name for part in options.only):
             continue
         print(table.name, flush=True)
         if options.check:

@@ -1,4 +1,4 @@
-"""Colors of a style without its strokes: `python -m benchmarks.photorealism [--adversarial FILE] [--wavelets FILE]`.
+"""Colors of a style without its strokes: `python -m benchmarks.photorealism [--wavelets FILE] [--sheet FILE]`.
 
 Every content is stylized by adain in every style. The table compares ways to bring back the content's edges:
 
@@ -11,13 +11,16 @@ Every content is stylized by adain in every style. The table compares ways to br
 - adversarial: the result of weights that configs/photorealistic.yaml trained, and the linear change of that result.
 - wavelets: the network of `benchmarks.wavelets` with skip connections (Yoo et al. 2019), with weights that it trained.
 
-The columns are the mean absolute difference of the blurred result from the blurred content; the share of the contrast
-of the content's edges that is kept; the gradients where the content has the least, relative to the content's (1: no
-texture was added); and the SSIM of the luminance (Wang et al. 2004).
+Each result is blended with the content, or extrapolated from it, by a factor that gives it the color change of "linear
+change": the mean absolute difference of the blurred result from the blurred content. The columns are this factor; the
+mean absolute difference of the blurred result from the blurred stylized one; the share of the contrast of the content's
+edges that is kept; the gradients where the content has the least, relative to the content's (1: no texture was added);
+and the SSIM of the luminance (Wang et al. 2004).
 """
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -26,13 +29,16 @@ from torch import Tensor
 
 import adain
 from adain.evaluation import metrics
-from adain.evaluation.grid import all_pairs
+from adain.evaluation.contact_sheet import Tile, contact_sheet, thumbnail
+from adain.evaluation.grid import Pair, all_pairs
 from adain.evaluation.report import markdown
 from adain.functional.guided_filter import fit_linear, guided_filter
 from adain.functional.statistics import box_mean, luminance
-from adain.imaging import reader
+from adain.imaging import photo, reader
 from adain.inference.photorealism import transfer_colors
+from adain.methods import Method
 from benchmarks import wavelets
+from benchmarks.experiments import experiment_pairs, parts_of, save_image
 from benchmarks.timing import machine
 
 ROOT = Path(__file__).parents[1]
@@ -78,8 +84,13 @@ def matting_smooth(
     return x
 
 
-def measure(result: Tensor, content: Tensor) -> dict[str, float]:
-    """The figures of one result, (1, 3, H, W)."""
+def color_change(result: Tensor, content: Tensor) -> float:
+    """Return the mean absolute difference of two blurred images (1, 3, H, W)."""
+    return (_blur(result) - _blur(content)).abs().mean().item()
+
+
+def measure(result: Tensor, content: Tensor, stylized: Tensor, factor: float) -> dict[str, float]:
+    """Return a row of the table for a result (1, 3, H, W)."""
     result = result.clamp(0, 1)
     found, expected = _gradients(result), _gradients(content)
     strength = expected.square().sum(0).sqrt()
@@ -87,7 +98,8 @@ def measure(result: Tensor, content: Tensor) -> dict[str, float]:
     plain = strength < strength.flatten().quantile(PLAIN)
     gray = [luminance(image).expand(-1, 3, -1, -1) for image in (result, content)]
     return {
-        "color change": (_blur(result) - _blur(content)).abs().mean().item(),
+        "factor": factor,
+        "color error": color_change(result, stylized),
         "edges kept": ((found * expected).sum(0)[edges].sum() / expected.square().sum(0)[edges].sum()).item(),
         "texture": (found.square().sum(0).sqrt()[plain].mean() / strength[plain].mean()).item(),
         "SSIM": metrics.ssim(*gray),
@@ -106,40 +118,66 @@ def _blur(image: Tensor) -> Tensor:
     return image
 
 
+@dataclass(frozen=True)
+class Networks:
+    """The networks to compare; those that are None are left out."""
+
+    adain: Method
+    adversarial: Method | None
+    wavelets: wavelets.WaveletNetwork | None
+
+
+def stylize_pair(pair: Pair, size: int, networks: Networks) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the content (1, 3, H, W), and the results by name, of which the first is "stylized"."""
+    # The wavelet network needs sides that are multiples of 8, so all others get them, too.
+    content, style = (wavelets.crop_to_multiple(reader.load_image(path, size)) for path in pair)
+    stylized = adain.stylize(content, style, networks.adain)
+    results = dict(variants(stylized, content))
+    if networks.adversarial:
+        results["adversarial"] = adain.stylize(content, style, networks.adversarial)
+        results["adversarial, linear change"] = transfer_colors(results["adversarial"], content)
+    if networks.wavelets:
+        results["wavelets"] = networks.wavelets.stylize(content, style)
+    return content, results
+
+
 def main() -> None:
-    """Print the machine and the table."""
+    """Print the machine and the table; write the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--content", default=ROOT / "examples" / "content", help="folder of contents")
     parser.add_argument("--style", default=ROOT / "examples" / "style", help="folder of styles")
     parser.add_argument("--adversarial", help="weights that configs/photorealistic.yaml trained")
     parser.add_argument("--wavelets", help="weights that benchmarks.wavelets trained")
     parser.add_argument("--size", type=int, default=256, help="shorter side in pixels")
+    parser.add_argument("--sheet", type=Path, help="WebP file for the results of the pairs of configs/experiments")
     options = parser.parse_args()
-    method = adain.prepare("adain", "cpu")
-    adversarial = adain.prepare(options.adversarial, "cpu") if options.adversarial else None
-    network = wavelets.load(options.wavelets) if options.wavelets else None
+    networks = Networks(
+        adain.prepare("adain", "cpu"),
+        adain.prepare(options.adversarial, "cpu") if options.adversarial else None,
+        wavelets.load(options.wavelets) if options.wavelets else None,
+    )
     rows: dict[str, list[dict[str, float]]] = {}
+    sheet_rows: list[list[Tile]] = []
     pairs = all_pairs(options.content, options.style)
-    for content, style in pairs:
-        image = reader.load_image(content, options.size)
-        stylized = adain.stylize(image, style, method, style_size=options.size)
-        for name, result in variants(stylized, image):
-            rows.setdefault(name, []).append(measure(result, image))
-        if adversarial:
-            like_photos = adain.stylize(image, style, adversarial, style_size=options.size)
-            rows.setdefault("adversarial", []).append(measure(like_photos, image))
-            changed = transfer_colors(like_photos, image)
-            rows.setdefault("adversarial, linear change", []).append(measure(changed, image))
-        if network:
-            image = wavelets.crop_to_multiple(image)
-            painting = wavelets.crop_to_multiple(reader.load_image(style, options.size))
-            rows.setdefault("wavelets", []).append(measure(network.stylize(image, painting), image))
+    for pair in pairs:
+        content, results = stylize_pair(pair, options.size, networks)
+        wanted = color_change(results["linear change"], content)
+        tiles: list[Tile] = [(thumbnail(reader.read(path)), path.stem) for path in pair]
+        for name, result in results.items():
+            factor = wanted / color_change(result, content)
+            blended = content + factor * (result - content)
+            rows.setdefault(name, []).append(measure(blended, content, results["stylized"], factor))
+            tiles.append((thumbnail(photo.to_image(blended.clamp(0, 1))), name))
+        if pair in experiment_pairs():
+            sheet_rows.append(tiles)
     print(f"{machine()}; {len(pairs)} pairs, shorter side {options.size} px\n")
     table = []
     for name, figures in rows.items():
         means = {column: mean(row[column] for row in figures) for column in figures[0]}
         table.append({"result": name, **means})
     print(markdown(table), end="")
+    if options.sheet:
+        save_image(parts_of(contact_sheet(sheet_rows)), options.sheet)
 
 
 if __name__ == "__main__":

@@ -198,8 +198,8 @@ def sweep(
         vary: Flags and the values to compare, such as {optimizer: [lbfgs, adam]}. Several flags form a grid, whose
             columns are the values of the last one.
         cases: Named sets of flags, such as {quick: {steps: 50, optimizer: adam}}, in place of --vary or in addition.
-        method: Method whose flags vary; method, alpha, alpha_blend, size, style_size, work_size, detail, precision,
-            color, and photorealistic can vary too.
+        method: Method whose flags vary; method, alpha, alpha_blend, size, style_size, work_size, regions, detail,
+            precision, color, and photorealistic can vary too.
         alpha: Strength of the style, from 0 (the content) to 1.
         alpha_blend: How an alpha below 1 blends, see stylize --help.
         size: Shorter side of contents and results in pixels.

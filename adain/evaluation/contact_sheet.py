@@ -77,5 +77,5 @@ def corner() -> Image.Image:
 def write_sheet(rows: Sequence[Sequence[Tile]], path: Path) -> Path:
     """Write the contact sheet to `path`, in the format of its suffix, one of those of Pillow; return the path."""
     with atomic_path(path) as temporary:
-        contact_sheet(rows).save(temporary, quality=90)
+        contact_sheet(rows).save(temporary, quality=80)
     return path

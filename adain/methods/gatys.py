@@ -60,7 +60,7 @@ class Gatys(Method):
         backbone: network whose features are compared; `adain list` shows the names.
         weights: weights of the backbone: `embedded` (only vgg19), `imagenet` (torchvision's, downloaded), `random`, or
             a file; by default `embedded` where available, otherwise `imagenet`.
-        pooling: pooling in the backbone. According to the paper, `average` gives smoother images.
+        pooling: pooling in the backbone. According to the paper, `average` gives more appealing images.
         padding: padding in the backbone.
         content_layers: layers of the content loss.
         content_layer_weights: factors of the content layers, one for each; by default 1.
