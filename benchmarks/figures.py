@@ -121,7 +121,11 @@ def main() -> int:
     """Replace the tables one by one; 1 if a command failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--only", nargs="+", default=[""], metavar="NAME", help="only tables whose page or command contains one of these"
+        "--only",
+        nargs="+",
+        default=[""],
+        metavar="NAME",
+        help="only tables whose page or command contains one of these",
     )
     parser.add_argument("--check", action="store_true", help="list the tables, and run nothing")
     options = parser.parse_args()
