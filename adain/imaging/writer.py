@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from PIL import ImageCms
 from torch import Tensor
 
-from adain.imaging.photo import WHITE, Photo, image_planes, to_array
+from adain.imaging.photo import STRIP, WHITE, Photo, image_planes, to_array
 from adain.utils.files import atomic_path
 
-JPEG = {"Q": 95, "background": 255, "subsample_mode": "on"}
+JPEG = {"Q": 95, "subsample_mode": "on"}
 
 SUFFIXES: dict[str, dict[str, Any]] = {
     ".png": {"filter": "sub"},
@@ -33,6 +33,9 @@ SUFFIXES: dict[str, dict[str, Any]] = {
 WITH_16_BITS = (".png", ".tif", ".tiff")
 """Formats that can hold 16 bits per channel."""
 
+WITHOUT_ALPHA = (".jpg", ".jpeg")
+"""Formats that cannot hold transparency."""
+
 
 def save(image: Tensor, path: str | Path, like: Photo | None = None) -> None:
     """Write an image in the format of the path's suffix, completely or not at all.
@@ -41,8 +44,9 @@ def save(image: Tensor, path: str | Path, like: Photo | None = None) -> None:
         image: (3, H, W) or (1, 3, H, W): floats in [0, 1] or uint8, written with 8 bits per channel; or uint16, written
             with 16 where the format can (PNG, TIFF).
         path: Where to write; `-` is a PNG on standard output.
-        like: The source of transparency (of any size; composited over white in a JPEG) and EXIF (none in a TIFF). If it
-            had a color profile, that of sRGB is embedded.
+        like: The source of transparency (of any size) and EXIF (none in a TIFF). If it had a color profile, that of
+            sRGB is embedded. With transparency, `image` is what is seen over white, as `Photo.pixels` is. A JPEG has
+            that, and the other formats have the colors that give it.
 
     Raises:
         TypeError: The image is not a tensor.
@@ -81,7 +85,9 @@ def _for_libvips(image: Tensor, suffix: str, like: Photo | None) -> pyvips.Image
     dtype = torch.uint16 if deep else torch.uint8
     values = to_array(planes, dtype)
     if like.alpha is not None:
-        values = np.concatenate((values, _alpha_channel(like.alpha, values.shape[:2], dtype)), axis=2)
+        alpha = _alpha_channel(like.alpha, values.shape[:2], dtype)
+        combine = _over_white if suffix in WITHOUT_ALPHA else _with_alpha
+        values = combine(values, alpha, WHITE[dtype])
     encoded = pyvips.Image.new_from_array(values, interpretation="rgb16" if deep else "srgb")
     if like.exif:
         encoded.set_type(pyvips.GValue.blob_type, "exif-data", like.exif)
@@ -95,6 +101,24 @@ def _alpha_channel(alpha: Tensor, sides: tuple[int, int], dtype: torch.dtype) ->
     if alpha.shape[2:] != sides:
         alpha = F.interpolate(alpha.float().div_(WHITE[alpha.dtype]), sides, mode="bilinear", antialias=True)
     return to_array(alpha[0], dtype)
+
+
+def _over_white(values: np.ndarray, alpha: np.ndarray, white: int) -> np.ndarray:
+    """Return what `_with_alpha` gives over white: `values`, but nowhere darker than black of that transparency."""
+    return np.maximum(values, white - alpha)
+
+
+def _with_alpha(values: np.ndarray, alpha: np.ndarray, white: int) -> np.ndarray:
+    """Return colors and transparency (H, W, 4) that give `values` (H, W, 3) over white, as far as any colors do.
+
+    `values` = c * `alpha` + white * (1 - `alpha`) is solved for the colors c. Where nothing is visible, `values` stay.
+    """
+    combined = np.concatenate((values, alpha), axis=2)
+    for top in range(0, len(combined), STRIP):
+        colors, opacity = np.split(combined[top : top + STRIP].astype(np.float32), [3], axis=2)
+        visible = np.maximum(colors + opacity - white, 0) / np.maximum(opacity, 1) * white
+        combined[top : top + STRIP, :, :3] = np.where(opacity > 0, visible.round(), colors)
+    return combined
 
 
 def _write(encoded: pyvips.Image, path: Path, suffix: str) -> None:

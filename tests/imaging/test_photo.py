@@ -78,13 +78,47 @@ def test_lossless_files_bring_everything_back(tmp_path, suffix, dtype, profile, 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_transparency_at_16_bits_is_laid_over_white(tmp_path, suffix):
-    colors = torch.tensor([1000, 30000, 60000]).view(1, 3, 1, 1).expand(1, 3, 1, 3).to(torch.uint16)
-    alpha = torch.tensor([0, 21845, 65535]).view(1, 1, 1, 3).to(torch.uint16)
-    writer.save(colors, tmp_path / f"a{suffix}", Photo(colors, alpha))
+    import pyvips
+
+    stored = np.array([[[1000, 30000, 60000, alpha] for alpha in (0, 21845, 65535)]], np.uint16)
+    pyvips.Image.new_from_array(stored, interpretation="rgb16").write_to_file(str(tmp_path / f"a{suffix}"))
     photo = reader.load(tmp_path / f"a{suffix}")
-    assert torch.equal(photo.alpha, alpha)
+    assert photo.alpha.flatten().tolist() == [0, 21845, 65535]
     expected = torch.tensor([[65535, 44023, 1000], [65535, 53690, 30000], [65535, 63690, 60000]])
     torch.testing.assert_close(photo.pixels[0, :, 0].int(), expected.int(), atol=1, rtol=0)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_what_is_seen_over_white_is_written(tmp_path, monkeypatch, suffix, dtype):
+    monkeypatch.setattr(writer, "STRIP", 3)
+    monkeypatch.setitem(writer.SUFFIXES, ".webp", {"lossless": True})
+    white = WHITE[dtype]
+    ramp = (torch.arange(256) * (white // 255)).to(dtype)
+    colors = torch.stack((ramp, ramp.flip(0), (ramp.int() // 2).to(dtype)))[None, :, None].expand(1, 3, 16, 256)
+    alpha = ramp.view(1, 1, 16, 16).mT.repeat_interleave(16, 3)
+    seen = (white - alpha.int() + colors.int() * (alpha.int() / white)).round().to(dtype)
+    writer.save(seen, tmp_path / f"a{suffix}", Photo(seen, alpha))
+    back = reader.load(tmp_path / f"a{suffix}")
+    tolerance = {".jpg": 0.1, ".webp": 2 / 255}.get(suffix, 1.1 / white)
+    torch.testing.assert_close(photo.to_float(back.pixels), photo.to_float(seen), atol=tolerance, rtol=0)
+    if suffix != ".jpg":
+        torch.testing.assert_close(photo.to_float(back.alpha), photo.to_float(alpha), atol=0.5 / 255, rtol=0)
+
+
+def test_colors_below_transparency_are_restored(tmp_path):
+    stored = [(255, 0, 0, 128), (10, 200, 30, 255), (9, 9, 9, 0), (0, 255, 128, 51)]
+    image = Image.new("RGBA", (4, 1))
+    image.putdata(stored)
+    photo = reader.load(image)
+    writer.save(photo.pixels, tmp_path / "a.png", photo)
+    with Image.open(tmp_path / "a.png") as written:
+        np.testing.assert_allclose(np.asarray(written)[0, [0, 1, 3]], np.array(stored)[[0, 1, 3]], atol=2)
+    Image.new("RGBA", (16, 16), stored[0]).save(tmp_path / "b.png")
+    photo = reader.load(tmp_path / "b.png")
+    writer.save(photo.pixels, tmp_path / "b.jpg", photo)
+    with Image.open(tmp_path / "b.jpg") as written:
+        np.testing.assert_allclose(written.getpixel((8, 8)), (255, 127, 127), atol=2)
 
 
 def test_16_bits_become_8_where_a_format_has_no_more(tmp_path):
