@@ -14,6 +14,7 @@ from typing import Any
 
 from adain.datasets.samples import Unit
 from adain.datasets.unit_run import Status, Statuses, UnitRun
+from adain.utils.errors import first_line
 from adain.utils.extras import require_extra
 
 CONNECT_SECONDS = 10
@@ -43,12 +44,12 @@ def run_on_ray(run: UnitRun, units: Sequence[Unit], workers: int | None, device:
             _check_address(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise OSError(f"Expected a Ray cluster at {address or 'RAY_ADDRESS'}, got none ({reason})") from error
     try:
         yield from _statuses(ray, run, units, workers, device)
     except ray.exceptions.RayError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise OSError(f"Ray could not complete the work ({reason}); repeat the command to resume") from error
     finally:
         if started:

@@ -12,6 +12,7 @@ from adain.datasets.samples import Sample, Unit
 from adain.imaging.reader import UNREADABLE
 from adain.training.crops import image_file
 from adain.training.sources import is_saved_to_disk, load_from_hub
+from adain.utils.errors import first_line
 from adain.utils.files import short_hash
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class ParquetSource(TableSource):
                 if low < high:
                     yield pa.Table.from_batches([batch]).slice(low, high - low)
         except (pa.ArrowException, *UNREADABLE) as error:
-            raise OSError(f"{name} is not a readable parquet file ({_first_line(error)})") from error
+            raise OSError(f"{name} is not a readable parquet file ({first_line(error)})") from error
 
 
 class SplitSource(TableSource):
@@ -323,8 +324,4 @@ def _open_parquet(path: Path) -> Any:
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, *UNREADABLE) as error:
-        raise OSError(f"{path} is not a readable parquet file ({_first_line(error)})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise OSError(f"{path} is not a readable parquet file ({first_line(error)})") from error

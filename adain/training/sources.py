@@ -11,6 +11,7 @@ from adain.imaging import listing
 from adain.models import hub
 from adain.training.crops import Crop, IndexedCrops, Key, permutation
 from adain.training.streams import StreamedCrops
+from adain.utils.errors import first_line
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def load_from_hub(name: str, **settings: Any) -> Any:
 
 def reason_of(error: Exception, name: str) -> str:
     """Return on one line why the dataset of this name cannot be opened."""
-    reason = str(error).splitlines()[0]
+    reason = first_line(error)
     if Path(name).exists() or hub.is_path(name):
         return reason
     return f"no such folder or file, and none found on the Hub: {reason}"
