@@ -127,12 +127,21 @@ class Pictures(LightningDataModule):
         return make_loader(stream, min(self.workers, 1), self.styles_per_content, batch_size=images_per_rank)
 
     def _resumed_position(self, rank: int, world_size: int) -> tuple[Position, ...] | None:
-        """Return where the streams of a rank continue; None for a new run."""
+        """Return where the streams of a rank continue; None for a new run.
+
+        Raises:
+            ValueError: The run of the checkpoint read no streams, and had another number of ranks.
+        """
         positions = self._resumed_positions
         if not positions:
             return None
         if len(positions) == world_size:
             return positions[rank]
+        if None in positions:
+            raise ValueError(
+                f"Expected a checkpoint of a run with --data.streaming true on {world_size} ranks, "
+                f"got one without it on {len(positions)}; leave out --data.streaming, or use {len(positions)} ranks"
+            )
         log.warning(
             "The run of this checkpoint had %d ranks, and this one has %d: streams continue with their next epoch",
             len(positions),

@@ -17,6 +17,7 @@ from adain.training.batches import EndlessBatches, PairDataset, PairStream
 from adain.training.crops import Crop, IndexedCrops
 from adain.training.datamodule import Pictures
 from adain.training.module import crossed
+from adain.training.sources import reason_of
 
 SMALL = {"size": (32, 40), "crop": 24, "batch_size": 4, "val_pairs": 4, "workers": 0}
 
@@ -373,3 +374,16 @@ def test_sizes_are_drawn_from_the_whole_range():
     assert 23 < min(sizes) < 27
     assert 45 < max(sizes) < 50
     assert 30 < np.mean(sizes) < 42
+
+
+def test_streams_cannot_resume_a_run_without_them_on_other_ranks(folders):
+    data = opened(folders)
+    data.load_state_dict({"position": [None, None], "batch_size": 2})
+    assert data._resumed_position(1, 2) is None
+    with pytest.raises(ValueError, match=r"run with --data\.streaming true on 4 ranks, got one without it on 2; leave"):
+        data._resumed_position(0, 4)
+
+
+def test_an_error_without_a_message_is_named(tmp_path):
+    assert reason_of(ValueError(), str(tmp_path)) == "ValueError"
+    assert reason_of(ValueError("first\nsecond"), str(tmp_path)) == "first"
