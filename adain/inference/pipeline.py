@@ -20,7 +20,7 @@ from adain.inference.masks import load_mask, stylized_area, union, with_first
 from adain.inference.memory_budget import choose_tile, largest_tile, run_fitting, smallest_tile_bytes
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
 from adain.inference.photorealism import transfer_colors
-from adain.inference.preparation import prepare
+from adain.inference.preparation import prepare_once
 from adain.inference.region_matching import match_regions, statistics_within
 from adain.inference.regions import Finish, Region
 from adain.inference.style_encoding import (
@@ -119,7 +119,7 @@ def stylize(
     """
     options, settings = override(options, changes)
     check_names(settings, stylize, StyleOptions, *METHODS.values())
-    ready = method if isinstance(method, Method) and not settings else prepare(method, device, precision, **settings)
+    ready = prepare_once(method, device, precision, **settings)
     if not ready.takes_style:
         _check_built_in_style(ready, style, options)
     pixels = _content_pixels(content, size, read_options)

@@ -8,7 +8,7 @@ import torch
 
 from adain.methods import Method, weights
 from adain.utils.checks import check_choice
-from adain.utils.errors import shortened
+from adain.utils.errors import first_line, shortened
 from adain.utils.precision import DTYPES, Precision, fast_half, warn_if_emulated
 
 
@@ -47,6 +47,18 @@ def prepare(
     return built.to(target, DTYPES[precision]).to(memory_format=torch.channels_last)
 
 
+def prepare_once(
+    method: str | Path | Method, device: str = "auto", precision: Precision = "auto", **settings: Any
+) -> Method:
+    """Return a method that is already prepared as it is, and prepare any other; arguments and errors as of `prepare`.
+
+    Settings with a method that is already built are refused, as by `prepare`.
+    """
+    if isinstance(method, Method) and not settings:
+        return method
+    return prepare(method, device, precision, **settings)
+
+
 def _copied(method: Method) -> Method:
     """Return a copy with its own weights. The callback is shared, so that its owner sees what it records."""
     callback = getattr(method, "callback", None)
@@ -61,8 +73,8 @@ def find_device(name: str) -> torch.device:
         device = torch.empty(0, device=name).device
         if device.type == "meta":
             raise NotImplementedError("it computes no values")
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = shortened(str(error).splitlines()[0], 100)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:  # by type of device
+        reason = shortened(first_line(error), 100)
         choices = ", ".join(dict.fromkeys(["auto", "cpu", _best_device()]))
         raise ValueError(f"device {name} cannot be used here ({reason}); choose {choices}") from error
     return device

@@ -13,7 +13,7 @@ from adain.inference.changes import ChangesAndSettings, StyleChanges
 from adain.inference.image_types import ImageLike, Style, check_image
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
 from adain.inference.pipeline import stylize
-from adain.inference.preparation import prepare
+from adain.inference.preparation import prepare_once
 from adain.inference.style_encoding import as_list, depends_on_content, encode_style
 from adain.methods import METHODS, Method
 from adain.utils.checks import check_names
@@ -72,10 +72,7 @@ class Stylizer:
         self.options, settings = override(options, changes)
         check_names(settings, Stylizer, StyleOptions, *METHODS.values())
         self.read_options = read_options
-        if isinstance(method, Method) and not settings:
-            self.method = method
-        else:
-            self.method = prepare(method, device, precision, **settings)
+        self.method = prepare_once(method, device, precision, **settings)
         self.style = style
         self._codes: list[Style] | None = None
         if style is not None and not depends_on_content(self.options):

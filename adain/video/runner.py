@@ -70,7 +70,7 @@ def stylize_frames(
         raise ValueError(f"steady must be between 0 (each frame alone) and 1, got {steady:g}")
     options, unknown = override(options, changes)
     check_names(unknown, stylize_frames, StyleOptions)
-    ready = method if isinstance(method, Method) else preparation.prepare(method, device, precision)
+    ready = preparation.prepare_once(method, device, precision)
     if ready.iterative:
         raise ValueError(f"{type(ready).__name__} takes minutes for a frame; use a feed-forward method, such as adain")
     if options.regions is not None:

@@ -77,6 +77,8 @@ def test_a_broken_content_does_not_stop_the_others(make_picture, tmp_path, capsy
         ({"--method": "magic"}, "unknown method magic; choose from adain"),
         ({"--checkpoint": "missing.safetensors"}, "neither a file of weights nor a method"),
         ({"--device": "tpu"}, "device tpu cannot be used here"),
+        ({"--device": "hpu"}, "device hpu cannot be used here"),
+        ({"--device": "privateuseone"}, "device privateuseone cannot be used here"),
         ({"--device": "meta"}, "device meta cannot be used here (it computes no values); choose auto, cpu"),
         ({"--precision": "int4"}, "precision"),
         ({"--size": "0"}, "at least 1 pixel"),

@@ -448,6 +448,22 @@ def test_a_long_reason_is_cut_between_words(monkeypatch):
         adain.prepare("adain-lite", "far")
 
 
+def test_a_device_that_fails_without_a_reason(monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError
+
+    monkeypatch.setattr(torch, "empty", fails)
+    with pytest.raises(ValueError, match=r"device far cannot be used here \(RuntimeError\); choose auto"):
+        adain.prepare("adain-lite", "far")
+
+
+def test_a_method_is_prepared_once(lite):
+    assert preparation.prepare_once(lite) is lite
+    assert preparation.prepare_once("adain-lite", "cpu", "bf16").dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="Expected no settings with a method that is already built, got steps"):
+        preparation.prepare_once(lite, steps=2)
+
+
 def test_a_method_already_built_is_copied_and_evaluated():
     built = AdaIN(norm="batch").train()
     before = {name: value.clone() for name, value in built.state_dict().items()}
