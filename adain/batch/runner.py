@@ -114,9 +114,7 @@ def stylize_folder(
     rank = rank_of(launchers=[TORCHRUN])
     if method in ITERATIVE:
         settings["seed"] = run_options.seed
-    ready = method
-    if settings or not isinstance(ready, Method):
-        ready = preparation.prepare(method, _own_device(device, rank), precision, **settings)
+    ready = preparation.prepare_once(method, _own_device(device, rank), precision, **settings)
     options = replace(options, work_size=full_size.resolve_work_size(ready, options.work_size))
     _check_styles(ready, style, options)
     # The precision as it was asked for: `auto` gives results that look the same on all machines, and a run may be
@@ -395,8 +393,10 @@ def _child_signal_unchanged() -> Iterator[None]:
         yield
         return
     previous = signal.getsignal(signal.SIGCHLD)
-    yield
-    signal.signal(signal.SIGCHLD, previous)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, previous)
 
 
 def _write(results: Iterable[Stylized], manifest: Manifest, threads: int) -> None:

@@ -325,6 +325,15 @@ def test_the_rest_is_read_in_this_process_if_a_worker_is_killed(tree, whole, lit
     assert signal.getsignal(signal.SIGCHLD) is handler
 
 
+def test_the_signal_handler_is_restored_if_the_workers_do_not_start():
+    handler = signal.getsignal(signal.SIGCHLD)
+    with pytest.raises(OSError, match="no more processes"), runner._child_signal_unchanged():
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        raise OSError("no more processes")
+    found = signal.signal(signal.SIGCHLD, handler)
+    assert found is handler
+
+
 def test_a_result_that_cannot_be_replaced_stays(tree, run, whole, monkeypatch):
     assert run() == []
 
