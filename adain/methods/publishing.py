@@ -69,13 +69,13 @@ def push_to_hub(source: Method | str | Path, name: str, license: str, private: b
         The address of the repository.
 
     Raises:
-        ValueError: the source has no weights, or the license is empty.
+        ValueError: the source has no weights, or weights that do not fit their method, or the license is empty.
         OSError: the file cannot be read, the Hub refuses the upload, or it cannot be reached.
     """
     if not license.strip():
         raise ValueError("Expected a license of the weights, got none; use other if no license of the Hub applies")
     if not isinstance(source, Method):
-        state, metadata = weights.read(source)
+        state, metadata = weights.read_checked(source)
     elif METHODS.get(source.name) is not type(source):
         raise ValueError(
             f"Expected one of {', '.join(METHODS)}, got {type(source).__name__}, which adain.load cannot load"

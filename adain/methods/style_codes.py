@@ -17,11 +17,12 @@ def save_code(code: StyleCode, method: Method, path: str | Path) -> None:
     therefore contains their fingerprint.
 
     Raises:
-        ValueError: the path does not end in .safetensors.
+        ValueError: the path does not end in .safetensors, or the code is that of several styles or not finite.
         OSError: the file cannot be written.
     """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"Expected a .safetensors file for the style code, got {path}")
+    _check_single(code, f" for {path}")
     tensors = {name: tensor.float().contiguous().cpu() for name, tensor in code.items()}
     with atomic_path(path) as temporary:
         metadata = {"style": method.name, "weights": code_fingerprint(method)}
@@ -45,10 +46,15 @@ def load_code(path: str | Path, method: Method) -> StyleCode:
             f"{path} was encoded by {metadata['style']} with other weights or settings; encode the style again"
         )
     check_code(code, method, f" in {path}")
+    _check_single(code, f" in {path}")
+    return {name: tensor.to(method.device) for name, tensor in code.items()}
+
+
+def _check_single(code: StyleCode, where: str) -> None:
+    """Raise ValueError, with `where` in the message, unless a code is that of one style and finite."""
     for name, tensor in code.items():
         if len(tensor) != 1 or not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise ValueError(f"Expected one style with finite values in {path}, got other values or a batch in {name}")
-    return {name: tensor.to(method.device) for name, tensor in code.items()}
+            raise ValueError(f"Expected one style with finite values{where}, got other values or a batch in {name}")
 
 
 def check_code(code: StyleCode, method: Method, where: str = "") -> None:

@@ -109,14 +109,14 @@ class _Construction(TorchFunctionMode):
     """Within this mode, modules are built without drawing initial weights, and their total size is limited.
 
     Drawing would advance torch's global generator. ValueError is raised with `message` as soon as modules allocate
-    more than `elements` elements, with some room for other tensors.
+    more than `elements` elements, with some room for other tensors. By default, there is no limit.
     """
 
     room = 2**20
     least = 2**10
     """Minimum number of elements that an allocation counts as, which also limits the number of allocations."""
 
-    def __init__(self, elements: int, message: str):
+    def __init__(self, elements: float = math.inf, message: str = ""):
         super().__init__()
         self.remaining = elements + self.room
         self.message = message
@@ -184,6 +184,13 @@ def read(path: str | Path) -> tuple[State, dict[str, str]]:
     return content, metadata
 
 
+def read_checked(path: str | Path) -> tuple[State, dict[str, str]]:
+    """As `read`, but also raise ValueError if the method is unknown, or the weights do not fit it or are not finite."""
+    state, metadata = read(path)
+    fill(_build(metadata, state, path), state, path)
+    return state, metadata
+
+
 def _check_weights(content: Any, path: str | Path) -> None:
     """Raise ValueError unless the content is weights by name: ordinary tensors of real numbers."""
     for name, tensor in content.items():
@@ -218,7 +225,9 @@ def _read_checkpoint(content: dict[str, Any], path: str | Path) -> tuple[State, 
 
 def _rename_naoto0804(content: State, path: str | Path) -> State:
     """Rename the weights of naoto0804's decoder, whose layer numbers also count paddings and activations."""
-    names = [key.removesuffix(".weight") for key in METHODS["adain"]().state_dict() if key.endswith(".weight")]
+    with _Construction():
+        method = METHODS["adain"]()
+    names = [key.removesuffix(".weight") for key in method.state_dict() if key.endswith(".weight")]
     numbers = set()
     for key in content:
         match = re.fullmatch(r"(\d+)\.(weight|bias)", str(key))
@@ -294,8 +303,7 @@ def convert(source: str, output: str) -> None:
     if Path(output).suffix != ".safetensors":
         raise ValueError(f"Expected an output that is a .safetensors file, got {output}")
     check_not_inputs([output], [source])
-    state, meta = read(source)
-    fill(_build(meta, state, source), state, source)
+    state, meta = read_checked(source)
     with atomic_path(output) as temporary:
         temporary.write_bytes(save(half(state), meta))
 

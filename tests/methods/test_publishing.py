@@ -5,7 +5,7 @@ import huggingface_hub.constants as hub_constants
 import pytest
 import torch
 import yaml
-from safetensors.torch import load
+from safetensors.torch import load, save_file
 
 import adain
 from adain.methods import METHODS, weights
@@ -74,6 +74,23 @@ def test_what_cannot_be_shared(server, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "wrong")
     with pytest.raises(OSError, match=r"Cannot upload to me/lite on the Hugging Face Hub .*401"):
         adain.push_to_hub(method, "me/lite", license="mit")
+    assert not server.repos
+
+
+def test_files_whose_weights_do_not_fit_their_method_are_not_shared(server, tmp_path):
+    method = adain.load("adain-lite")
+    metadata = weights.metadata(method)
+    state = weights.half(method.state_dict())
+    first = next(iter(state))
+    wrong = {
+        "unknown method magic; choose from adain": (state, {**metadata, "method": "magic"}),
+        "does not fit AdaINLite": ({first: state[first]}, metadata),
+        "Expected finite weights": ({**state, first: state[first] * float("nan")}, metadata),
+    }
+    for message, (tensors, described) in wrong.items():
+        save_file(tensors, tmp_path / "wrong.safetensors", described)
+        with pytest.raises(ValueError, match=message):
+            adain.push_to_hub(tmp_path / "wrong.safetensors", "me/wrong", license="mit")
     assert not server.repos
 
 

@@ -95,6 +95,13 @@ def test_the_decoder_of_naoto0804_is_imported(tmp_path):
         torch.testing.assert_close(loaded.state_dict()[name], tensor.half().float())
 
 
+def test_importing_the_decoder_of_naoto0804_draws_nothing(tmp_path):
+    torch.save(numbered(METHODS["adain"]()), tmp_path / "decoder.pth")
+    before = torch.get_rng_state()
+    weights.load(tmp_path / "decoder.pth")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_converted_file_is_half_precision_and_carries_its_metadata(tmp_path):
     torch.save(numbered(METHODS["adain"]()), tmp_path / "decoder.pth")
     weights.convert(tmp_path / "decoder.pth", str(tmp_path / "ours.safetensors"))
@@ -234,3 +241,13 @@ def test_weights_with_a_backbone_with_batch_norm_are_loaded(tmp_path):
     save_file(state, path, weights.metadata(method))
     loaded = weights.load(path)
     assert loaded.state_dict().keys() == state.keys()
+
+
+@pytest.mark.parametrize("factor", [1, float("nan")])
+def test_a_code_that_could_not_be_loaded_is_not_saved(factor, tmp_path):
+    method = weights.load("adain-lite")
+    code = method.encode_style(torch.rand(2 if factor == 1 else 1, 3, 32, 32))
+    code = {name: tensor * factor for name, tensor in code.items()}
+    with pytest.raises(ValueError, match=r"Expected one style with finite values for .*code\.safetensors, got other"):
+        style_codes.save_code(code, method, tmp_path / "code.safetensors")
+    assert not list(tmp_path.iterdir())
