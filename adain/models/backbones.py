@@ -27,6 +27,9 @@ POOL = 0
 
 VGG_WIDTHS = (64, 128, 256, 512, 512)
 
+VGG_KEY = re.compile(r"features\.([0-9]{1,4})\.(\w+)")
+"""A key of torchvision's VGG: the number of the layer, and the name of the tensor."""
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -93,6 +96,8 @@ class Backbone(nn.Module):
         check_choice("pooling", pooling, get_args(Pooling))
         spec = BACKBONES[name]
         self.layers = tuple(layers)
+        if not self.layers:
+            raise ValueError(f"Expected at least one layer of {name}, got none")
         if not weights:
             weights = "embedded" if spec.embedded else "imagenet"
         build = _build_vgg if spec.depths else _build_torchvision
@@ -218,9 +223,9 @@ def _rename_vgg(state: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]
     """
     renamed = {}
     for key, tensor in state.items():
-        parts = key.split(".")
-        if parts[0] == "features" and int(parts[1]) < len(names):
-            renamed[f"{names[int(parts[1])]}.{parts[2]}"] = tensor
+        match = VGG_KEY.fullmatch(key)
+        if match and int(match[1]) < len(names):
+            renamed[f"{names[int(match[1])]}.{match[2]}"] = tensor
     return renamed or state
 
 
@@ -263,6 +268,8 @@ def _read_weights(name: str, weights: str) -> dict[str, Tensor]:
     state, _ = read_file(weights)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"Expected a dictionary of tensors in {weights}, got other content; save a state_dict()")
+    if not all(isinstance(key, str) for key in state):
+        raise ValueError(f"Expected tensors by name in {weights}, got keys of another type; save a state_dict()")
     return state
 
 

@@ -118,6 +118,8 @@ def test_building_leaves_the_random_state_alone():
         ({"name": "vgg12"}, "unknown backbone vgg12; choose from vgg11"),
         ({"layers": ["relu4_9"]}, "unknown layer of vgg19 relu4_9; choose from conv1_1"),
         ({"name": "resnet18", "layers": ["layer9"], "weights": "random"}, "unknown layer of resnet18 layer9"),
+        ({"layers": ()}, "Expected at least one layer of vgg19, got none"),
+        ({"name": "resnet18", "layers": (), "weights": "random"}, "Expected at least one layer of resnet18, got none"),
         ({"padding": "same"}, "choose from reflect, zeros"),
         ({"pooling": "sum"}, "choose from max, average"),
         ({"name": "vgg16", "weights": "embedded"}, "no weights of vgg16 are embedded"),
@@ -149,6 +151,15 @@ def test_files_with_code_or_invalid_content_are_refused(tmp_path):
     for name in ("code.pth", "invalid.safetensors", "list.pth"):
         with pytest.raises(ValueError, match=name):
             Backbone("vgg16", ["relu1_1"], str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["vgg11", "resnet18"])
+@pytest.mark.parametrize("key", ["features", "features.0", "features.conv0.weight", f"features.{10**9}.weight", 5])
+def test_files_with_other_keys_are_refused(name, key, tmp_path):
+    torch.save({key: torch.ones(1)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"^(Expected tensors by name in|the weights from) .*other\.pth") as raised:
+        Backbone(name, ["relu1_1" if name == "vgg11" else "layer1"], str(tmp_path / "other.pth"))
+    assert len(str(raised.value).splitlines()) == 1
 
 
 def test_a_layer_past_the_embedded_weights_lists_the_available_ones():
