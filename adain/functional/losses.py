@@ -116,7 +116,9 @@ class PerceptualLoss:
     adversarial_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError unless there is one style layer weight per style layer."""
+        """Raise ValueError unless there are style layers, with one weight for each if there are weights."""
+        if not self.style_layers:
+            raise ValueError("Expected at least one of style_layers, got none; set style_weight to 0 for no style loss")
         weights = self.style_layer_weights
         if weights is not None and len(weights) != len(self.style_layers):
             raise ValueError(

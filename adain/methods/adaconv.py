@@ -206,6 +206,6 @@ def _check_groups(groups: Sequence[int], widths: list[int]) -> None:
     """Raise ValueError unless there is a divisor of the width for each scale."""
     valid = len(groups) == len(widths)
     for width, scale_groups in zip(widths, groups, strict=False):
-        valid = valid and width % scale_groups == 0
+        valid = valid and scale_groups > 0 and width % scale_groups == 0
     if not valid:
         raise ValueError(f"Expected groups that divide the widths {widths}, one number per scale, got {list(groups)}")

@@ -139,3 +139,8 @@ def test_total_variation_adds_the_means_of_both_directions():
     image[1, 0, 1] = torch.tensor([1.0, 1.0, 4.0])  # differences 1, 1, 4 down and 0, 0, 0, 3 across
     assert total_variation(image).tolist() == [0, pytest.approx(18 / 3 + 9 / 4)]
     assert total_variation(torch.tensor([1.0, 3.0]).view(1, 1, 1, 2)).tolist() == [4], "a line"
+
+
+def test_style_layers_are_required():
+    with pytest.raises(ValueError, match="Expected at least one of style_layers, got none"):
+        PerceptualLoss(style_layers=())

@@ -86,8 +86,9 @@ def test_adaconv_by_configuration():
     shapes = {name: tuple(kernel.shape) for name, kernel in code.items() if name.startswith("kernel")}
     assert shapes == {f"kernel/{i}": (1, 512 >> i, (2, 4, 8, 16)[i], 3, 3) for i in range(4)}
     assert method.stylize(images(2, 3, 24, 32), code).shape == (2, 3, 24, 32)
-    with pytest.raises(ValueError, match=r"a divisor of \[512, 256, 128, 64\]"):
-        METHODS["adaconv"](groups=[512, 100, 32, 8])
+    for groups in ([512, 100, 32, 8], [0, 1, 1, 1], [-1, 1, 1, 1], [1, 1, 1]):
+        with pytest.raises(ValueError, match=r"divide the widths \[512, 256, 128, 64\], one number per scale, got"):
+            METHODS["adaconv"](groups=groups)
 
 
 @pytest.mark.parametrize(("name", "limit"), [("adaconv", 8_000_000), ("johnson", 2_000_000)])
