@@ -33,7 +33,7 @@ def load_mask(mask: ImageLike, pixels: Tensor, feather: float, read_options: Rea
 
     Raises:
         TypeError: The mask is something else.
-        ValueError: The mask is black everywhere, or an array or tensor of another shape.
+        ValueError: The mask is black everywhere, or an array or tensor of another shape or with values outside [0, 1].
         ContentError: The mask and the content have different aspect ratios.
         OSError: The file cannot be read.
     """
@@ -66,7 +66,9 @@ def _tensor_image(mask: np.ndarray | Tensor) -> Image.Image:
     planes = planes[None] if planes.dim() == 2 else planes
     if planes.dim() != 3 or len(planes) not in (1, 3) or not planes.numel():
         raise ValueError(f"Expected a mask (h, w) or (1, 1 or 3, h, w), got {tuple(mask.shape)}")
-    return photo.to_image(photo.to_float(planes).expand(3, -1, -1))
+    values = photo.to_float(planes)
+    photo.check_range(values, "scale the mask to [0, 1], or give uint8")
+    return photo.to_image(values.expand(3, -1, -1))
 
 
 def stylized_area(masks: Sequence[Tensor], alphas: Sequence[float]) -> Tensor:

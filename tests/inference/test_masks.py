@@ -29,6 +29,15 @@ def test_masks_of_other_shapes_are_refused(shape):
         loaded(torch.ones(shape))
 
 
+@pytest.mark.parametrize("mask", [torch.full((4, 6), 255.0), torch.full((4, 6), float("nan")), torch.full((4, 6), 255)])
+def test_masks_outside_of_zero_to_one_are_refused(mask):
+    with pytest.raises(ValueError, match=r"in \[0, 1\], got values from .*; scale the mask to \[0, 1\], or give uint8"):
+        loaded(mask)
+    if mask.is_floating_point():
+        with pytest.raises(ValueError, match=r"in \[0, 1\], got"):
+            loaded(mask.numpy())
+
+
 @pytest.mark.parametrize("kind", ["file", "image", "array"])
 def test_what_is_transparent_counts_as_black(kind, tmp_path):
     values = np.zeros((4, 6, 4), np.uint8)  # white paint on an empty layer
