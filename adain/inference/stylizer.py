@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+from torch import Tensor
 
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions
 from adain.imaging.photo import to_image
@@ -108,6 +109,8 @@ class Stylizer:
         if others:
             raise ValueError(f"Expected options of StyleOptions, got {', '.join(others)}; give settings to Stylizer")
         check_image(content)
+        if isinstance(content, Tensor) and content.dim() == 4 and len(content) > 1:
+            raise ValueError(f"Expected one image, got a batch of {len(content)}; use adain.stylize for batches")
         given: Any = style
         if style is None:
             given, options = self._encoded(options)

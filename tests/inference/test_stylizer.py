@@ -6,6 +6,7 @@ from PIL import Image
 import adain
 from adain.imaging import reader
 from adain.imaging.photo import array_to_tensor
+from adain.inference import pipeline
 
 LITE = {"method": "adain-lite", "device": "cpu"}
 
@@ -140,3 +141,11 @@ def test_transparency_is_over_white():
 def test_other_arrays_are_refused(lite, array, message):
     with pytest.raises(ValueError, match=message):
         adain.stylize(array, torch.rand(3, 16, 16), lite)
+
+
+def test_a_batch_is_refused_before_it_is_stylized(lite, monkeypatch):
+    stylizer = adain.Stylizer(torch.rand(3, 32, 32), lite)
+    assert stylizer(torch.rand(1, 3, 16, 16)).size == (16, 16)
+    monkeypatch.setattr(pipeline, "_stylize_pixels", None)
+    with pytest.raises(ValueError, match=r"Expected one image, got a batch of 2; use adain\.stylize for batches"):
+        stylizer(torch.rand(2, 3, 16, 16))
