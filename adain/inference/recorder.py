@@ -147,4 +147,10 @@ def _mean_run(images: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str,
 
 
 def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
+    means = dict[str, float]()
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        mean = statistics.fmean(values)
+        is_whole = mean.is_integer() and all(isinstance(value, int) for value in values)  # a step, or a size
+        means[name] = int(mean) if is_whole else mean
+    return means

@@ -253,7 +253,9 @@ def test_through_adain_stylize(make_picture, tmp_path):
     assert result.shape == (1, 3, 40, 48)
     names = {entry.name for entry in (tmp_path / "log").iterdir()}
     assert names == {"losses.csv", "losses.png", "image_00002.png", "image_00004.png", "events"}
-    assert len((tmp_path / "log" / "losses.csv").read_text().splitlines()) == 5
+    rows = list(csv.DictReader((tmp_path / "log" / "losses.csv").read_text().splitlines()))
+    assert [(row["step"], row["size"]) for row in rows] == [(str(step), "48") for step in range(1, 5)]
+    assert all("." in row["total"] for row in rows)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
