@@ -17,8 +17,13 @@ def keep_luminance(stylized: Tensor, content: Tensor) -> Tensor:
 def match_colors(image: Tensor, target: Tensor) -> Tensor:
     """Return `image` with the mean and covariance of the colors of `target` (Gatys et al. 2017, section 5.2).
 
-    Both are RGB (B, 3, H, W), of any sizes. The result is clamped to [0, 1].
+    Both are RGB (B, 3, H, W), of any sizes. The result is clamped to [0, 1]. ValueError is raised if both are batches,
+    of different lengths.
     """
+    if len(image) != len(target) and 1 not in (len(image), len(target)):
+        raise ValueError(
+            f"Expected 1 image or {len(target)} (one for each target of its colors), got a batch of {len(image)}"
+        )
     image_mean, image_covariance = covariance(image)
     target_mean, target_covariance = covariance(target)
     coloring = symmetric_power(target_covariance, 0.5).to(image_mean)

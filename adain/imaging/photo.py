@@ -1,5 +1,6 @@
 """Images in memory: the `Photo`, and conversions between tensors, arrays, and Pillow images."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,15 @@ def scaled(sides: tuple[int, int], size: int | None) -> tuple[int, int]:
         return sides
     shorter = min(sides)
     return max(1, round(sides[0] * size / shorter)), max(1, round(sides[1] * size / shorter))
+
+
+def limited_side(sides: tuple[int, int], size: int, max_ratio: float) -> int:
+    """The shorter side, at most `size`, of an image with at most the pixels of one of the aspect ratio `max_ratio`.
+
+    That image has the shorter side `size`, so this limits images of larger aspect ratios only.
+    """
+    shorter, longer = sorted(sides)
+    return max(1, min(size, int(size * math.sqrt(max_ratio * shorter / longer))))
 
 
 def image_array(image: Image.Image) -> np.ndarray:

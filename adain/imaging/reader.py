@@ -18,7 +18,7 @@ from torch import Tensor
 
 from adain.imaging.color_profiles import srgb_transform
 from adain.imaging.options import DEFAULT_READ_OPTIONS, MAX_PIXELS, REFUSED_FORMATS, ReadOptions, check_size
-from adain.imaging.photo import WHITE, Photo, as_batch, image_array, resize_to, scaled
+from adain.imaging.photo import WHITE, Photo, as_batch, image_array, limited_side, resize_to, scaled
 from adain.utils.caught_warnings import caught_warnings
 from adain.utils.errors import DECODING_ERRORS, ContentError
 from adain.utils.files import check_regular
@@ -45,7 +45,12 @@ Source = str | Path | bytes | Image.Image
 """A path (`-` is standard input), the bytes of a file, or an image in memory."""
 
 
-def load(source: Source, size: int | None = None, options: ReadOptions = DEFAULT_READ_OPTIONS) -> Photo:
+def load(
+    source: Source,
+    size: int | None = None,
+    options: ReadOptions = DEFAULT_READ_OPTIONS,
+    max_ratio: float | None = None,
+) -> Photo:
     """Read an image with everything that its file carries.
 
     PNG and TIFF files with 16 bits per channel keep them, but not their EXIF. A damaged color profile is ignored, and
@@ -55,6 +60,7 @@ def load(source: Source, size: int | None = None, options: ReadOptions = DEFAULT
         source: A path, bytes, or an image.
         size: Shorter side of the result in pixels (Lanczos); by default the image's own.
         options: Which files are accepted.
+        max_ratio: Aspect ratio above which images get a smaller size, with the pixels of one of this ratio.
 
     Raises:
         ValueError: A size below 1.
@@ -65,6 +71,8 @@ def load(source: Source, size: int | None = None, options: ReadOptions = DEFAULT
     """
     check_size(size)
     with _open(source, options) as image:
+        if size and max_ratio:
+            size = limited_side(image.size, size, max_ratio)
         check_result(image.size, size, options.max_pixels)
         # In other formats ";16" means 16 bits per pixel.
         if image.format in ("PNG", "TIFF") and ";16" in str(image.tile):
@@ -78,9 +86,14 @@ def load(source: Source, size: int | None = None, options: ReadOptions = DEFAULT
         return Photo(as_batch(image_array(resize_to(image, sides))), mask, exif, profile)
 
 
-def load_image(source: Source, size: int | None = None, options: ReadOptions = DEFAULT_READ_OPTIONS) -> Tensor:
+def load_image(
+    source: Source,
+    size: int | None = None,
+    options: ReadOptions = DEFAULT_READ_OPTIONS,
+    max_ratio: float | None = None,
+) -> Tensor:
     """Read an image as (1, 3, H, W), RGB in [0, 1], float32; arguments and errors as of `load`."""
-    pixels = load(source, size, options).pixels
+    pixels = load(source, size, options, max_ratio).pixels
     return pixels.float().div_(WHITE[pixels.dtype])
 
 

@@ -83,11 +83,13 @@ class StyleOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges that do not depend on the images or the method."""
+        if not self.alphas:
+            raise ValueError("Expected one alpha for all styles or one for each, got none")
         for alpha in self.alphas:
             check_alpha(alpha)
         check_choice("alpha_blend", self.alpha_blend, ALPHA_BLENDS)
         check_choice("color", self.color, COLORS)
-        check_size(None if self.style_size == "content" else self.style_size)
+        _check_style_size(self.style_size)
         if not 0 <= self.detail <= 1:
             raise ValueError(f"detail must be between 0 and 1, got {self.detail:g}")
         if not 0 <= self.feather < math.inf:
@@ -130,6 +132,12 @@ def check_alpha(alpha: float, where: str = "") -> None:
     """Raise ValueError, with a message that starts with `where`, unless alpha is between 0 and 1."""
     if not 0 <= alpha <= 1:
         raise ValueError(f"{where}alpha must be between 0 (the content) and 1 (the style), got {alpha:g}")
+
+
+def _check_style_size(style_size: StyleSize) -> None:
+    if isinstance(style_size, str) and style_size != "content":
+        raise ValueError(f"style_size must be content or at least 1 pixel, got {style_size}")
+    check_size(None if style_size == "content" else style_size)
 
 
 def _check_work_size(work_size: WorkSize) -> None:

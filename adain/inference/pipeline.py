@@ -135,7 +135,7 @@ def stylize(
     else:
         regions = _matched_regions(ready, styles, pixels, options, read_options)
     if masks is None or not ready.supports_masks:  # otherwise the codes of all regions are a batch
-        _check_batches(regions, len(pixels))
+        _check_batches([region.code for region in regions], len(pixels))
     if options.alpha_blend == "residual" and isinstance(ready, EncoderDecoder):
         regions = [replace(region, residual=1 - region.alpha) for region in regions]
     stylized = _stylize_pixels(ready, pixels, regions, options, statistics_fn)
@@ -145,12 +145,13 @@ def stylize(
     return replace(content, pixels=stylized) if isinstance(content, Photo) else stylized
 
 
-def _check_batches(regions: Sequence[Region], contents: int) -> None:
+def _check_batches(codes: Sequence[StyleCode], contents: int) -> None:
     """Raise ValueError unless there is one style for all contents, or one for each."""
-    for region in regions:
-        for tensor in region.code.values():
+    expected = "1 style" if contents == 1 else f"1 style or {contents}, one for each content"
+    for code in codes:
+        for tensor in code.values():
             if len(tensor) not in (1, contents):
-                raise ValueError(f"Expected 1 style or {contents}, one for each content, got a batch of {len(tensor)}")
+                raise ValueError(f"Expected {expected}, got a batch of {len(tensor)}")
 
 
 def _check_built_in_style(method: Method, style: Any, options: StyleOptions) -> None:
@@ -266,7 +267,9 @@ def _matched_regions(
     if len(content) > 1 or len(options.alphas) > 1:
         raise ValueError("Expected one content and one alpha with regions, got several")
     assert options.regions is not None
-    image = style_image(styles[0], **image_settings(content, options), read_options=read_options)[:1]
+    image = style_image(styles[0], **image_settings(content, options), read_options=read_options)
+    if len(image) > 1:
+        raise ValueError(f"Expected one style image with regions, got a batch of {len(image)}")
     style_input = network_input(method, image)
     regions = []
     for match in match_regions(content, image, options.regions):
@@ -294,6 +297,7 @@ def _masked_regions(
     """A region for each mask; or one for all, if the method takes masks itself."""
     codes = [encode(style) for style in styles]
     if method.supports_masks:
+        _check_batches(codes, contents=1)  # each style applies to all contents
         return [Region(method.guide(codes, alphas, masks), 1.0, union(masks))]
     regions = []
     for code, alpha, mask in zip(codes, alphas, masks, strict=True):

@@ -15,7 +15,7 @@ from torch import Tensor
 from adain.functional import colors
 from adain.imaging import reader
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
-from adain.imaging.photo import array_to_tensor, check_range, scaled, to_float
+from adain.imaging.photo import array_to_tensor, check_range, limited_side, scaled, to_float
 from adain.inference import full_size
 from adain.inference.image_types import ImageLike, Style, check_image
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, StyleSize, WorkSize
@@ -167,12 +167,10 @@ def is_code_file(style: Style) -> TypeGuard[str | Path]:
 
 def style_image(style: ImageLike, size: int | None, recolor: Recolor | None, read_options: ReadOptions) -> Tensor:
     """Return a style image as it is encoded: (B, 3, h, w) in [0, 1]. The arguments are those of `encode_style`."""
-    image = as_tensor(style, size, read_options)
-    shorter, longer = sorted(image.shape[2:])
-    largest = size or LARGEST_STYLE
-    by_pixels = int(shorter * math.sqrt(LONGEST_STYLE * largest**2 / (shorter * longer)))
-    side = max(1, min(largest, by_pixels))
-    if side < shorter:
+    image = as_tensor(style, size, read_options, LONGEST_STYLE)
+    height, width = image.shape[2:]
+    side = limited_side((width, height), LARGEST_STYLE, LONGEST_STYLE)
+    if size is None and side < min(height, width):
         image = as_tensor(image, side, read_options)
     return recolor(image) if recolor else image
 
@@ -215,13 +213,16 @@ def as_list(given: Any) -> list:
     return [*given] if isinstance(given, list | tuple) else [given]
 
 
-def as_tensor(image: ImageLike, size: int | None, read_options: ReadOptions) -> Tensor:
-    """The image as a batch (B, 3, H, W) in float32, with its shorter side resized to `size` pixels if given."""
+def as_tensor(image: ImageLike, size: int | None, read_options: ReadOptions, max_ratio: float | None = None) -> Tensor:
+    """The image as a batch (B, 3, H, W) in float32, with its shorter side resized to `size` pixels if given.
+
+    Above the aspect ratio `max_ratio`, the size is smaller, as that of `adain.imaging.reader.load`.
+    """
     check_image(image)
     if isinstance(image, np.ndarray):
         image = array_to_tensor(image)
     if not isinstance(image, Tensor):
-        return reader.load_image(image, size, read_options)
+        return reader.load_image(image, size, read_options, max_ratio)
     batch = image if image.dim() == 4 else image[None]
     if batch.dim() != 4 or batch.shape[1] != 3 or not batch.numel() or not batch.is_floating_point():
         found = f"{tuple(image.shape)}, {image.dtype}"
@@ -229,7 +230,10 @@ def as_tensor(image: ImageLike, size: int | None, read_options: ReadOptions) -> 
     check_range(batch, "scale to [0, 1], such as by division by 255")
     check_size(size)
     if size is not None:
-        reader.check_result((batch.shape[3], batch.shape[2]), size, read_options.max_pixels)
+        sides = batch.shape[3], batch.shape[2]
+        if max_ratio:
+            size = limited_side(sides, size, max_ratio)
+        reader.check_result(sides, size, read_options.max_pixels)
         shape = scaled((batch.shape[2], batch.shape[3]), size)
         batch = F.interpolate(batch.float(), shape, mode="bicubic", antialias=True).clamp(0, 1)
     return batch.float()

@@ -8,7 +8,7 @@ from adain.evaluation import metrics
 from adain.functional import colors, normalization
 from adain.functional.losses import PerceptualLoss
 from adain.imaging import listing, reader
-from adain.imaging.options import DEFAULT_READ_OPTIONS
+from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions
 from adain.inference import pipeline, preparation, style_encoding
 from adain.methods import METHODS, AdaIN, Gatys, style_codes, weights
 from adain.models.backbones import Backbone
@@ -86,6 +86,30 @@ def test_a_long_style_is_reduced_to_the_pixels_of_four_to_one(size, monkeypatch)
     assert image.shape == (1, 3, 6, 150)
     at_the_limit = style_encoding.style_image(long[..., :64], size, None, DEFAULT_READ_OPTIONS)
     assert torch.equal(at_the_limit, long[..., :64])
+
+
+@pytest.mark.parametrize("kind", ["tensor", "file"])
+def test_the_size_of_a_long_style_is_limited_before_it_is_resized(kind, tmp_path):
+    style = torch.rand(1, 3, 1, 5000)
+    if kind == "file":
+        adain.to_image(style).save(tmp_path / "long.png")
+        style = tmp_path / "long.png"
+    image = style_encoding.style_image(style, 1024, None, ReadOptions(max_pixels=4 * 1024**2))
+    assert image.shape == (1, 3, 28, 140_000)
+
+
+@pytest.mark.parametrize("style_size", ["big", "64"])
+def test_a_style_size_of_another_word_is_refused(style_size):
+    with pytest.raises(ValueError, match=f"style_size must be content or at least 1 pixel, got {style_size}"):
+        adain.stylize(torch.rand(3, 8, 8), torch.rand(3, 8, 8), "adain-lite", style_size=style_size)
+
+
+def test_batches_of_other_lengths_do_not_exchange_their_colors(lite):
+    contents, styles = torch.rand(2, 3, 16, 16), torch.rand(3, 3, 16, 16)
+    with pytest.raises(ValueError, match=r"Expected 1 image or 2 .*, got a batch of 3"):
+        adain.stylize(contents, styles, lite, color="coral")
+    assert adain.stylize(contents, styles[:2], lite, color="coral").shape == (2, 3, 16, 16)
+    assert adain.stylize(contents, styles[0], lite, color="coral").shape == (2, 3, 16, 16)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 0, 5), (0, 3, 5, 5)])
@@ -295,6 +319,14 @@ def test_gatys_compares_each_region_with_its_own_style(make_picture):
     assert warmth[:20].mean() > 0.01 > -0.01 > warmth[28:].mean()
     half = adain.stylize(gray, styles[:1], ready, mask=[left])
     assert torch.equal(half[..., 24:], gray[..., 24:])
+
+
+def test_gatys_takes_one_style_for_each_mask():
+    ready, content = adain.prepare("gatys", "cpu", "fp32", steps=2), torch.rand(1, 3, 32, 32)
+    styles, masks = [torch.rand(2, 3, 32, 32), torch.rand(3, 32, 32)], [torch.ones(1, 32, 32)] * 2
+    for contents in (content, content.expand(2, -1, -1, -1)):
+        with pytest.raises(ValueError, match="Expected 1 style, got a batch of 2"):
+            adain.stylize(contents, styles, ready, mask=masks)
 
 
 def test_gatys_gives_each_region_its_own_strength(make_picture):

@@ -112,6 +112,7 @@ def test_each_region_takes_the_colors_of_its_match():
         (1, "adain-lite", {"alpha": [0.5, 1]}, "Expected one content and one alpha"),
         (1, "adain-lite", {"mask": torch.ones(1, 8, 8)}, "Expected masks or a number of regions, got both"),
         (1, "adain-lite", {"regions": 0}, "regions must be between 1 and 16, got 0"),
+        (1, "adain-lite", {"alpha": []}, "Expected one alpha for all styles or one for each, got none"),
         (1, "johnson", {}, "one built-in style"),
     ],
 )
@@ -119,6 +120,12 @@ def test_what_does_not_go_with_regions(styles, method, changes, message):
     content, style = torch.rand(1, 3, 32, 32), [torch.rand(1, 3, 32, 32)] * styles
     with pytest.raises(ValueError, match=message):
         adain.stylize(content, style, method, device="cpu", **{"regions": 2, **changes})
+
+
+def test_a_batch_of_styles_has_no_regions():
+    content, styles = torch.rand(1, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    with pytest.raises(ValueError, match="Expected one style image with regions, got a batch of 2"):
+        adain.stylize(content, styles, "adain-lite", device="cpu", regions=2)
 
 
 def test_a_code_or_a_video_has_no_regions():
