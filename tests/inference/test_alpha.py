@@ -8,7 +8,7 @@ from PIL import Image
 
 import adain
 from adain.functional import normalization
-from adain.imaging import reader
+from adain.imaging import reader, writer
 from adain.imaging.photo import Photo
 from adain.inference import masks, preparation
 from adain.inference.options import ALPHA_BLENDS
@@ -198,6 +198,10 @@ def test_size_transparency_and_saved_styles(lite, tmp_path, make_picture):
     assert (by_code - by_picture).abs().max() <= 1
     small = adain.stylize(tmp_path / "clear.png", style, lite, alpha=0, size=32)
     assert torch.equal(small, reader.load_image(tmp_path / "clear.png", 32))
+    for name, tolerance in (("out.png", 1 / 255), ("out.jpg", 0.2)):
+        writer.save(kept.pixels, tmp_path / name, kept)
+        difference = (reader.load_image(tmp_path / name) - small).abs()
+        assert difference.max() <= tolerance + 1e-6 and difference.mean() <= 0.05, name
 
 
 def test_sixteen_bits_a_channel(lite):
