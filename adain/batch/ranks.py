@@ -19,18 +19,18 @@ class Rank:
     """Number among the processes of this computer, for the choice of a GPU."""
 
     def manifest(self, stem: str) -> str:
-        """The name of the manifest that this process writes, with or without its number after the stem."""
+        """Return the name of the manifest that this process writes, with or without its number after the stem."""
         return f"{stem}-{self.number}.jsonl" if self.count > 1 else f"{stem}.jsonl"
 
     def other_manifests(self, stem: str) -> str:
-        """Pattern of the manifests that no other run may be writing."""
+        """Return the pattern of the manifests that no other run may be writing."""
         return f"{stem}.jsonl" if self.count > 1 else f"{stem}*.jsonl"
 
 
 def rank_of(
     environment: Mapping[str, str] = os.environ, launchers: Sequence[tuple[str, str, str]] = (TORCHRUN, SLURM)
 ) -> Rank:
-    """The rank that one of the launchers gave to this process, or the only one.
+    """Return the rank that one of the launchers gave to this process, or the only one.
 
     Raises:
         ValueError: The variables are not those of a rank.

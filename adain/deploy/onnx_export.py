@@ -169,7 +169,7 @@ def _check_method_options(method: Method, options: GraphOptions) -> None:
 
 
 def _load_images(folder: str | Path) -> list[Tensor]:
-    """All images of a folder, at the evaluation size."""
+    """Load all images of a folder, at the evaluation size."""
     return [reader.load_image(path, EVAL_SIZE) for path in listing.files(Path(folder))]
 
 

@@ -71,7 +71,7 @@ class StylizeGraph(nn.Module):
         return self._decode(encoded, code, alpha)[..., :height, :width]
 
     def _style_code(self, styles: list[Tensor]) -> StyleCode:
-        """The style code: the inputs themselves, or the encoded style image."""
+        """Return the style code: the inputs themselves, or the encoded style image."""
         if self.code_names:
             return dict(zip(self.code_names, styles, strict=True))
         return encode_style(self.method, styles[0])

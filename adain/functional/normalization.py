@@ -12,7 +12,7 @@ def adain(
     style_std: Tensor,
     statistics_fn: StatisticsFn = compute_statistics,
 ) -> Tensor:
-    """AdaIN(x, y) = std(y) (x - mean(x)) / std(x) + mean(y) (Huang & Belongie 2017, eq. 8).
+    """Compute AdaIN(x, y) = std(y) (x - mean(x)) / std(x) + mean(y) (Huang & Belongie 2017, eq. 8).
 
     A constant channel of `content` becomes the constant `style_mean`.
 

@@ -62,7 +62,7 @@ def keep_detail(
 
 
 def _detail(image: Tensor, coefficients: Tensor) -> Tensor:
-    """(B, 1, h, w): the luminance of the image minus its edge-preserving base, slope x luminance + offset."""
+    """Return the luminance of the image minus its edge-preserving base, slope x luminance + offset: (B, 1, h, w)."""
     slope, offset = coefficients.chunk(2, dim=1)
     luminance = statistics.luminance(image)
     return luminance - (slope * luminance + offset)
@@ -73,7 +73,7 @@ def _small_luminance(image: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def _coefficients(luminance: Tensor, radius: int, eps: float) -> Tensor:
-    """(B, 2, h, w): slope and offset of the self-guided filter, whose base is slope x luminance + offset."""
+    """Return slope and offset of the self-guided filter, whose base is slope x luminance + offset: (B, 2, h, w)."""
     mean = box_mean(luminance, radius)
     variance = (box_mean(luminance.square(), radius) - mean.square()).clamp(min=0)
     slope = variance / (variance + eps)

@@ -27,7 +27,7 @@ Network = Callable[[Tensor, Sequence[Region]], Tensor]
 
 
 def resolve_work_size(method: Method, work_size: WorkSize) -> WorkSize:
-    """The work size for this method: `content` for gatys, which works at several sizes of its own.
+    """Return the work size for this method: `content` for gatys, which works at several sizes of its own.
 
     Raises:
         ValueError: A work size in pixels for an iterative method.
@@ -41,7 +41,7 @@ def resolve_work_size(method: Method, work_size: WorkSize) -> WorkSize:
 
 
 def work_shape(work_size: WorkSize, shape: Sequence[int]) -> tuple[int, int]:
-    """Height and width at which the network works on a content of height and width `shape`; never larger than it."""
+    """Return the height and width at which the network works on a content of that `shape`; never larger than it."""
     height, width = shape
     shorter = min(height, width)
     if work_size is None:
@@ -122,7 +122,7 @@ def _stylize_small(
 def _enlarge(
     small: _SmallResult, upsampler: Upsampler, content: Tensor, rows: slice, regions: Sequence[Region]
 ) -> Layers:
-    """The layers of a strip at full size; `content` (B, 3, number of rows, W) is the strip of the content."""
+    """Enlarge the layers of a strip to full size; `content` (B, 3, number of rows, W) is the strip of the content."""
     detail = content - upsampler.rows(small.guide, rows, "bicubic")
 
     def enlarge(layer: Layer) -> Tensor:

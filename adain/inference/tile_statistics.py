@@ -100,7 +100,7 @@ class ImageStatistics:
             )
 
     def for_tile(self, tile: Tile) -> "StatisticsFns":
-        """Functions that return the known statistics to a tile."""
+        """Return functions that return the known statistics to a tile."""
         decoding = [replay(known, tile) for known in self.decoding]
         return StatisticsFns(replay(self.encoding, tile), decoding, replay(self.reconstruction, tile))
 
@@ -115,7 +115,7 @@ class ImageStatistics:
         return self.method.encode_content(content, replay(self.encoding, tile), self.blend)
 
     def _gather(self, computation: Computation) -> list[Statistic]:
-        """All statistics of the whole image that `computation` asks for, in its order."""
+        """Compute all statistics of the whole image that `computation` asks for, in its order."""
         known: list[Statistic] = []
         while True:
             moments = self._next_moments(computation, known)
@@ -124,7 +124,10 @@ class ImageStatistics:
             known.append(self.statistics_fn(moments.statistic_of_all, self.pixels))
 
     def _next_moments(self, computation: Computation, known: Sequence[Statistic]) -> "Moments | None":
-        """The moments of the first features whose statistic is not known, in a pass over all tiles; None if all are."""
+        """Compute, in a pass over all tiles, the moments of the first features whose statistic is not known.
+
+        Return None if all are known.
+        """
         moments = Moments()
         for tile in self.tiles:
             content = padded_part(self.pixels, tile, self.method).to(self.method.dtype)
@@ -138,7 +141,7 @@ class ImageStatistics:
 
 
 def replay(known: Sequence[Statistic], tile: Tile) -> StatisticsFn:
-    """A function that returns the known statistics one after the other, and then raises `MissingStatistic`."""
+    """Return a function that returns the known statistics in turn, and then raises `MissingStatistic`."""
     remaining = iter(known)
 
     def statistics_fn(statistic: Callable, features: Tensor) -> Statistic:
@@ -179,7 +182,7 @@ class Moments:
         self.count = total
 
     def statistic_of_all(self, _: Tensor | None = None) -> Statistic:
-        """What `statistic` would return for the features of all tiles together."""
+        """Return what `statistic` would return for the features of all tiles together."""
         spread = self.second
         if self.statistic is not whitening.covariance:
             spread = (self.second + statistics.EPS).sqrt()

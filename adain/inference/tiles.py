@@ -28,7 +28,7 @@ class Tile:
     padded: Window
 
     def crop(self, x: Tensor, scale: int = 1) -> Tensor:
-        """The interior of `x`, which covers the padded part at 1 / `scale` of its size."""
+        """Return the interior of `x`, which covers the padded part at 1 / `scale` of its size."""
         windows = []
         for interior, padded in zip(self.interior, self.padded, strict=True):
             start = (interior.start - padded.start) // scale
@@ -64,7 +64,9 @@ def _round_up(number: int, multiple: int) -> int:
 
 
 def padded_part(pixels: Tensor, tile: Tile, method: Method) -> Tensor:
-    """The padded part of a tile in float32, on the method's device; reflected beyond the bottom and right of the image.
+    """Return the padded part of a tile in float32, on the method's device.
+
+    It is reflected beyond the bottom and right of the image.
 
     `pixels` (B, 3, H, W) are in [0, 1], or of `torch.uint8` or `torch.uint16`.
     """

@@ -88,7 +88,7 @@ def _layers(
 
 
 def to_dtype(stylized: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values clamped to [0, 1], as `dtype`: floating, or scaled and rounded to `torch.uint8` or `torch.uint16`.
+    """Convert values, clamped to [0, 1], to `dtype`: floating, or scaled to `torch.uint8` or `torch.uint16`.
 
     Raises:
         ContentError: There is a NaN, because values overflowed in the network. It would become black pixels.

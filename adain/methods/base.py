@@ -170,7 +170,7 @@ class Method(nn.Module, ABC):
 
     @cached_property
     def code_shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """Return the shapes of style codes by name, without the batch; None for a side that depends on the style."""
+        """Shapes of style codes by name, without the batch; None for a side that depends on the style."""
         examples = []
         with torch.inference_mode():
             for strides in (2, 4):
@@ -184,12 +184,12 @@ class Method(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Return the device of the weights. Inputs must be on it."""
+        """Device of the weights. Inputs must be on it."""
         return self._first_tensor().device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Return the floating-point type of the weights. Inputs must have it."""
+        """Floating-point type of the weights. Inputs must have it."""
         return self._first_tensor().dtype
 
     def _first_tensor(self) -> Tensor:

@@ -62,7 +62,7 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
 
 
 def locate(name: str | Path) -> Path:
-    """Return the path of the weights that `load` loads for this name. Raises the errors of `load` if none exist."""
+    """Return the path of the weights that `load` loads for this name. Raise the errors of `load` if none exist."""
     if str(name) in METHODS:
         return embedded(str(name))
     path = Path(name)

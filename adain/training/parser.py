@@ -109,7 +109,7 @@ class TrainingParser(PlainErrors, LightningArgumentParser):
 
 
 def _matches(action: argparse.Action, name: str) -> bool:
-    """Whether a flag is in a topic: `name` is its own, or a prefix that ends in a period."""
+    """Return whether a flag is in a topic: `name` is its own, or a prefix that ends in a period."""
     if not action.option_strings or action.option_strings[0].endswith(".help"):
         return False
     return action.dest == name or (name.endswith(".") and action.dest.startswith(name))

@@ -62,7 +62,7 @@ class PlainFormatter(DefaultHelpFormatter):
         return super()._format_args(action, default_metavar)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
-        """The flag with its value; `--flag+`, which appends to a list, is left out."""
+        """Return the flag with its value; `--flag+`, which appends to a list, is left out."""
         names = [name for name in action.option_strings if not name.endswith("+")]
         if not names or action.nargs == 0 or "print_config" in action.dest:
             return ", ".join(names) or super()._format_action_invocation(action)
@@ -71,7 +71,7 @@ class PlainFormatter(DefaultHelpFormatter):
 
 
 def _sentence(text: str) -> str:
-    """The help text with an upper-case first letter and a period, without the markup of docstrings."""
+    """Return the help text with an upper-case first letter and a period, without the markup of docstrings."""
     text = " ".join(text.replace("``", "").replace("`", "").split())
     if not text:
         return text
@@ -79,12 +79,12 @@ def _sentence(text: str) -> str:
 
 
 def _is_telling(default: Any) -> bool:
-    """Whether a default is worth printing: neither empty nor an object of the code."""
+    """Return whether a default is worth printing: neither empty nor an object of the code."""
     return isinstance(default, int | float | str | list | tuple) and default not in (argparse.SUPPRESS, "", [], ())
 
 
 def _as_typed(value: Any, spread: bool) -> str:
-    """A default as it is typed; `spread` lists are separated by spaces."""
+    """Format a default as it is typed; `spread` lists are separated by spaces."""
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, list | tuple):
@@ -94,7 +94,7 @@ def _as_typed(value: Any, spread: bool) -> str:
 
 
 def _metavar(typehint: Any, text: str) -> str:
-    """What stands for a value of a type; `text` stands for any text."""
+    """Return what stands for a value of a type; `text` stands for any text."""
     names = list(dict.fromkeys(_metavars(typehint, text)))
     return "|".join(names) if len(names) <= 3 else text
 
@@ -143,7 +143,7 @@ class PlainErrors(argparse.ArgumentParser):
 
 
 def flag_name(name: str) -> str:
-    """The flag of a parameter or a field, such as --style-size of style_size."""
+    """Return the flag of a parameter or a field, such as --style-size of style_size."""
     return "--" + name.replace("_", "-")
 
 
@@ -157,7 +157,7 @@ def check_not_empty(flag: str, value: Any) -> None:
 
 
 def all_flags(parser: argparse.ArgumentParser) -> list[str]:
-    """The flags of a parser and its subcommands, as they are typed."""
+    """Return the flags of a parser and its subcommands, as they are typed."""
     flags = []
     for action in parser._actions:
         flags += [flag for flag in action.option_strings if not flag.endswith("+")]
@@ -170,7 +170,7 @@ def all_flags(parser: argparse.ArgumentParser) -> list[str]:
 def plain_message(
     message: str, flags: list[str], first_words: str = "", class_names: Mapping[str, Sequence[str]] | None = None
 ) -> str:
-    """An error message of jsonargparse in one line, in the words of the command line.
+    """Rewrite an error message of jsonargparse in one line, in the words of the command line.
 
     Args:
         message: The message.
@@ -217,7 +217,7 @@ def plain_message(
 
 
 def with_flags(message: str, flags: Iterable[str]) -> str:
-    """An error message of the library with the flags for the names of Python, such as --style-size for style_size.
+    """Replace the names of Python in an error message by flags, such as style_size by --style-size.
 
     Earlier flags have precedence. A setting of a method is named as it is typed, such as --gatys.steps.
     """
@@ -235,13 +235,13 @@ def with_flags(message: str, flags: Iterable[str]) -> str:
 
 
 def _as_flags(names: str, flags: Iterable[str]) -> str:
-    """The list of names in a message, with those that are flags as flags."""
+    """Return the list of names in a message, with those that are flags as flags."""
     known = {flag.removeprefix("--").replace("-", "_"): flag for flag in flags}
     return re.sub(r"\w+", lambda name: known.get(name[0], name[0]), names)
 
 
 def _flag(key: str, flags: list[str]) -> str:
-    """The flag of a key of the configuration, such as --style-size of style_size."""
+    """Return the flag of a key of the configuration, such as --style-size of style_size."""
     without_command = key.partition(".")[2]
     for flag in (flag_name(key), f"--{key}", f"--{without_command}"):
         if flag in flags:
@@ -250,7 +250,7 @@ def _flag(key: str, flags: list[str]) -> str:
 
 
 def _expected(message: str) -> str:
-    """The types that a message about a wrong value lists, such as `a whole number or content`."""
+    """Return the types that a message about a wrong value lists, such as `a whole number or content`."""
     union = re.search(r"Subtypes: \[(.*?)\] Errors:", message)
     types = union[1] if union else message
     names = []

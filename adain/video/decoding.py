@@ -85,7 +85,7 @@ def frames(
 
 
 def is_video(path: str | Path) -> bool:
-    """Whether a file can be read as a video; a still image is not one."""
+    """Return whether a file can be read as a video; a still image is not one."""
     try:
         with open_video(path, None, ReadOptions(max_pixels=0)):
             return True

@@ -40,7 +40,7 @@ def _kind(name: str | Path) -> str:
 
 
 def _is_video_file(name: str | Path) -> bool:
-    """Whether a file is a video; False if it does not exist or the packages to read videos are not installed."""
+    """Return whether a file is a video; False if it does not exist or the packages to read videos are not installed."""
     if not Path(name).is_file():
         return False
     try:

@@ -31,7 +31,7 @@ def suffix(path: Path) -> str:
 
 
 def is_truncated(path: Path) -> bool:
-    """Whether a Matroska, WebM, AVI, MP4, or MOV file is smaller than the sizes in its headers say.
+    """Return whether a Matroska, WebM, AVI, MP4, or MOV file is smaller than the sizes in its headers say.
 
     FFmpeg reads such a file as if it ended there. False for other formats.
     """
@@ -48,7 +48,7 @@ def is_truncated(path: Path) -> bool:
 
 
 def _mp4_is_truncated(file: BinaryIO, size: int) -> bool:
-    """Whether the last box of an MP4 or MOV file ends behind the end of the file, at `size` bytes."""
+    """Return whether the last box of an MP4 or MOV file ends behind the end of the file, at `size` bytes."""
     position = 0
     while position < size:
         # A box starts with its length and its type; after a length of 1 comes the length in 8 bytes.

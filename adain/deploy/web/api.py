@@ -174,7 +174,7 @@ def _invalid_form(_: Request, error: Exception) -> Response:
 
 
 def _shown(value: Any) -> str:
-    """A wrong value on one line, as it is shown in an error."""
+    """Format a wrong value on one line, as it is shown in an error."""
     line = " ".join(str(value).split()) or "nothing"
     return line if len(line) <= LONGEST_VALUE else f"{line[:LONGEST_VALUE]} ..."
 

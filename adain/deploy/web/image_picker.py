@@ -135,7 +135,7 @@ def thumbnails(elem_id: str, columns: int, images: Any = None) -> gr.Gallery:
 
 @cache
 def thumbnail(path: Path) -> Image.Image:
-    """A small image for a gallery. Both styles are chosen from the same files, which are read once."""
+    """Return a small image for a gallery. Both styles are chosen from the same files, which are read once."""
     return ImageOps.fit(reader.read(path, shrink=192), (192, 144))
 
 

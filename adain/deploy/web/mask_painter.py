@@ -91,7 +91,7 @@ class MaskPainter:
         return gr.HTML("", photo=self._photo(content)), None, gr.update(visible=False)
 
     def _photo(self, content: Upload | None) -> str:
-        """A preview of the photo as a data URL; empty if there is none."""
+        """Return a preview of the photo as a data URL; empty if there is none."""
         if content is None:
             return ""
         _, preview = self.service.open_upload(content.path, content.name)

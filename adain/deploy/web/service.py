@@ -94,13 +94,13 @@ class StylizeRequest:
         return {"steps": self.steps} if METHODS[self.method].iterative else {}
 
     def file_name(self) -> str:
-        """The file name of the result, the same as the command line chooses."""
+        """Return the file name of the result, the same as the command line chooses."""
         images = (self.content, *self.styles)
         content, *styles = [truncated(Path(image.name).stem, MAX_STEM_LENGTH) for image in images]
         return result_stem(content, styles or [self.method]) + ".png"
 
     def command_line(self) -> str:
-        """The command line that writes the same result when run in the folder that contains the images."""
+        """Return the command line that writes the same result when run in the folder that contains the images."""
         images = [image.name for image in (self.content, *self.styles)]
         paths = [f"./{name}" if name.startswith("-") else name for name in images]  # else a flag
         content, *styles = paths

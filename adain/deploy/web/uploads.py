@@ -39,7 +39,7 @@ class UploadsOnly(gr.Blocks):
 
 
 def _paths(value: Any) -> Iterator[str]:
-    """All paths of files in a value of JSON, at any depth."""
+    """Yield all paths of files in a value of JSON, at any depth."""
     if isinstance(value, dict):
         if isinstance(value.get("path"), str):
             yield value["path"]
@@ -50,7 +50,7 @@ def _paths(value: Any) -> Iterator[str]:
 
 
 def _is_inside(path: str, folder: Path) -> bool:
-    """Whether this is an absolute path, and no URL, inside the folder."""
+    """Return whether this is an absolute path, and no URL, inside the folder."""
     try:
         return Path(path).is_absolute() and Path(path).resolve().is_relative_to(folder.resolve())
     except ValueError:  # a null byte
