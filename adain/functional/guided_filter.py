@@ -18,10 +18,10 @@ def guided_filter(image: Tensor, guide: Tensor, radius: int, eps: float = 1e-3) 
     result depends on pixels at most 2 `radius` away.
 
     Args:
-        image: image to smooth (B, C, H, W).
-        guide: guide image (B, C', H, W). The mean of its channels is used.
-        radius: windows have 2 `radius` + 1 pixels per side.
-        eps: added to the variance of the guide. Larger values smooth more.
+        image: Image to smooth (B, C, H, W).
+        guide: Guide image (B, C', H, W). The mean of its channels is used.
+        radius: Windows have 2 `radius` + 1 pixels per side.
+        eps: Added to the variance of the guide. Larger values smooth more.
 
     Returns:
         Image (B, 3, H, W) of the type of `image`.
@@ -56,11 +56,11 @@ def fit_linear(image: Tensor, guide: Tensor, radius: int, eps: float, weight: Te
     The model of a pixel is the mean of those of all windows that cover it.
 
     Args:
-        image: image (B, C, H, W), already multiplied by `weight`.
+        image: Image (B, C, H, W), already multiplied by `weight`.
         guide: RGB guide (B, 3, H, W).
-        radius: windows have 2 `radius` + 1 pixels per side.
-        eps: weight of the ridge penalty on the slopes, a variance of the guide.
-        weight: how much each pixel counts (B or 1, 1, H, W); by default all count the same.
+        radius: Windows have 2 `radius` + 1 pixels per side.
+        eps: Weight of the ridge penalty on the slopes, a variance of the guide.
+        weight: How much each pixel counts (B or 1, 1, H, W); by default all count the same.
     """
     if weight is None:
         weight = torch.ones_like(image[:, :1])

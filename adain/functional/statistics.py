@@ -27,8 +27,8 @@ def mean_std(features: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor]:
     2.00 1.00
 
     Args:
-        features: features (B, C, H, W) of any floating-point type.
-        eps: added to the biased variance, so that dead channels divide safely.
+        features: Features (B, C, H, W) of any floating-point type.
+        eps: Added to the biased variance, so that dead channels divide safely.
 
     Returns:
         Mean and standard deviation, each (B, C, 1, 1), in at least float32, also under autocast.

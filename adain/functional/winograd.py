@@ -102,9 +102,9 @@ def faster(x: Tensor, outputs: int, trained: bool = False) -> bool:
     is exported or compiled.
 
     Args:
-        x: input (B, C, H, W).
-        outputs: number of output channels.
-        trained: whether the kernel needs a gradient.
+        x: Input (B, C, H, W).
+        outputs: Number of output channels.
+        trained: Whether the kernel needs a gradient.
     """
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
@@ -138,11 +138,11 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, border: Border, pad
     """Convolve `x` with a transformed kernel.
 
     Args:
-        x: contiguous input (B, H, W, C).
-        kernel: kernel (36, C, O) from `transform_kernel`.
-        bias: bias (O,), if any.
-        border: how to pad the input.
-        padding: number of pixels that are added to every side.
+        x: Contiguous input (B, H, W, C).
+        kernel: Kernel (36, C, O) from `transform_kernel`.
+        bias: Bias (O,), if any.
+        border: How to pad the input.
+        padding: Number of pixels that are added to every side.
 
     Returns:
         Output (B, O, H + 2 padding - 2, W + 2 padding - 2), channels last in memory.
@@ -179,9 +179,9 @@ def weight_gradient(x: Tensor, gradient: Tensor, border: Border) -> Tensor:
     This is the transpose of the forward algorithm: G^T [sum over tiles of (B^T d B) (A y A^T)] G.
 
     Args:
-        x: contiguous input (B, H, W, C).
-        gradient: gradient of the output (B, H, W, O).
-        border: how the input was padded.
+        x: Contiguous input (B, H, W, C).
+        gradient: Gradient of the output (B, H, W, O).
+        border: How the input was padded.
     """
     batch, height, width, inputs = x.shape
     outputs = gradient.shape[3]

@@ -26,8 +26,8 @@ def downsample(image: Tensor, shape: tuple[int, int], rows: int = STRIP) -> Tens
 
     Args:
         image: (B, C, H, W) in [0, 1], or of `torch.uint8` or `torch.uint16`.
-        shape: height and width of the result.
-        rows: rows that are converted to float32 at a time; the result does not depend on it.
+        shape: Height and width of the result.
+        rows: Rows that are converted to float32 at a time; the result does not depend on it.
     """
     narrow = []
     for strip in strips(image.shape[2], rows):

@@ -35,12 +35,12 @@ def keep_detail(
 
     Args:
         stylized: (B, 3, H, W) in [0, 1], or of `torch.uint8` or `torch.uint16`; the result is alike.
-        content: the same shape.
-        amount: from 0 (`stylized` itself) to 1.
+        content: The same shape.
+        amount: From 0 (`stylized` itself) to 1.
         weight: (1, 1, H, W), uint8: what `amount` is scaled by at each pixel, 255 for 1.
-        share: radius of the filter over the shorter side.
-        eps: regularization of the filter, a variance of luminance.
-        strip: rows that are computed at a time.
+        share: Radius of the filter over the shorter side.
+        eps: Regularization of the filter, a variance of luminance.
+        strip: Rows that are computed at a time.
     """
     height, width = stylized.shape[2:]
     shape = full_size.work_shape(min(full_size.DEFAULT_SIZE, height, width), (height, width))

@@ -38,12 +38,12 @@ def transfer_colors(
 
     Args:
         stylized: (B, 3, H, W) in [0, 1], or of `torch.uint8` or `torch.uint16`; the result is alike.
-        content: the same shape.
+        content: The same shape.
         weight: (1, 1, H, W), uint8: how much of each pixel is stylized, 255 for all of it. Where it is 0, the result is
             `content` exactly.
-        share: radius of the windows over the shorter side.
-        eps: weight of the ridge penalty, a variance of the content's colors.
-        strip: rows that are computed at a time.
+        share: Radius of the windows over the shorter side.
+        eps: Weight of the ridge penalty, a variance of the content's colors.
+        strip: Rows that are computed at a time.
     """
     height, width = stylized.shape[2:]
     shape = full_size.work_shape(min(SIDE, height, width), (height, width))

@@ -77,12 +77,12 @@ class Descent:
     `bf16_warmup`, steps run in bfloat16 until the loss stalls. Float32 follows at the final size only.
 
     Args:
-        start: image to start from (1, 3, H, W).
-        loss_fn: the loss to minimize.
-        options: options of the descent.
-        bf16_warmup: whether to start in bfloat16.
-        final_size: whether this is the last and largest size.
-        callback: called after each step.
+        start: Image to start from (1, 3, H, W).
+        loss_fn: The loss to minimize.
+        options: Options of the descent.
+        bf16_warmup: Whether to start in bfloat16.
+        final_size: Whether this is the last and largest size.
+        callback: Called after each step.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Descent:
         """Run all steps and return the best image, and whether any step improved on the start.
 
         Raises:
-            ValueError: the loss of the start is not finite.
+            ValueError: The loss of the start is not finite.
         """
         for step in range(1, self.options.steps + 1):
             self._set_learning_rate(step)
@@ -204,7 +204,7 @@ def frequency_weights(image: Tensor, exponent: float) -> Tensor:
     act like a better initial estimate of the inverse Hessian.
 
     Args:
-        image: image (1, 3, H, W), which determines size, type, and device.
+        image: Image (1, 3, H, W), which determines size, type, and device.
         exponent: 0 weights all frequencies equally.
     """
     height, width = image.shape[2:]

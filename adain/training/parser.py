@@ -60,8 +60,8 @@ class TrainingParser(PlainErrors, LightningArgumentParser):
     """A parser whose help shows the flags of this package and the usual ones of Lightning's trainer.
 
     Attributes:
-        show_all: whether the help also shows all other flags.
-        program: name of the program. Parsers of the settings of classes, which are made later, also need it.
+        show_all: Whether the help also shows all other flags.
+        program: Name of the program. Parsers of the settings of classes, which are made later, also need it.
     """
 
     show_all = False

@@ -41,8 +41,8 @@ def one_line(error: Exception, advice: str = "a smaller --size, or --precision b
     PyTorch has no exception type for running out of memory on a CPU. It raises RuntimeError.
 
     Args:
-        error: the exception to report.
-        advice: what to do about a lack of memory.
+        error: The exception to report.
+        advice: What to do about a lack of memory.
 
     Raises:
         Exception: `error` itself, if the input did not cause it.

@@ -24,7 +24,7 @@ def sha256_of(*paths: Path) -> str:
     """Return the sha256 of the contents of files, one after the other, in hexadecimal digits.
 
     Raises:
-        OSError: a path is not a file, or cannot be read.
+        OSError: A path is not a file, or cannot be read.
     """
     digest = hashlib.sha256()
     for path in paths:
@@ -65,8 +65,8 @@ def check_not_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]
     """Check that no output would replace an input, under whatever spelling, or through a link.
 
     Raises:
-        ValueError: an output is an input.
-        OSError: an output cannot be written, because of its name or the permissions of its folder.
+        ValueError: An output is an input.
+        OSError: An output cannot be written, because of its name or the permissions of its folder.
     """
     known = set()
     for path in inputs:
@@ -87,8 +87,8 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write rows to a CSV file with a header, in UTF-8. Bytes of file names that are not UTF-8 stay as they are.
 
     Args:
-        rows: at least one row. All rows have the columns of the first.
-        path: the file to write.
+        rows: At least one row. All rows have the columns of the first.
+        path: The file to write.
     """
     with atomic_path(path) as temporary, temporary.open("w", newline="", **FILE_NAMES) as file:
         writer = csv.DictWriter(file, list(rows[0]))

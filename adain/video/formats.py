@@ -17,7 +17,7 @@ def check_suffix(path: str | Path) -> Path:
     """Return the path if its suffix is that of a video format.
 
     Raises:
-        ValueError: no video can be written to this path.
+        ValueError: No video can be written to this path.
     """
     path = Path(path)
     if path.suffix.lower() not in WRITTEN:
@@ -69,7 +69,7 @@ def _matroska_end(start: bytes) -> int:
     """Return where the segment of a Matroska file ends (RFC 9559), in bytes; 0 if the header does not say.
 
     Args:
-        start: the first bytes of the file.
+        start: The first bytes of the file.
     """
     segment = start.find(b"\x18\x53\x80\x67")
     if segment < 0 or segment + 12 > len(start) or not start[segment + 4]:

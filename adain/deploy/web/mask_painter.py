@@ -45,8 +45,8 @@ class MaskPainter:
     Gradio's own editor does not report what is painted on an image that the program set.
 
     Args:
-        service: opens the photo, and keeps the mask.
-        content: the state with the `Upload` of the photo.
+        service: Opens the photo, and keeps the mask.
+        content: The state with the `Upload` of the photo.
     """
 
     def __init__(self, service: StylizeService, content: gr.State):
@@ -104,11 +104,11 @@ def painted_area(painting: str) -> Image.Image | None:
     """Return what was painted in white on black, as an image of mode L; None if nothing was.
 
     Args:
-        painting: a PNG image as a data URL, opaque where it was painted.
+        painting: A PNG image as a data URL, opaque where it was painted.
 
     Raises:
-        ValueError: this is not a data URL, or the image is larger than a preview.
-        OSError: this is not a PNG image.
+        ValueError: This is not a data URL, or the image is larger than a preview.
+        OSError: This is not a PNG image.
     """
     if not painting:
         return None

@@ -78,9 +78,9 @@ class StylizePage:
     The `api_name`s and `elem_id`s are stable: clients and tests use them.
 
     Args:
-        service: stylizes the requests.
-        method: name of the method that is selected first.
-        styles: more styles to choose from, besides the examples.
+        service: Stylizes the requests.
+        method: Name of the method that is selected first.
+        styles: More styles to choose from, besides the examples.
     """
 
     pickers: list[ImagePicker]
@@ -251,7 +251,7 @@ class StylizePage:
         """Return the request that the values of the components describe; None while an image is missing.
 
         Args:
-            values: the value of each component, as Gradio passes them.
+            values: The value of each component, as Gradio passes them.
         """
         content, *styles = [values[picker.upload] for picker in self.pickers]
         fields = {name: values[control] for name, control in self.controls.items()}
@@ -276,8 +276,8 @@ def method_updates(method: str, second: Upload | None) -> list[Any]:
     """Return updates that show what a method needs, in the order of `StylizePage._method_dependents`.
 
     Args:
-        method: name of the selected method.
-        second: the second style, if there is one.
+        method: Name of the selected method.
+        second: The second style, if there is one.
     """
     kind = METHODS[method]
     mixes = kind.takes_style and kind.supports_mixing

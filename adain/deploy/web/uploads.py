@@ -17,8 +17,8 @@ class UploadsOnly(gr.Blocks):
     metadata, and URLs, which the server downloads.
 
     Args:
-        folder: the folder of uploads and results.
-        options: the arguments of `gr.Blocks`.
+        folder: The folder of uploads and results.
+        options: The arguments of `gr.Blocks`.
     """
 
     def __init__(self, folder: Path, **options: Any):
@@ -29,7 +29,7 @@ class UploadsOnly(gr.Blocks):
         """Convert the inputs of an event as `gr.Blocks` does.
 
         Raises:
-            gr.Error: an input contains the path of another file.
+            gr.Error: An input contains the path of another file.
         """
         for path in _paths(inputs):
             if not _is_inside(path, self.folder):
