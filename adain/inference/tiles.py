@@ -66,9 +66,8 @@ def _round_up(number: int, multiple: int) -> int:
 def padded_part(pixels: Tensor, tile: Tile, method: Method) -> Tensor:
     """Return the padded part of a tile in float32, on the method's device.
 
-    It is reflected beyond the bottom and right of the image.
-
-    `pixels` (B, 3, H, W) are in [0, 1], or of `torch.uint8` or `torch.uint16`.
+    It is reflected beyond the bottom and right of the image. `pixels` (B, 3, H, W) are in [0, 1], or of
+    `torch.uint8` or `torch.uint16`.
     """
     rows, columns = tile.padded
     part = to_float(pixels[..., rows, columns].to(method.device))
