@@ -1,11 +1,11 @@
 """Gatys: an image is optimized until its features match content and style (Gatys, Ecker & Bethge, CVPR 2016)."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -128,7 +128,6 @@ class Gatys(Method):
         precondition: float = 0.5,
         callback: Callable[[Progress], None] | None = None,
     ):
-        arguments = dict(locals())
         super().__init__()
         check_choice("form", form, FORMS)
         check_choice("style_distance", style_distance, STYLE_DISTANCES)
@@ -140,7 +139,31 @@ class Gatys(Method):
         _check_at_least("style_weight", style_weight, 0)
         _check_at_least("tv_weight", tv_weight, 0)
         _check_layers(content_layers, style_layers)
-        self.arguments = _plain_arguments(arguments)
+        self.arguments = {
+            "backbone": backbone,
+            "weights": weights,
+            "pooling": pooling,
+            "padding": padding,
+            "content_layers": list(content_layers),
+            "content_layer_weights": list(content_layer_weights),
+            "style_layers": list(style_layers),
+            "style_layer_weights": list(style_layer_weights),
+            "content_weight": content_weight,
+            "style_weight": style_weight,
+            "tv_weight": tv_weight,
+            "form": form,
+            "style_distance": style_distance,
+            "optimizer": optimizer,
+            "lr": lr,
+            "history": history,
+            "momentum": momentum,
+            "steps": steps,
+            "tolerance": tolerance,
+            "init": init,
+            "seed": seed,
+            "coarsest": coarsest,
+            "precondition": precondition,
+        }
         self.content_layers = _layer_weights("content", content_layers, content_layer_weights)
         self.style_layers = _layer_weights("style", style_layers, style_layer_weights)
         self.weights = (content_weight, style_weight, tv_weight)
@@ -357,16 +380,6 @@ def _check_layers(content_layers: Sequence[str], style_layers: Sequence[str]) ->
             "Expected at least one content layer and one style layer, "
             f"got {len(content_layers)} content layers and {len(style_layers)} style layers"
         )
-
-
-def _plain_arguments(local_variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `Gatys.__init__` that rebuild the method, with lists in place of tuples."""
-    arguments = {}
-    for name, value in local_variables.items():
-        if name in ("self", "__class__", "callback"):
-            continue
-        arguments[name] = list(value) if isinstance(value, tuple) else value
-    return arguments
 
 
 def _layer_weights(what: str, layers: Sequence[str], weights: Sequence[float]) -> dict[str, float]:

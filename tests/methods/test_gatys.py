@@ -1,4 +1,5 @@
 import csv
+import inspect
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -545,6 +546,11 @@ def test_a_method_is_rebuilt_from_its_arguments():
     assert {name: method.arguments[name] for name in ("form", "steps", "init", "seed")} == {
         name: settings[name] for name in ("form", "steps", "init", "seed")
     }
+
+
+def test_every_argument_is_recorded():
+    parameters = inspect.signature(Gatys).parameters
+    assert [*Gatys(weights="random").arguments] == [name for name in parameters if name != "callback"]
 
 
 def test_starts_are_the_images_they_name():
