@@ -445,9 +445,9 @@ def options(**changes):
     ("optimizer", "rate", "setting"), [("lbfgs", 1.0, "history_size"), ("adam", 0.02, ""), ("sgd", 1e-3, "momentum")]
 )
 def test_the_optimizers_and_their_default_rates(optimizer, rate, setting):
-    moves = torch.zeros(3, requires_grad=True)
+    offset = torch.zeros(3, requires_grad=True)
     for lr, expected in ((None, rate), (0.3, 0.3)):
-        (group,) = pixel_descent.OPTIMIZERS[optimizer](moves, options(lr=lr)).param_groups
+        (group,) = pixel_descent.OPTIMIZERS[optimizer](offset, options(lr=lr)).param_groups
         assert group["lr"] == expected
         assert not setting or group[setting] == {"history_size": 7, "momentum": 0.5}[setting]
 
