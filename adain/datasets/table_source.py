@@ -13,6 +13,7 @@ from adain.imaging.reader import UNREADABLE
 from adain.training.crops import image_file
 from adain.training.sources import is_saved_to_disk, load_from_hub
 from adain.utils.files import short_hash
+from adain.utils.rounding import ceil_div
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -243,7 +244,7 @@ class SavedSource(SplitSource):
         units = []
         for split, table in self._splits.items():
             size = self.options.shard_size
-            count = -(-len(table) // size)
+            count = ceil_div(len(table), size)
             for number in range(count):
                 start, stop = number * size, min((number + 1) * size, len(table))
                 part = (split, len(table), start, stop, start)

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adain.utils.rounding import ceil_div
+
 Border = Literal["reflect", "replicate", "zeros"]
 
 TILE = 4  # height and width of an output tile in pixels
@@ -392,7 +394,7 @@ def _fold(gradient: Tensor, border: Border) -> Tensor:
 
 def _tiles(length: int) -> int:
     """Return the number of tiles that cover an axis."""
-    return -(-length // TILE)
+    return ceil_div(length, TILE)
 
 
 def _nhwc(x: Tensor) -> Tensor:

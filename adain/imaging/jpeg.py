@@ -18,6 +18,7 @@ from adain.imaging.options import MAX_PIXELS
 from adain.imaging.photo import as_batch
 from adain.utils.errors import DECODING_ERRORS
 from adain.utils.files import check_regular
+from adain.utils.rounding import ceil_div
 
 MARKER = b"\xff\xd8"
 """The first bytes of a JPEG file."""
@@ -91,15 +92,15 @@ def _cut_blocks(data: bytes, size: tuple[int, int], box: Box) -> tuple[bytes, in
     if header is None:
         return None
     size_offset, scan = header
-    columns, rows = (-(-side // MCU) for side in size)
+    columns, rows = (ceil_div(side, MCU) for side in size)
     compressed = np.frombuffer(data, np.uint8, offset=scan)
     ends = _block_ends(compressed, columns * rows)
     if ends is None:
         return None
     starts = np.concatenate([[0], ends[:-1] + 2])
     left, top = (max(0, side - CONTEXT) // MCU for side in box[:2])
-    right = min(columns, -(-(box[2] + CONTEXT) // MCU))
-    bottom = min(rows, -(-(box[3] + CONTEXT) // MCU))
+    right = min(columns, ceil_div(box[2] + CONTEXT, MCU))
+    bottom = min(rows, ceil_div(box[3] + CONTEXT, MCU))
     parts = []
     for row in range(top, bottom):
         first, last = row * columns + left, row * columns + right - 1

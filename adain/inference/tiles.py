@@ -10,6 +10,7 @@ from torch import Tensor
 from adain.imaging.photo import to_float
 from adain.inference.regions import Window
 from adain.methods import Method
+from adain.utils.rounding import round_up
 
 GRID = 8
 """Tiles start on multiples of this, or of the stride, so that a pixel of any layer falls wholly into one tile."""
@@ -47,9 +48,9 @@ def split_into_tiles(height: int, width: int, tile: int | None, overlap: int, gr
         overlap: Pixels around the interior that a tile needs, rounded up to a multiple of `grid`.
         grid: Tiles start at multiples of this number.
     """
-    step_down = height if tile is None else _round_up(tile, grid)
-    step_right = width if tile is None else _round_up(tile, grid)
-    overlap = _round_up(overlap, grid)
+    step_down = height if tile is None else round_up(tile, grid)
+    step_right = width if tile is None else round_up(tile, grid)
+    overlap = round_up(overlap, grid)
     for top in range(0, height, step_down):
         for left in range(0, width, step_right):
             rows = slice(top, min(top + step_down, height))
@@ -57,10 +58,6 @@ def split_into_tiles(height: int, width: int, tile: int | None, overlap: int, gr
             padded_rows = slice(max(0, rows.start - overlap), min(rows.stop + overlap, height))
             padded_columns = slice(max(0, columns.start - overlap), min(columns.stop + overlap, width))
             yield Tile((rows, columns), (padded_rows, padded_columns))
-
-
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
 
 
 def padded_part(pixels: Tensor, tile: Tile, method: Method) -> Tensor:
