@@ -9,7 +9,7 @@ from adain.imaging import resampling
 from adain.imaging.photo import to_float
 from adain.imaging.resampling import Upsampler
 from adain.inference import full_size
-from adain.inference.tiling import to_dtype
+from adain.inference.strips import map_strips
 
 SHARE = 1 / 8
 """Radius of the filter that separates detail, as a share of the shorter side."""
@@ -45,20 +45,21 @@ def keep_detail(
     height, width = stylized.shape[2:]
     shape = full_size.work_shape(min(full_size.DEFAULT_SIZE, height, width), (height, width))
     radius = max(1, round(share * min(shape)))
-    result = torch.empty_like(stylized)
     with torch.inference_mode():
         content_filter = _coefficients(_small_luminance(content, shape), radius, eps)
         stylized_filter = _coefficients(_small_luminance(stylized, shape), radius, eps)
-        upsampler = Upsampler(shape, (height, width), stylized.device)
-        for rows in resampling.strips(height, strip):
-            stylized_rows = to_float(stylized[:, :, rows])
-            content_detail = _detail(to_float(content[:, :, rows]), upsampler.rows(content_filter, rows, "bilinear"))
-            stylized_detail = _detail(stylized_rows, upsampler.rows(stylized_filter, rows, "bilinear"))
-            difference = amount * (content_detail - stylized_detail)
-            if weight is not None:
-                difference = difference * (weight[:, :, rows].to(difference) / 255)
-            result[:, :, rows].copy_(to_dtype(stylized_rows + difference, stylized.dtype))
-    return result
+    upsampler = Upsampler(shape, (height, width), stylized.device)
+
+    def replace_detail(rows: slice) -> Tensor:
+        stylized_rows = to_float(stylized[:, :, rows])
+        content_detail = _detail(to_float(content[:, :, rows]), upsampler.rows(content_filter, rows, "bilinear"))
+        stylized_detail = _detail(stylized_rows, upsampler.rows(stylized_filter, rows, "bilinear"))
+        difference = amount * (content_detail - stylized_detail)
+        if weight is not None:
+            difference = difference * (weight[:, :, rows].to(difference) / 255)
+        return stylized_rows + difference
+
+    return map_strips(replace_detail, stylized, strip)
 
 
 def _detail(image: Tensor, coefficients: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from adain.inference import guided_upsampling
 from adain.inference.guided_upsampling import Layer
 from adain.inference.options import WorkSize
 from adain.inference.regions import Finish, Layers, Region, blend_regions
-from adain.inference.tiling import to_dtype
+from adain.inference.strips import map_strips
 from adain.methods import Method
 
 LARGEST_CONTENT = 1024
@@ -74,17 +74,17 @@ def stylize(
         device: Where the full-size result is computed.
         strip: Rows that are computed at a time; the result does not depend on it.
     """
-    result = torch.empty_like(pixels)  # outside of inference mode, so that it can be changed
     height, width = pixels.shape[2:]
     with torch.inference_mode():
         guide = resampling.downsample(pixels, shape).contiguous(memory_format=torch.channels_last)
         small = _stylize_small(network, guide, regions, device)
-        upsampler = Upsampler(shape, (height, width), device)
-        for rows in resampling.strips(height, strip):
-            content = to_float(pixels[:, :, rows].to(device))
-            stylized = _enlarge(small, upsampler, content, rows, regions).over(content, recolor)
-            result[:, :, rows].copy_(to_dtype(stylized, pixels.dtype))
-    return result
+    upsampler = Upsampler(shape, (height, width), device)
+
+    def stylize_rows(rows: slice) -> Tensor:
+        content = to_float(pixels[:, :, rows].to(device))
+        return _enlarge(small, upsampler, content, rows, regions).over(content, recolor)
+
+    return map_strips(stylize_rows, pixels, strip)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from adain.imaging.photo import to_float
 from adain.imaging.resampling import Upsampler
 from adain.inference import full_size
 from adain.inference.guided_upsampling import add_linear_
-from adain.inference.tiling import to_dtype
+from adain.inference.strips import map_strips
 
 SIDE = 256
 """Shorter side in pixels at which the change of the colors is fitted."""
@@ -48,18 +48,19 @@ def transfer_colors(
     height, width = stylized.shape[2:]
     shape = full_size.work_shape(min(SIDE, height, width), (height, width))
     radius = max(1, round(share * min(shape)))
-    result = torch.empty_like(stylized)
     with torch.inference_mode():
         guide = resampling.downsample(content, shape)
         change = resampling.downsample(stylized, shape) - guide
         small_weight = None if weight is None else resampling.downsample(weight, shape).to(guide)
         model = fit_linear(change, guide, radius, eps, small_weight)
-        upsampler = Upsampler(shape, (height, width), stylized.device)
-        for rows in resampling.strips(height, strip):
-            content_rows = to_float(content[:, :, rows])
-            offset = upsampler.rows(model.offset, rows, "bilinear")
-            change_rows = add_linear_(offset, model.slopes, content_rows, upsampler, rows)
-            if weight is not None:
-                change_rows *= weight[:, :, rows].to(change_rows) / 255
-            result[:, :, rows].copy_(to_dtype(content_rows + change_rows, stylized.dtype))
-    return result
+    upsampler = Upsampler(shape, (height, width), stylized.device)
+
+    def recolor(rows: slice) -> Tensor:
+        content_rows = to_float(content[:, :, rows])
+        offset = upsampler.rows(model.offset, rows, "bilinear")
+        change_rows = add_linear_(offset, model.slopes, content_rows, upsampler, rows)
+        if weight is not None:
+            change_rows *= weight[:, :, rows].to(change_rows) / 255
+        return content_rows + change_rows
+
+    return map_strips(recolor, stylized, strip)
