@@ -128,13 +128,15 @@ class ImageStatistics:
 
         Return None if all are known.
         """
-        moments = Moments()
+        moments = None
         for tile in self.tiles:
             content = padded_part(self.pixels, tile, self.method).to(self.method.dtype)
             try:
                 computation(content, tile, replay(known, tile))
             except MissingStatistic as missing:
-                moments.add(missing.statistic, missing.features)
+                if moments is None:
+                    moments = Moments(missing.statistic)
+                moments.add(missing.features)
             else:
                 return None  # every tile asks for the same statistics
         return moments
@@ -145,7 +147,8 @@ def replay(known: Sequence[Statistic], tile: Tile) -> StatisticsFn:
     remaining = iter(known)
 
     def statistics_fn(statistic: Callable, features: Tensor) -> Statistic:
-        for found in remaining:
+        found = next(remaining, None)
+        if found is not None:
             return found
         rows = tile.padded[0]
         scale = 2 ** round(math.log2((rows.stop - rows.start) / features.shape[2]))
@@ -155,21 +158,26 @@ def replay(known: Sequence[Statistic], tile: Tile) -> StatisticsFn:
 
 
 class Moments:
-    """Means and variances, or covariances, merged from tiles in float64 (Chan, Golub & LeVeque 1979)."""
+    """Means and variances, or covariances, merged from tiles in float64 (Chan, Golub & LeVeque 1979).
 
-    def __init__(self) -> None:
+    Args:
+        statistic: Returns the mean and the spread of features.
+    """
+
+    def __init__(self, statistic: Callable):
+        self.statistic = statistic
         self.count = 0
         self.mean = torch.zeros(())
         self.second = torch.zeros(())
+        self.like = torch.zeros(())  # has the type and device of the result
 
-    def add(self, statistic: Callable, features: Tensor) -> None:
-        """Merge the features (B, C, h, w) of one tile; `statistic` returns their mean and spread."""
-        found = statistic(features)
-        self.statistic = statistic
+    def add(self, features: Tensor) -> None:
+        """Merge the features (B, C, h, w) of one tile."""
+        found = self.statistic(features)
         self.like = found[0]
         mean, spread = (moment.cpu().double() for moment in found)
         difference = mean - self.mean
-        if statistic is whitening.covariance:
+        if self.statistic is whitening.covariance:
             second = spread
             product = difference @ difference.mT
         else:
