@@ -39,11 +39,17 @@ def rank_of(
         if number not in environment or count not in environment:
             continue
         try:
-            rank = Rank(int(environment[number]), int(environment[count]), int(environment.get(local, 0)))
-        except ValueError:
-            rank = Rank(-1)
-        if not 0 <= rank.number < rank.count:
+            return _parse_rank(environment[number], environment[count], environment.get(local, "0"))
+        except ValueError as error:
             given = f"{environment[number]} and {environment[count]}"
-            raise ValueError(f"Expected {number} from 0 to {count} - 1, got {given}; start the run with its launcher")
-        return rank
+            raise ValueError(
+                f"Expected {number} from 0 to {count} - 1, got {given}; start the run with its launcher"
+            ) from error
     return Rank()
+
+
+def _parse_rank(number: str, count: str, local: str) -> Rank:
+    rank = Rank(int(number), int(count), int(local))
+    if not 0 <= rank.number < rank.count:
+        raise ValueError(f"Expected a rank from 0 to {rank.count} - 1, got {rank.number}")
+    return rank
