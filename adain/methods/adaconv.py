@@ -47,7 +47,8 @@ class Predictor(nn.Module):
         self.bias = nn.Linear(descriptor, channels)
         # The convolution starts as the identity, or as zero in a residual block, which adds the identity.
         identity = torch.eye(channels_per_group).repeat(groups, 1).flatten()
-        self._initialize(self.depthwise, identity * (not residual), residual)
+        depthwise_bias = torch.zeros_like(identity) if residual else identity.clone()
+        self._initialize(self.depthwise, depthwise_bias, residual)
         self._initialize(self.pointwise, identity, residual)
         self._initialize(self.bias, torch.zeros(channels), residual)
 
