@@ -30,7 +30,7 @@ def local_devices(device: str, rank: Rank) -> list[str]:
 
 
 def default_workers(devices: Sequence[str], rank: Rank) -> int:
-    """Return the number of processes: one for each GPU, or for each core; one in all if there are several ranks."""
+    """Return the number of processes: one for each GPU, or for each core; one if there are several ranks."""
     if rank.count > 1:
         return 1
     if devices != ["cpu"]:

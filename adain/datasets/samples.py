@@ -76,4 +76,4 @@ class Source(Protocol):
         """
 
     def schema(self) -> "pa.Schema":
-        """Return the columns of the dataset as a table, with the features of `datasets` as metadata."""
+        """Return the columns that the dataset has as a table, with the features of `datasets` as metadata."""

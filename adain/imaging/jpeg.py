@@ -86,7 +86,7 @@ def _cut_blocks(data: bytes, size: tuple[int, int], box: Box) -> tuple[bytes, in
     """Return a JPEG of the blocks that cover a region, and the position of its left top corner in the whole image.
 
     That is possible without decoding if there is a restart marker after each block, as `adain prepare-data` writes
-    them. Returns None for other files.
+    them. For other files, return None.
     """
     header = _parse_header(data)
     if header is None:

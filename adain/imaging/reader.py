@@ -177,7 +177,7 @@ def _file(source: str | Path | bytes, truncated: bool) -> BinaryIO:
 def _identify(file: BinaryIO) -> Any:
     """Open an image with Pillow, without its limit on pixels.
 
-    That limit holds for the whole process: ours comes with a call.
+    That limit holds for the whole process; this package has a limit for each call.
     """
     prefix = file.read(16)
     Image.preinit()  # the common formats first

@@ -215,7 +215,7 @@ def refuse_style_options(method: Method, **given: Any) -> None:
 
 
 def as_list(given: Any) -> list:
-    """Return a list of one item, of several, or of none for None."""
+    """Return a list: of one item, of several, or empty for None."""
     if given is None:
         return []
     return [*given] if isinstance(given, list | tuple) else [given]

@@ -89,7 +89,7 @@ def _layers(
 
 
 def to_dtype(stylized: Tensor, dtype: torch.dtype) -> Tensor:
-    """Convert values, clamped to [0, 1], to `dtype`: floating, or scaled to `torch.uint8` or `torch.uint16`.
+    """Convert values to `dtype`, clamped to [0, 1]; scaled and rounded for `torch.uint8` and `torch.uint16`.
 
     Raises:
         ContentError: There is a NaN, because values overflowed in the network. It would become black pixels.
