@@ -86,7 +86,7 @@ def test_adaconv_by_configuration():
     shapes = {name: tuple(kernel.shape) for name, kernel in code.items() if name.startswith("kernel")}
     assert shapes == {f"kernel/{i}": (1, 512 >> i, (2, 4, 8, 16)[i], 3, 3) for i in range(4)}
     assert method.stylize(images(2, 3, 24, 32), code).shape == (2, 3, 24, 32)
-    with pytest.raises(ValueError, match=r"a divisor of \[512, 256, 128, 64\]"):
+    with pytest.raises(ValueError, match=r"groups that divide the widths \[512, 256, 128, 64\]"):
         METHODS["adaconv"](groups=[512, 100, 32, 8])
 
 
