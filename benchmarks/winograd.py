@@ -14,6 +14,7 @@ from torch import Tensor
 from adain.functional import winograd
 from adain.models.layers import Conv2d
 from adain.utils import memory
+from adain.utils.rounding import ceil_div
 from benchmarks.timing import machine, take_turns
 
 SHAPES = [
@@ -75,7 +76,7 @@ def main() -> None:
         layer = Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect")
         x = torch.rand(batch, inputs, side, side).to(memory_format=torch.channels_last)
         found = " | ".join(f"{value:.2f}" for value in measure(layer, x, options.rounds))
-        tiles = batch * (-(-side // winograd.TILE)) ** 2
+        tiles = batch * ceil_div(side, winograd.TILE) ** 2
         print(f"| {batch} | {inputs} to {outputs} | {side} | {tiles} | {found} |", flush=True)
 
 

@@ -70,7 +70,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def _file(source: str, target: str, config: MkDocsConfig, *inclusion: Any) -> File:
-    """A file at a path of the repository that the site has at the path `target`."""
+    """Return a file at a path of the repository that the site has at the path `target`."""
     at_target = File(target, str(ROOT), config.site_dir, config.use_directory_urls)
     inclusions = {"inclusion": inclusion[0]} if inclusion else {}
     return File(
@@ -94,7 +94,7 @@ def _replaced(markdown: str, marker: str, text: str) -> str:
 
 
 def command_line_reference() -> str:
-    """A section for each command with its flags, from the parsers themselves."""
+    """Return a section for each command with its flags, from the parsers themselves."""
     from adain.cli.commands import COMMANDS
     from adain.cli.parser import Parser
     from adain.cli.stylize_command import SETTINGS
@@ -124,7 +124,7 @@ def _training_module() -> type:
 
 
 def _training_parser() -> Any:
-    """A parser of the flags of training, without those of Lightning's trainer."""
+    """Return a parser of the flags of training, without those of Lightning's trainer."""
     from pytorch_lightning.cli import LightningArgumentParser
 
     from adain.training.callbacks import LastCheckpoint
@@ -137,7 +137,7 @@ def _training_parser() -> Any:
 
 
 def _flags(actions: Iterable[argparse.Action]) -> list[str]:
-    """A list item for each flag that sets something."""
+    """Return a list item for each flag that sets something."""
     items = []
     for action in actions:
         names = [option for option in action.option_strings if not option.endswith(("+", ".help"))]
@@ -168,7 +168,7 @@ def _default(action: argparse.Action) -> str:
 
 
 def _escaped(text: str) -> str:
-    """The text on one line, as Markdown that shows it as it is; code in backticks stays."""
+    """Escape a text, on one line, as Markdown that shows it as it is; code in backticks stays."""
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
     return "".join(part if part.startswith("`") else re.sub(r"([*_<\[\\])", r"\\\1", part) for part in parts)
 

@@ -76,7 +76,7 @@ def build_bank(
 
 
 def _distinct_files(folder: Path, report: Callable[[str], object]) -> dict[Source, Path]:
-    """The images of a folder in the order of their digests, the first path of each digest."""
+    """Return the images of a folder in the order of their digests, with the first path of each digest."""
     paths: dict[str, Path] = {}
     for path in listing.files(folder):
         try:
@@ -108,12 +108,12 @@ def _encode_files(
 
 
 def stacked(codes: Sequence[StyleCode]) -> StyleCode:
-    """Several codes (1, ...) as one (N, ...)."""
+    """Concatenate codes (1, ...) to one code (N, ...)."""
     return {name: torch.cat([code[name] for code in codes]) for name in codes[0]}
 
 
 def as_bank(styles: Styles, method: Method) -> StyleBank:
-    """The bank that `RandomStyle` draws from.
+    """Return the bank that `RandomStyle` draws from.
 
     Args:
         styles: As `RandomStyle` takes them.
@@ -147,7 +147,7 @@ def as_bank(styles: Styles, method: Method) -> StyleBank:
 
 
 def source_of(image: Style) -> Source:
-    """Where a style comes from: the name and the hash of its file; nothing for one that has no file."""
+    """Return the name and the hash of a style's file; both are empty for a style that has no file."""
     if isinstance(image, str | Path):
         return Source(Path(image).name, sha256_of(Path(image)))
     return Source("", "")

@@ -135,7 +135,7 @@ class RandomStyle(v2.Transform):
         return result.reshape(images.shape)
 
     def _stylize(self, content: Tensor, code: dict[str, Tensor], alphas: Tensor) -> Tensor:
-        """Stylize (B, 1 or 3, H, W); returns (B, 3, H, W) in float32."""
+        """Stylize images (B, 1 or 3, H, W), and return (B, 3, H, W) in float32."""
         method: Any = self._networks.on(content.device)
         rgb = content.expand(-1, 3, -1, -1)
         # Not inference_mode: its results could not be used in the training that follows.
@@ -144,7 +144,7 @@ class RandomStyle(v2.Transform):
 
 
 def _alpha_range(alpha: float | Sequence[float]) -> tuple[float, float]:
-    """The lowest and the highest alpha."""
+    """Return the lowest and the highest alpha."""
     values = [float(alpha)] if isinstance(alpha, int | float) else [float(value) for value in alpha]
     for value in values:
         check_alpha(value)
@@ -154,12 +154,12 @@ def _alpha_range(alpha: float | Sequence[float]) -> tuple[float, float]:
 
 
 def _is_image(inpt: Any) -> bool:
-    """Whether the input is one or more images, and not boxes, masks, or key points."""
+    """Return whether the input is one or more images, and not boxes, masks, or key points."""
     return not isinstance(inpt, tv_tensors.TVTensor) or isinstance(inpt, tv_tensors.Image | tv_tensors.Video)
 
 
 def _style_count(image: Any) -> int:
-    """How many styles an image, a video, or a batch of them takes."""
+    """Return the number of styles that an image, a video, or a batch of them takes."""
     if isinstance(image, Image.Image):
         return 1
     leading = image.shape[: -4 if isinstance(image, tv_tensors.Video) else -3]

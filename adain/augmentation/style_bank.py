@@ -69,12 +69,12 @@ def check_method(method: Method) -> None:
 
 
 def flatten(code: StyleCode) -> Tensor:
-    """The codes (N, ...) as vectors (N, D), float32: their tensors in the order of their names."""
+    """Convert codes (N, ...) to vectors (N, D), float32: their tensors in the order of their names."""
     return torch.cat([code[name].flatten(1).float().cpu() for name in sorted(code)], 1)
 
 
 def unflatten(vectors: Tensor, like: StyleCode) -> StyleCode:
-    """Vectors (N, D) as codes with the names and shapes of `like`."""
+    """Convert vectors (N, D) to codes with the names and shapes of `like`."""
     names = sorted(like)
     sizes = [like[name][0].numel() for name in names]
     parts = vectors.split(sizes, 1)
@@ -82,7 +82,7 @@ def unflatten(vectors: Tensor, like: StyleCode) -> StyleCode:
 
 
 def embedded_bank(method: str) -> Path:
-    """The path of the bank that comes with a method's embedded weights."""
+    """Return the path of the bank that comes with a method's embedded weights."""
     return CHECKPOINTS / f"{method.replace('-', '_')}_bank.safetensors"
 
 

@@ -46,7 +46,7 @@ def plan_jobs(
     seed: int,
     suffix: str,
 ) -> list[Job]:
-    """All results of a run, in order.
+    """Return the jobs for all results of a run, in order.
 
     Args:
         folders: The folder of contents and, unless the method has a built-in style, the folder of styles.
@@ -93,7 +93,7 @@ def _pair(folders: Sequence["ImageFolder"], pairs: str | Path, method: Method, a
 
 
 def _name(jobs: Sequence[Job], folders: Sequence["ImageFolder"], method: Method, suffix: str) -> list[Job]:
-    """The jobs with their outputs, CONTENT__STYLE in the content's subfolder."""
+    """Return the jobs with their outputs, CONTENT__STYLE in the content's subfolder."""
     content_names = folders[0].names((job.content for job in jobs), keep_subfolders=True)
     style_names: Mapping[Path, Path] = {}
     if method.takes_style:
@@ -117,7 +117,7 @@ def _name(jobs: Sequence[Job], folders: Sequence["ImageFolder"], method: Method,
 
 
 def _with_unique_outputs(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs; outputs that several would share get a hash of all that distinguishes them.
+    """Add a hash to the outputs that several jobs would share, so that each job has its own.
 
     An example is x__s-0.5, of the style s at strength 0.5, and of the style s-0.5.
     """
@@ -132,7 +132,7 @@ def _with_unique_outputs(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _without_case(path: Path) -> str:
-    """A key that is equal for paths that are one file where the file system ignores case."""
+    """Return a key that is equal for paths that are one file where the file system ignores case."""
     return str(path).casefold()
 
 
@@ -141,7 +141,7 @@ def _writes_into(jobs: Iterable[Job], output: Path, folder: Path) -> bool:
 
 
 def without_results(files: list[Path], folder: Path, output: Path) -> list[Path]:
-    """The files of a folder without those in the output folder, if that lies in it.
+    """Return the files of a folder without those in the output folder, if that lies in it.
 
     Raises:
         ValueError: None is left.
@@ -184,11 +184,11 @@ class ImageFolder:
             self.files = without_results(self.files, self.path, output)
 
     def place(self, path: Path) -> str:
-        """The path relative to the folder, if it lies there: the same wherever the folder is."""
+        """Return the path relative to the folder if it lies there: the same wherever the folder is."""
         return (path.relative_to(self.path) if self.path in path.parents else path).as_posix()
 
     def names(self, used: Iterable[Path], keep_subfolders: bool = False) -> dict[Path, Path]:
-        """The name of each image in results: its stem, below its subfolders if asked for.
+        """Return the name of each image in results: its stem, below its subfolders if asked for.
 
         Names that several images would share get a hash of the path, as do those of images elsewhere. The names depend
         on the content of the folder only, not on which of its images are used.
@@ -210,7 +210,7 @@ class ImageFolder:
 
 
 def read_pairs(table: Path, folders: Sequence[ImageFolder], alpha: float) -> Iterator[Job]:
-    """The rows of a CSV file, whose paths are relative to the folders or absolute."""
+    """Yield a job for each row of a CSV file, whose paths are relative to the folders or absolute."""
     if not table.is_file():
         raise FileNotFoundError(f"{table}: no such file; name a CSV file of pairs, or all of them with all")
     columns = dict(zip(("content", "style"), folders, strict=False))
@@ -254,5 +254,5 @@ def _read_row(row: Mapping[str, str | None], columns: Mapping[str, ImageFolder],
 
 
 def _has_other_bytes(name: str) -> bool:
-    """Whether a name has bytes that are not UTF-8, for which Python has lone surrogates."""
+    """Return whether a name has bytes that are not UTF-8, for which Python has lone surrogates."""
     return any("\udc80" <= character <= "\udcff" for character in name)

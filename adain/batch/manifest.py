@@ -64,7 +64,7 @@ class Manifest:
             return [job for job, done in zip(self.wanted, complete, strict=True) if not done]
 
     def _dependencies(self, job: Job) -> dict[str, Any]:
-        """All that a result depends on: paths, sizes and modification times of its inputs, and the settings."""
+        """Return all that a result depends on: paths, sizes and modification times of its inputs, and the settings."""
         found: dict[str, Any] = dict(zip(("content", "style"), job.places, strict=False))
         found |= {"output": job.output.as_posix(), "alpha": job.alpha, **self.settings}
         if job.alpha == 1:
@@ -98,7 +98,7 @@ class Manifest:
 
 
 def _fits(entry: Mapping[str, Any], wanted: Mapping[str, Any], content: Path) -> bool:
-    """Whether an entry has all the settings that are wanted.
+    """Return whether an entry has all the settings that are wanted.
 
     Earlier versions had no work size and always used the content's own. That is also the default where results have
     their content's size and it is not large.
@@ -110,7 +110,7 @@ def _fits(entry: Mapping[str, Any], wanted: Mapping[str, Any], content: Path) ->
 
 
 def _is_large(content: Path) -> bool:
-    """Whether the default work size applies to an image at its own size; True if that cannot be read."""
+    """Return whether the default work size applies to an image at its own size; True if that cannot be read."""
     try:
         with Image.open(content) as image:
             return min(image.size) > full_size.LARGEST_CONTENT
@@ -119,11 +119,11 @@ def _is_large(content: Path) -> bool:
 
 
 def _stamp(path: Path) -> dict[str, Any]:
-    """Size and modification time of a result."""
+    """Return the size and modification time of a result."""
     stat = path.stat()
     return {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
 
 
 def file_digest(path: Path) -> dict[str, Any]:
-    """Size and hash of a file, which identify its content."""
+    """Return the size and hash of a file, which identify its content."""
     return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}

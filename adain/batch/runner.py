@@ -56,7 +56,7 @@ SINGLE_IMAGE_OPTIONS = ("style_weight", "mask", "feather", "regions")
 """Style options that do not apply to folders. gatys has a setting that is called style_weight, too."""
 
 ReadImage = Callable[[Path], Photo | str]
-"""Reads a content; returns the reason if it cannot be read."""
+"""Reads a content, or returns the reason why it cannot be read."""
 
 
 def stylize_folder(
@@ -74,7 +74,7 @@ def stylize_folder(
     precision: Precision = "auto",
     **changes: Any,
 ) -> list[tuple[Path, str]]:
-    """Stylize a folder of images; returns what could not be read or stylized, images and subfolders, with the reasons.
+    """Stylize a folder of images.
 
     Results are named CONTENT__STYLE, with a hash of the path where several would share a name, in the subfolders of
     their contents. Each complete result gets a line in `manifest.jsonl`; another run skips a result if its line
@@ -100,6 +100,9 @@ def stylize_folder(
         precision: As `adain.prepare` takes it.
         changes: Fields of the options by name, such as `alpha=0.8` or `workers=0`, which override these; all others are
             settings of the method.
+
+    Returns:
+        What could not be read or stylized, images and subfolders, with the reasons.
 
     Raises:
         ValueError: An option is unknown, out of range, or does not apply, a folder has no images, a row of the CSV file
@@ -161,14 +164,14 @@ def _check_styles(method: Method, style: str | Path | None, options: StyleOption
 
 
 def _own_device(device: str, rank: Rank) -> str:
-    """A GPU for this process, if there are any, several processes share the run, and `device` is `auto`."""
+    """Return a GPU for this process if `device` is `auto` and several processes share the GPUs; else `device`."""
     if device == "auto" and rank.count > 1 and torch.cuda.is_available():
         return f"cuda:{rank.local % torch.cuda.device_count()}"
     return device
 
 
 def _recorded_settings(method: Method, options: StyleOptions, size: int | None, precision: str) -> dict[str, Any]:
-    """The settings that all results depend on, as the manifest records them."""
+    """Return the settings that all results depend on, as the manifest records them."""
     small = size is not None and size <= full_size.LARGEST_CONTENT
     return {
         "method": type(method).__name__,
@@ -245,7 +248,7 @@ class FolderRun:
             yield from self._stylize_batch(batch)
 
     def _units(self, jobs: Sequence[Job]) -> Iterator[Unit]:
-        """The jobs with their contents, each decoded once, in advance, and their styles."""
+        """Yield the jobs with their styles and their contents, each of which is decoded once and in advance."""
         by_content = defaultdict[Path, list[Job]](list)
         for job in jobs:
             by_content[job.content].append(job)
@@ -300,7 +303,7 @@ class FolderRun:
 
 
 def _joined_style(batch: Sequence[Unit]) -> StyleCode | Path | None:
-    """The style of a batch: one for all, or codes stacked in the order of the contents."""
+    """Return the style of a batch: one for all, or codes stacked in the order of the contents."""
     first = batch[0].style
     if not isinstance(first, dict) or all(unit.style is first for unit in batch):
         return first
@@ -326,7 +329,7 @@ def batches(units: Iterable[Unit], batch_size: int) -> Iterator[list[Unit]]:
 
 
 def _kind(unit: Unit) -> str:
-    """Units of equal kinds can be stylized in one batch."""
+    """Return a key that is equal for units that can be stylized in one batch."""
     style: Any = unit.style
     if isinstance(style, dict):
         style = [(name, value.shape) for name, value in style.items()]
@@ -339,7 +342,7 @@ def _pixels(photo: Photo) -> int:
 
 
 def read_content(path: Path, size: int | None, options: ReadOptions) -> Photo | str:
-    """The content, or the reason why it cannot be read."""
+    """Return the content, or the reason why it cannot be read."""
     try:
         return reader.load(path, size, options)
     except INPUT_ERRORS as error:

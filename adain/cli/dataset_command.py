@@ -90,7 +90,7 @@ def stylize_dataset(
 
 
 def summary(report: "Report") -> str:
-    """The numbers of a run on one line."""
+    """Summarize the numbers of a run on one line."""
     text = f"{report.results} results"
     if report.made < report.results:
         text += f", {report.made} of them in this run"

@@ -230,7 +230,7 @@ def sweep(
 
 
 def _checked(variant: "Variant") -> "Variant":
-    """The variant with its settings converted to their types.
+    """Return the variant with its settings converted to their types.
 
     Raises:
         ValueError: A setting has another type, or is not one of the method's.

@@ -35,7 +35,7 @@ def list_all() -> int:
 
 
 def license_of(weights: Path) -> str:
-    """The license of a file of weights, from the row `license` of the first table in its model card."""
+    """Return the license of a file of weights, from the row `license` of the first table in its model card."""
     card = weights.with_suffix(".md")
     row = re.search(r"^\| license \| (.+?) \|$", card.read_text(), re.MULTILINE) if card.is_file() else None
     return row[1].partition(", see [")[0] if row else "not stated"

@@ -90,7 +90,7 @@ def train(args: list[str] | None = None, prog: str = "train.py") -> int:
 
 
 def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> dict[str, Any]:
-    """The values of a function's flags, and the settings of methods by method, if there are any, as `settings`."""
+    """Return the values of a function's flags; `settings` holds those of methods, by method, if there are any."""
     if function is COMMANDS["stylize"]:
         words = _positionals_as_flags(words)
     for word, following in pairwise([*words, ""]):
@@ -112,7 +112,7 @@ def parse_flags(function: Callable[..., int], words: list[str], prog: str) -> di
 
 
 def _positionals_as_flags(words: list[str]) -> list[str]:
-    """PHOTO and PAINTING at the start of a command line as --content and --style.
+    """Replace PHOTO and PAINTING at the start of a command line with --content and --style.
 
     Raises:
         ValueError: There are more words than these two.
@@ -129,7 +129,7 @@ def _positionals_as_flags(words: list[str]) -> list[str]:
 
 
 def _methods_with_settings(function: Callable[..., int], words: list[str]) -> list[str]:
-    """The methods whose settings are flags of this call: the ones that are used, so that those of others are refused.
+    """Return the methods whose settings are flags of this call: those that are used, so that others are refused.
 
     They are found by a parser of their own, because the flags of the main parser depend on them. A configuration file
     may name any method.

@@ -85,7 +85,7 @@ def check_configuration(path: str) -> None:
 
 
 def _count_values(node: yaml.Node, counted: dict[int, float]) -> float:
-    """The number of values in a node, with those that aliases repeat; infinity if it contains itself."""
+    """Return the number of values in a node, with those that aliases repeat; infinity if it contains itself."""
     if id(node) not in counted:
         counted[id(node)] = math.inf  # until it is known
         count = 1.0
@@ -160,7 +160,7 @@ def _add(group: Any, flag: Flag) -> None:
 
 
 def flags_of(function: Callable[..., int]) -> list[Flag]:
-    """The flags of a function's parameters, except `settings`, which are those of methods."""
+    """Return the flags of a function's parameters, except `settings`, which are those of methods."""
     texts = _help_texts(function)
     flags = []
     for name, parameter in inspect.signature(function).parameters.items():
@@ -189,7 +189,7 @@ def _help_texts(documented: Any) -> dict[str, str]:
 
 
 def collect(function: Callable[..., int], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the function from the values of its flags: fields are put together to their dataclasses."""
+    """Build the arguments of a function from the values of its flags: fields are combined into their dataclasses."""
     remaining = dict(values)
     arguments = {}
     for name, parameter in inspect.signature(function).parameters.items():

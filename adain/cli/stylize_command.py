@@ -42,12 +42,12 @@ class Failure:
 
 
 def given(**flags: Any) -> dict[str, Any]:
-    """The flags that were given, by name: those that are not None."""
+    """Return the flags that were given, by name: those that are not None."""
     return {name: value for name, value in flags.items() if value is not None}
 
 
 def weights_of(method: str, checkpoint: str | None) -> str:
-    """The checkpoint if there is one, else the method's name.
+    """Return the checkpoint if there is one, else the method's name.
 
     Raises:
         ValueError: A checkpoint for a method without weights.
@@ -172,7 +172,7 @@ def _stylize_folder(request: Request, pairs: str, workers: int, verify: bool) ->
 
 
 def _failure_of(path: Path, reason: str) -> str:
-    """Why an image of a folder failed, with its name: `a.png is not a readable image`, or `a.png: out of memory`."""
+    """Say why an image of a folder failed: `a.png is not a readable image`, or `a.png: out of memory`."""
     is_predicate = reason.startswith(("is ", "cannot "))
     return f"{path} {reason}" if is_predicate else f"{path}: {reason}"
 
@@ -253,7 +253,7 @@ class Run:
     recorder: "OptimizationRecorder"
 
     def stylize_each(self, outputs: Mapping[Path, Path], videos: Container[Path]) -> list[Failure]:
-        """Stylize one content after the other, and print each output; returns why contents failed."""
+        """Stylize one content after the other, print each output, and return why contents failed."""
         from adain.inference.recorder import unique_names
 
         failures = []
@@ -303,7 +303,7 @@ class Run:
 
 
 def report_failures(failures: Sequence[str], all_wrong: bool = False) -> int:
-    """Print what failed; returns the exit code, 2 if all inputs were wrong."""
+    """Print what failed, and return the exit code, 2 if all inputs were wrong."""
     for failure in failures:
         print(f"adain: error: {failure}", file=sys.stderr)
     if not failures:
@@ -319,7 +319,7 @@ def plan_outputs(
     mask: Sequence[str] = (),
     videos: Container[Path] = (),
 ) -> dict[Path, Path]:
-    """The output of each content, checked before any work is done.
+    """Return the output of each content, checked before any work is done.
 
     Args:
         content: Contents.
@@ -358,7 +358,7 @@ def plan_outputs(
 
 
 def _targets(contents: Sequence[Path], names: Sequence[str], output: str | None, has_video: bool) -> list[Path]:
-    """The path of each output, whose name in a folder is in `names`."""
+    """Return the path of each output, whose name in a folder is in `names`."""
     if output == STANDARD or (output is None and list(contents) == [Path(STANDARD)]):
         return [Path(STANDARD)] * len(contents)
     if output is None:

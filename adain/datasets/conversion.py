@@ -17,7 +17,7 @@ TEXTS = ("txt", "json", "text", "transcript")
 
 
 def member_columns(suffixes: Iterable[str]) -> dict[str, Any]:
-    """The features of `datasets` for members of tar shards: a number for the class, texts, and bytes for all others."""
+    """Return the features of `datasets` for members of tar shards: an integer for the class, strings, or bytes."""
     import datasets
 
     columns = {}
@@ -32,7 +32,7 @@ def member_columns(suffixes: Iterable[str]) -> dict[str, Any]:
 
 
 def row_of(sample: Sample, schema: "pa.Schema") -> "pa.Table":
-    """The row of a sample with the columns of `schema`; the image of one that does not come from a table is null.
+    """Return the row of a sample with the columns of `schema`; its image is null unless it comes from a table.
 
     Raises:
         ValueError: A member of a tar shard has another type than its suffix says.
@@ -54,7 +54,7 @@ def _value(suffix: str, data: bytes) -> Any:
 
 
 def members_of(sample: Sample, source: Source) -> Mapping[str, bytes]:
-    """The members of a sample of a tar shard, by suffix, without the image.
+    """Return the members of a sample of a tar shard, by suffix, without the image.
 
     Of the row of a table, bytes and other images become members of their own, named by their columns, and all other
     columns are in json. The first class label is also in cls.
@@ -92,12 +92,12 @@ def _members_of_row(row: "pa.Table", source: Source) -> dict[str, bytes]:
 
 
 def has_bytes(value: Any) -> bool:
-    """Whether this is the cell of an image, or of another file of `datasets`, with the bytes of the file."""
+    """Return whether this is the cell of an image, or of another file of `datasets`, with the bytes of the file."""
     return isinstance(value, dict) and value.keys() == {"bytes", "path"} and value["bytes"] is not None
 
 
 def _as_json(value: Any) -> Any:
-    """Dates and times in ISO 8601, and arrays as lists."""
+    """Convert dates and times to ISO 8601, and arrays to lists."""
     for convert in ("isoformat", "tolist"):
         if hasattr(value, convert):
             return getattr(value, convert)()

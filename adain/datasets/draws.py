@@ -25,7 +25,7 @@ class Draw:
 
 
 def draw(key: str, number: int, styles: int, options: ResultOptions) -> Draw:
-    """Draw for the result of that number of the image with that key.
+    """Draw whether and how one result of an image is stylized, and where it is cropped.
 
     The numbers are taken from a hash, and not from a generator of random numbers, so that neither the order of the
     work nor the version of a library changes them.

@@ -47,15 +47,15 @@ class FolderSource:
         return units
 
     def units(self) -> list[Unit]:
-        """Consecutive files, sorted by path."""
+        """Return units of consecutive files, sorted by path."""
         return self._units
 
     def __getstate__(self) -> dict[str, object]:
-        """Without the list of all files: units have theirs."""
+        """Omit the list of all files: units have theirs."""
         return {**self.__dict__, "_units": []}
 
     def read(self, unit: Unit) -> Iterator[Sample]:
-        """The files of a unit."""
+        """Yield the files of a unit."""
         for path, name in unit.part:
             label = self._labels.get(PurePosixPath(path).parent.name)
             fields = {} if label is None else {"label": label}
@@ -66,7 +66,7 @@ class FolderSource:
         return {name: number for number, name in enumerate(self.classes)}
 
     def schema(self) -> "pa.Schema":
-        """The image, and the name of its subfolder as label, if there are subfolders."""
+        """Return the columns: the image, and the name of its subfolder as label, if there are subfolders."""
         import datasets
 
         columns = {"image": datasets.Image()}
@@ -76,7 +76,7 @@ class FolderSource:
 
 
 def _unique_names(paths: list[str]) -> dict[str, str]:
-    """Each path without its suffix, with a hash of the whole path where several would share that."""
+    """Return each path without its suffix, with a hash of the whole path where several would share that."""
     stems = {path: PurePosixPath(path).with_suffix("").as_posix() for path in paths}
     count = Counter(stem.casefold() for stem in stems.values())  # some file systems ignore case
     names = {}

@@ -8,7 +8,7 @@ SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"II*\0
 
 
 def suffix_by_content(data: bytes) -> str:
-    """The suffix of the format of a file of an image; empty if it is not among `SIGNATURES`."""
+    """Return the suffix of an image file by its content; empty if the format is not among `SIGNATURES`."""
     for signature, suffix in SIGNATURES.items():
         if data.startswith(signature):
             return suffix
@@ -16,19 +16,19 @@ def suffix_by_content(data: bytes) -> str:
 
 
 def split_suffix(suffix: str) -> tuple[str, str]:
-    """A suffix such as .left.png, of a member of a tar shard, in two: what precedes the format, and its suffix."""
+    """Split the suffix of a member of a tar shard, such as .left.png, into what precedes the format and its suffix."""
     before, dot, last = suffix.rpartition(".")
     return before, dot + last
 
 
 def safe_name(name: str) -> str:
-    """A relative path for a name that someone else chose: it does not leave the folder in which it is used."""
+    """Return a relative path for an untrusted name. It does not leave the folder in which it is used."""
     parts = [part if part != ".." else "_" for part in PurePosixPath(name).parts if part != "/"]
     return "/".join(parts) or "_"
 
 
 def common_folder(files: Sequence[Path]) -> Path:
-    """The deepest folder that all files lie in."""
+    """Return the deepest folder that contains all files."""
     folder = files[0].parent
     while not all(path.is_relative_to(folder) for path in files):
         folder = folder.parent

@@ -19,7 +19,7 @@ from adain.utils import memory
 
 
 def local_devices(device: str, rank: Rank) -> list[str]:
-    """The devices that the processes of this rank take in turn: all GPUs, or one of them for each rank."""
+    """Return the devices that the processes of this rank take in turn: all GPUs, or one of them for each rank."""
     found = find_device(device)
     if found.type != "cuda" or device not in ("auto", "cuda"):
         return [str(found) if found.type == "cuda" else found.type]
@@ -30,7 +30,7 @@ def local_devices(device: str, rank: Rank) -> list[str]:
 
 
 def default_workers(devices: Sequence[str], rank: Rank) -> int:
-    """One process for each GPU, or for each core; one in all if this is one of several ranks."""
+    """Return the number of processes: one for each GPU, or for each core; one if there are several ranks."""
     if rank.count > 1:
         return 1
     if devices != ["cpu"]:
@@ -39,7 +39,7 @@ def default_workers(devices: Sequence[str], rank: Rank) -> int:
 
 
 def run_locally(run: UnitRun, units: Sequence[Unit], workers: int, devices: Sequence[str]) -> Statuses:
-    """Make units in processes; yields the status of each as it is made.
+    """Make units in processes, and yield the status of each as it is made.
 
     Args:
         run: Makes a unit.

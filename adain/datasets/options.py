@@ -100,7 +100,7 @@ class ResultOptions:
         return values[0], values[-1]
 
     def recorded(self) -> dict[str, object]:
-        """All options by name, as the file of a run has them."""
+        """Return all options by name, as the file of a run has them."""
         return {**{field.name: getattr(self, field.name) for field in fields(self)}, "alpha": list(self.alphas)}
 
 

@@ -68,7 +68,7 @@ def prepare(sample: Sample, styles: int, options: ResultOptions, read_options: R
 
 
 def _suffix_of(sample: Sample, options: ResultOptions) -> str:
-    """The suffix of the results of a sample: that of the options, else its own, if that can be written."""
+    """Return the suffix of the results of a sample: that of the options, else its own, if that can be written."""
     before, own = split_suffix(sample.suffix)
     if not own and isinstance(sample.image, bytes):
         own = suffix_by_content(sample.image)
@@ -78,7 +78,7 @@ def _suffix_of(sample: Sample, options: ResultOptions) -> str:
 
 
 def crop(photo: Photo, side: int, drawn: Draw) -> Photo:
-    """The square of that side in pixels where the draw says, with the transparency of the photo."""
+    """Return the square of that side in pixels at the drawn position, with the transparency of the photo."""
     height, width = photo.pixels.shape[2:]
     top = int(drawn.top * (height - side + 1))
     left = int(drawn.left * (width - side + 1))
@@ -105,7 +105,7 @@ def windows(photos: Iterable[Pending], batch_size: int) -> Iterator[list[Pending
 
 
 def batches(window: list[Pending], batch_size: int) -> Iterator[list[int]]:
-    """Split a window into batches of photos of one size and type, which are to be stylized: their positions in it."""
+    """Split a window into batches of photos to stylize, of one size and type: their positions in the window."""
     kinds: dict[str, list[int]] = {}
     for position, one in enumerate(window):
         if one.draw.is_stylized:
@@ -117,5 +117,5 @@ def batches(window: list[Pending], batch_size: int) -> Iterator[list[int]]:
 
 
 def pixel_count(one: Pending) -> int:
-    """Number of pixels of a photo."""
+    """Return the number of pixels of a photo."""
     return one.photo.pixels[0, 0].numel()

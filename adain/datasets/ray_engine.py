@@ -22,7 +22,7 @@ CONNECT_SECONDS = 10
 
 
 def run_on_ray(run: UnitRun, units: Sequence[Unit], workers: int | None, device: str, address: str | None) -> Statuses:
-    """Make units on a cluster; yields the status of each as it is made, and of each once.
+    """Make units on a cluster, and yield the status of each once, as it is made.
 
     Args:
         run: Makes a unit. It is sent to the nodes, where this package must be installed.
@@ -95,6 +95,6 @@ class Actor:
         self.device = device
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
-        """Make a unit; returns its status."""
+        """Make a unit, and return its status."""
         unit = pickle.loads(row["unit"])
         return {"status": json.dumps(asdict(self.run(unit, self.device)))}

@@ -81,7 +81,7 @@ class Records:
                     opened.write(b"\n")
 
     def complete(self, unit: str, verify: bool, retry: bool) -> Status | None:
-        """The status of a unit, if it is complete: its files exist, with the recorded sizes.
+        """Return the status of a unit, if it is complete: its files exist, with the recorded sizes.
 
         Args:
             unit: Name of the unit.

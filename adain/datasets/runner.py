@@ -150,7 +150,7 @@ def check_apart(output: Path, content: Path, flag: str = "--output") -> None:
 
 
 def _digest(units: Sequence[Unit]) -> str:
-    """16 hexadecimal digits that identify the units of a source."""
+    """Return 16 hexadecimal digits that identify the units of a source."""
     parts = json.dumps([[unit.name, unit.part] for unit in units])
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
@@ -192,7 +192,7 @@ def _statuses(run: UnitRun, units: Sequence[Unit], rank: Rank, options: EngineOp
 
 
 def _with_progress(statuses: Iterable[Status], units: Sequence[Unit], resumed: int, quiet: bool) -> Iterator[Status]:
-    """The statuses, with a progress bar of results on standard error."""
+    """Yield the statuses, with a progress bar of results on standard error."""
     sizes = [unit.size for unit in units]
     total = None if None in sizes else sum(size or 0 for size in sizes)
     with tqdm(total=total, initial=resumed, unit=" images", disable=quiet or None) as progress:

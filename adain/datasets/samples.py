@@ -66,14 +66,14 @@ class Source(Protocol):
         """Column of the images in `schema`."""
 
     def units(self) -> list[Unit]:
-        """All units, in an order that does not change between runs."""
+        """Return all units, in an order that does not change between runs."""
 
     def read(self, unit: Unit) -> Iterator[Sample]:
-        """The samples of a unit, in an order that does not change between runs.
+        """Yield the samples of a unit, in an order that does not change between runs.
 
         Raises:
             OSError: The unit cannot be read. Images are not decoded here.
         """
 
     def schema(self) -> "pa.Schema":
-        """The columns of the dataset as a table, with the features of `datasets` as metadata."""
+        """Return the columns that the dataset has as a table, with the features of `datasets` as metadata."""

@@ -70,12 +70,12 @@ def _expected(name: str, reason: str) -> str:
 
 
 def _has(path: Path, *patterns: str) -> bool:
-    """Whether a folder has files of one of these patterns, at any depth."""
+    """Return whether a folder has files of one of these patterns, at any depth."""
     return path.is_dir() and any(True for pattern in patterns for _ in path.rglob(pattern))
 
 
 def _parquet_files(path: Path) -> list[Path]:
-    """The parquet files that a path stands for: a file, a folder, or a pattern with *."""
+    """Return the parquet files that a path stands for: a file, a folder, or a pattern with *."""
     if path.is_dir():
         return sorted(path.rglob("*.parquet"))
     if path.suffix != ".parquet":

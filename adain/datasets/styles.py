@@ -16,7 +16,7 @@ from adain.methods import Method, StyleCode
 
 
 def is_bank(name: str | Path | None) -> bool:
-    """Whether a name of styles is that of the file of a bank, or stands for the embedded bank."""
+    """Return whether a name of styles is that of the file of a bank, or stands for the embedded bank."""
     return name is None or Path(name).suffix == ".safetensors"
 
 
@@ -27,7 +27,7 @@ def open_styles(
     read_options: ReadOptions,
     report: Callable[[str], object],
 ) -> StyleBank:
-    """The bank of the styles that a name stands for. Images that cannot be read are reported and left out.
+    """Return the bank of the styles that a name stands for. Images that cannot be read are reported and left out.
 
     Args:
         name: The file of a bank, an image, or a dataset as `open_source` takes it; None for the embedded bank.
@@ -62,7 +62,7 @@ def _encode(
     read_options: ReadOptions,
     report: Callable[[str], object],
 ) -> StyleBank:
-    """The bank of the images of a dataset, in the order of their digests; of equal ones, only the first."""
+    """Encode the images of a dataset to a bank, in the order of their digests; of equal ones, only the first."""
     codes: dict[str, StyleCode] = {}
     names: dict[str, str] = {}
     for unit in source.units():
@@ -89,7 +89,7 @@ def _bytes_of(sample: samples.Sample) -> bytes:
 
 
 def styles_digest(bank: StyleBank, style_size: int, from_bank: bool) -> str:
-    """16 hexadecimal digits that identify styles.
+    """Return 16 hexadecimal digits that identify styles.
 
     Args:
         bank: The styles.

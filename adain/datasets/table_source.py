@@ -14,6 +14,7 @@ from adain.training.crops import image_file
 from adain.training.sources import is_saved_to_disk, load_from_hub
 from adain.utils.errors import first_line
 from adain.utils.files import short_hash
+from adain.utils.rounding import ceil_div
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,15 +39,15 @@ class TableSource:
         self.options = options
 
     def units(self) -> list[Unit]:
-        """All units."""
+        """Return all units."""
         raise NotImplementedError
 
     def tables(self, unit: Unit) -> "Iterator[pa.Table]":
-        """The rows of a unit, some at a time."""
+        """Yield the rows of a unit, some at a time."""
         raise NotImplementedError
 
     def schema(self) -> "pa.Schema":
-        """The columns, with the features of `datasets` as metadata."""
+        """Return the columns, with the features of `datasets` as metadata."""
         raise NotImplementedError
 
     @cached_property
@@ -76,7 +77,7 @@ class TableSource:
         return images[0]
 
     def read(self, unit: Unit) -> Iterator[Sample]:
-        """The rows of a unit. A row has the number in its table as key, unless there is a column of keys."""
+        """Yield the rows of a unit. The key of a row is its number in the table, unless there is a column of keys."""
         column, first = self.image_column, unit.part[-1]
         number = first
         taken = set[str]()
@@ -101,7 +102,7 @@ class TableSource:
 
 
 def _file_name(key: str, number: int, taken: set[str]) -> str:
-    """A file name, without suffix, for the key of a row, which is added to the names that are taken in the unit."""
+    """Return a file name, without suffix, for the key of a row, and add it to the names taken in the unit."""
     name = safe_name(key.replace(".", "_").replace("/", "_"))
     if name in taken or len(name.encode()) > LONGEST_NAME:
         name = f"{name[: LONGEST_NAME // 4]}-{short_hash(f'{key} {number}')}"  # up to four bytes for a character
@@ -143,7 +144,7 @@ class ParquetSource(TableSource):
         self.folder = common_folder(self.files)
 
     def schema(self) -> "pa.Schema":
-        """The columns of the first file."""
+        """Return the columns of the first file."""
         return self._schema
 
     @cached_property
@@ -151,7 +152,7 @@ class ParquetSource(TableSource):
         return _open_parquet(self.files[0]).schema_arrow
 
     def units(self) -> list[Unit]:
-        """Consecutive rows of each file; keys count the rows of all files."""
+        """Return units of consecutive rows of each file; keys count the rows of all files."""
         units = []
         first = 0
         schema = self.schema()
@@ -169,7 +170,7 @@ class ParquetSource(TableSource):
         return units
 
     def tables(self, unit: Unit) -> "Iterator[pa.Table]":
-        """The rows of a unit; only the row groups with some of them are read."""
+        """Yield the rows of a unit; only the row groups with some of them are read."""
         import pyarrow as pa
 
         _, name, _, start, stop, _ = unit.part
@@ -206,7 +207,7 @@ class SplitSource(TableSource):
         self.name = name
 
     def load(self) -> Any:
-        """What `datasets` opens: a split, or several by name."""
+        """Return what `datasets` opens: a split, or several by name."""
         raise NotImplementedError
 
     @cached_property
@@ -216,7 +217,7 @@ class SplitSource(TableSource):
         return {name: split.with_format("arrow") for name, split in splits.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is open: each process opens it itself."""
+        """Omit what is open: each process opens it itself."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_splits", "_schema")}
 
 
@@ -236,15 +237,15 @@ class SavedSource(SplitSource):
         return load_from_hub(self.name)
 
     def schema(self) -> "pa.Schema":
-        """The columns of the first split."""
+        """Return the columns of the first split."""
         return next(iter(self._splits.values())).features.arrow_schema
 
     def units(self) -> list[Unit]:
-        """Consecutive rows of each split."""
+        """Return units of consecutive rows of each split."""
         units = []
         for split, table in self._splits.items():
             size = self.options.shard_size
-            count = -(-len(table) // size)
+            count = ceil_div(len(table), size)
             for number in range(count):
                 start, stop = number * size, min((number + 1) * size, len(table))
                 part = (split, len(table), start, stop, start)
@@ -252,7 +253,7 @@ class SavedSource(SplitSource):
         return units
 
     def tables(self, unit: Unit) -> "Iterator[pa.Table]":
-        """The rows of a unit."""
+        """Yield the rows of a unit."""
         split, _, start, stop, _ = unit.part
         for low in range(start, stop, ROWS):
             yield self._splits[split][low : min(low + ROWS, stop)].cast(self.schema())
@@ -266,7 +267,7 @@ class StreamedSource(SplitSource):
         return load_from_hub(self.name, streaming=True)
 
     def schema(self) -> "pa.Schema":
-        """The columns of the first split."""
+        """Return the columns of the first split."""
         return self._schema
 
     @cached_property
@@ -277,7 +278,7 @@ class StreamedSource(SplitSource):
         return next(iter(stream.iter(1))).schema
 
     def units(self) -> list[Unit]:
-        """One for each file of each split."""
+        """Return one unit for each file of each split."""
         units = []
         for split, stream in self._splits.items():
             count = stream.num_shards
@@ -286,7 +287,7 @@ class StreamedSource(SplitSource):
         return units
 
     def tables(self, unit: Unit) -> "Iterator[pa.Table]":
-        """The rows of a file."""
+        """Yield the rows of a file."""
         _, split, number, count, _ = unit.part
         schema = self.schema()
         for table in self._splits[split].shard(count, number).iter(ROWS):
@@ -294,7 +295,7 @@ class StreamedSource(SplitSource):
 
 
 def chosen_splits(found: Any, options: SourceOptions, name: str) -> dict[str, Any]:
-    """The splits of what `datasets` loaded, or the one that was asked for.
+    """Return the splits of what `datasets` loaded, or the one that was asked for.
 
     Raises:
         ValueError: There is no such split.
@@ -308,7 +309,7 @@ def chosen_splits(found: Any, options: SourceOptions, name: str) -> dict[str, An
 
 
 def _ranges(stem: str, rows: int, size: int) -> Iterator[tuple[str, int, int]]:
-    """The units of a file: name, first row, and the row after the last."""
+    """Yield the units of a file: name, first row, and the row after the last."""
     for number in itertools.count():
         start = number * size
         if start >= rows:

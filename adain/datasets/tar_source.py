@@ -53,7 +53,7 @@ class TarSource:
             raise ValueError(f"{self.shards[0]}, {first[0]}: {error}") from None
 
     def units(self) -> list[Unit]:
-        """One for each shard."""
+        """Return one unit for each shard."""
         units = []
         for path in self.shards:
             relative = path.relative_to(self.folder).as_posix()
@@ -61,7 +61,7 @@ class TarSource:
         return units
 
     def read(self, unit: Unit) -> Iterator[Sample]:
-        """The samples of a shard."""
+        """Yield the samples of a shard."""
         path = self.folder / unit.part[0]
         for key, members in _groups(path):
             name = safe_name(key)
@@ -74,7 +74,7 @@ class TarSource:
             yield Sample(key, name, members[chosen], f".{chosen}", members=others)
 
     def _image_member(self, members: dict[str, bytes]) -> str:
-        """The suffix of the image of a sample."""
+        """Return the suffix of the image of a sample."""
         found = ", ".join(members)
         if self.column:
             if self.column not in members:
@@ -86,7 +86,7 @@ class TarSource:
         return images[0]
 
     def schema(self) -> "pa.Schema":
-        """The image, the key, and a column for each suffix that occurs in any shard."""
+        """Return the columns: the image, the key, and a column for each suffix that occurs in any shard."""
         return self._schema
 
     @cached_property
@@ -105,7 +105,7 @@ class TarSource:
 
 
 def find_shards(pattern: str) -> list[Path]:
-    """The tar shards that a name stands for: a file, a folder, or a pattern with *, {a,b}, or {000..123}.
+    """Return the tar shards that a name stands for: a file, a folder, or a pattern with *, {a,b}, or {000..123}.
 
     Raises:
         FileNotFoundError: There are none, or one of the listed ones is missing.
@@ -123,12 +123,12 @@ def find_shards(pattern: str) -> list[Path]:
 
 
 def is_tar(name: str) -> bool:
-    """Whether a name is that of a tar file."""
+    """Return whether a name is that of a tar file."""
     return name.lower().endswith(SUFFIXES)
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """All names that a pattern with {a,b} or {000..123} stands for, as in shells."""
+    """Return all names that a pattern with {a,b} or {000..123} stands for, as in shells."""
     match = re.search(r"\{([^{}]*)\}", pattern)
     if not match:
         return [pattern]
@@ -144,7 +144,7 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def _groups(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The samples of a shard: keys, and the members of each by suffix without the first dot."""
+    """Yield the samples of a shard: keys, and the members of each by suffix without the first dot."""
     with _opened(path) as shard:
         files = (member for member in shard if member.isfile())
         for key, members in itertools.groupby(files, lambda member: _split_name(member.name)[0]):
@@ -167,7 +167,7 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    """The key and the suffix of a member, without the dot: as WebDataset does, at the first dot of the file name."""
+    """Split the name of a member into key and suffix at the first dot of the file name, as WebDataset does."""
     folder, slash, file = name.removeprefix("./").rpartition("/")
     stem, _, suffix = file.partition(".")
     return folder + slash + stem, suffix

@@ -83,13 +83,13 @@ class FolderTarget(Target):
         return files
 
     def _other_files(self, result: Result) -> dict[str, bytes]:
-        """The images in other columns, such as masks, by file name."""
+        """Return the images in other columns, such as masks, by file name."""
         assert result.sample.row is not None
         (values,) = result.sample.row.select(self._file_columns).to_pylist()
         return {_file_name(result, column, cell): cell["bytes"] for column, cell in values.items() if has_bytes(cell)}
 
     def _metadata(self, result: Result) -> "pa.Table":
-        """The row without images, but with the names of their files."""
+        """Return the row without images, but with the names of their files."""
         import pyarrow as pa
 
         assert result.sample.row is not None
@@ -145,7 +145,7 @@ class ParquetTarget(Target):
         return row.set_column(number, field, pa.array([cell], field.type)).cast(self.schema)
 
     def _path(self, result: Result, earlier: Any) -> str | None:
-        """The path in the cell of an image: that of the source, or the name of the result, with the new suffix."""
+        """Return the path in the cell of an image: that of the source, or the result's name, with the new suffix."""
         if result.sample.row is None:
             return as_text(result.name + result.suffix)
         if not earlier or not earlier["path"]:
@@ -173,13 +173,13 @@ TARGETS: dict[Format, type[Target]] = {"folder": FolderTarget, "parquet": Parque
 
 
 def _file_name(result: Result, column: str, cell: dict[str, Any]) -> str:
-    """The name of the file of an image in another column of the row of a result."""
+    """Return the name of the file of an image in another column of the row of a result."""
     suffix = PurePosixPath(cell["path"] or "").suffix or suffix_by_content(cell["bytes"])
     return f"{result.name}.{column.replace('/', '_')}{suffix}"
 
 
 def _without_dots(name: str) -> str:
-    """A name for a tar shard, in which the suffix starts at the first dot, with a hash in place of other dots."""
+    """Return a name for a tar shard, where the suffix starts at the first dot, with a hash in place of other dots."""
     path = PurePosixPath(name)
     if "." not in path.name:
         return name

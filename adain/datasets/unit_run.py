@@ -104,7 +104,7 @@ class _Making:
             return self.run.target.write(self.unit, self._results(pool))
 
     def _results(self, pool: Executor | None) -> Iterator[Result]:
-        """The results in the order of their samples. Failures are left out and noted."""
+        """Yield the results in the order of their samples. Failures are left out and noted."""
         for (one, _), data in prefetch_map(_encode, self._stylized(pool), pool, READ_AHEAD):
             self.count += 1
             yield Result(one.sample, one.name, one.suffix, data)
@@ -136,7 +136,7 @@ class _Making:
             yield sample
 
     def _prepare(self, sample: Sample) -> Sequence[Pending] | str:
-        """The photos of a sample, or why it cannot be read."""
+        """Return the photos of a sample, or why it cannot be read."""
         try:
             return prepare(sample, len(self.run.network.bank), self.run.options, self.run.read_options)
         except INPUT_ERRORS as error:
@@ -148,7 +148,10 @@ class _Making:
 
 
 def threads_for(device: str) -> int:
-    """Threads that decode and encode. A GPU would wait for a single one; on a CPU, processes share the cores."""
+    """Return the number of threads that decode and encode.
+
+    A GPU would wait for a single one; on a CPU, processes share the cores.
+    """
     return 0 if device == "cpu" else GPU_THREADS
 
 

@@ -89,21 +89,21 @@ def export(
     `stylized`, at full strength.
 
     Args:
-        output: the file to write, ending in .onnx.
-        method: name of a method, or a file of weights.
-        style: whether the style input is an image, or the code that `adain.encode_style` returns.
-        precision: of the graph's weights and arithmetic; statistics are always float32.
-        calibration: for int8, a folder of contents and a folder of styles, which determine the ranges of values.
-        alpha_blend: as `adain.stylize` takes it; built into the graph.
-        part: what to export of the method.
+        output: The file to write, ending in .onnx.
+        method: Name of a method, or a file of weights.
+        style: Whether the style input is an image, or the code that `adain.encode_style` returns.
+        precision: Of the graph's weights and arithmetic; statistics are always float32.
+        calibration: For int8, a folder of contents and a folder of styles, which determine the ranges of values.
+        alpha_blend: As `adain.stylize` takes it; built into the graph.
+        part: What to export of the method.
 
     Returns:
         The largest and the mean absolute difference of values in [0, 1], or of a style code relative to its largest
         value.
 
     Raises:
-        ValueError: the method cannot be exported, an option is wrong, or the output is the file of weights.
-        OSError: a file does not exist or cannot be written.
+        ValueError: The method cannot be exported, an option is wrong, or the output is the file of weights.
+        OSError: A file does not exist or cannot be written.
     """
     options = GraphOptions(style, precision, alpha_blend, part)
     _check_options(output, method, options, calibration)
@@ -169,7 +169,7 @@ def _check_method_options(method: Method, options: GraphOptions) -> None:
 
 
 def _load_images(folder: str | Path) -> list[Tensor]:
-    """All images of a folder, at the evaluation size."""
+    """Load all images of a folder, at the evaluation size."""
     return [reader.load_image(path, EVAL_SIZE) for path in listing.files(Path(folder))]
 
 
@@ -177,8 +177,8 @@ def _trace(reference: Method, options: GraphOptions) -> onnx.ModelProto:
     """Return the graph of a method for any batch and any sizes.
 
     Args:
-        reference: the method in float32.
-        options: what is built into the graph.
+        reference: The method in float32.
+        options: What is built into the graph.
 
     Raises:
         ValueError: torch.onnx cannot export this network.
@@ -307,10 +307,10 @@ def _describe(model: onnx.ModelProto, method: Method, source: str | Path, option
     """Write the metadata and the names of dimensions, and remove traces of how and where the graph was made.
 
     Args:
-        model: the graph, which is changed.
-        method: the method in float32.
-        source: name of the method, the file of its weights, or a repository of the Hugging Face Hub.
-        options: what is built into the graph.
+        model: The graph, which is changed.
+        method: The method in float32.
+        source: Name of the method, the file of its weights, or a repository of the Hugging Face Hub.
+        options: What is built into the graph.
     """
     has_card = str(source) in METHODS
     path = weights.locate(source)
@@ -354,11 +354,11 @@ def _compare_with_pytorch(
     """Return the largest and the mean absolute difference to PyTorch in float32, see `export`.
 
     Args:
-        data: the ONNX file.
-        method: the method in float32.
+        data: The ONNX file.
+        method: The method in float32.
         content: (1, 3, H, W), RGB in [0, 1].
-        style: the same, of any size.
-        options: what is built into the graph.
+        style: The same, of any size.
+        options: What is built into the graph.
     """
     alpha = 0.7 if options.part == "whole" else 1.0
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])

@@ -11,7 +11,7 @@ class StyleEncoderGraph(nn.Module):
     """The style encoder of a method.
 
     Args:
-        method: the method, ready to stylize.
+        method: The method, ready to stylize.
     """
 
     def __init__(self, method: Method):
@@ -22,7 +22,7 @@ class StyleEncoderGraph(nn.Module):
         """Return the tensors of the style code.
 
         Args:
-            inputs: one tensor, style images (B, 3, h, w), RGB in [0, 1]; variadic like the inputs of `StylizeGraph`.
+            inputs: One tensor, style images (B, 3, h, w), RGB in [0, 1]; variadic like the inputs of `StylizeGraph`.
         """
         (style,) = inputs
         return tuple(encode_style(self.method, style).values())
@@ -32,11 +32,11 @@ class StylizeGraph(nn.Module):
     """A method with the padding, cropping, and blending of `adain.stylize`, in operations that ONNX can express.
 
     Args:
-        method: the method, ready to stylize.
-        code_names: names of the style code's tensors, if these are the inputs; empty if the style image is the input.
-        alpha_input: whether alpha is an input. If not, the style has its full strength, and nothing of the content is
+        method: The method, ready to stylize.
+        code_names: Names of the style code's tensors, if these are the inputs; empty if the style image is the input.
+        alpha_input: Whether alpha is an input. If not, the style has its full strength, and nothing of the content is
             computed that only blending needs.
-        residual: add back what the network cannot reconstruct of the content, as `adain.stylize` does by default.
+        residual: Add back what the network cannot reconstruct of the content, as `adain.stylize` does by default.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class StylizeGraph(nn.Module):
         """Return the stylized image (B, 3, H, W) in [0, 1].
 
         Args:
-            inputs: the content (B, 3, H, W). For a method that takes a style, also the style or the tensors of its
+            inputs: The content (B, 3, H, W). For a method that takes a style, also the style or the tensors of its
                 code, and alpha if it is an input. These have a batch of B, or a smaller one, whose last item serves
                 all further contents.
         """
@@ -71,7 +71,7 @@ class StylizeGraph(nn.Module):
         return self._decode(encoded, code, alpha)[..., :height, :width]
 
     def _style_code(self, styles: list[Tensor]) -> StyleCode:
-        """The style code: the inputs themselves, or the encoded style image."""
+        """Return the style code: the inputs themselves, or the encoded style image."""
         if self.code_names:
             return dict(zip(self.code_names, styles, strict=True))
         return encode_style(self.method, styles[0])
@@ -123,7 +123,7 @@ def _pad_to_stride(x: Tensor, stride: int, reflect: bool) -> Tensor:
 
     Args:
         x: (B, C, H, W).
-        stride: of the network, in pixels.
+        stride: Of the network, in pixels.
         reflect: True for contents, False for styles.
     """
     sides = x.shape[2:]

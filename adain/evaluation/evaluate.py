@@ -37,7 +37,7 @@ def evaluate(
     columns: int | None = None,
     size: int = metrics.EVAL_SIZE,
 ) -> list[dict[str, Any]]:
-    """Evaluate variants on pairs of contents and styles; returns a row of means for each, the unchanged content first.
+    """Evaluate variants on pairs of contents and styles; return a row of means for each, the unchanged content first.
 
     All results are evaluated at the same shorter side. The metrics are those of `metrics.scores`; SSIM (Wang et al.
     2004) and LPIPS to the content; and X, the lattice energy of `metrics.lattice_energy`. S, C, G, and X have geometric
@@ -102,7 +102,7 @@ def _sheet_rows(
     thumbnails: Mapping[tuple[str, Path, Path], Tile],
     columns: int,
 ) -> list[list[Tile]]:
-    """For each pair its content and style, and then the results of all variants, in rows of `columns`."""
+    """Return, for each pair, its content and style, and then the results of all variants, in rows of `columns`."""
     rows = []
     for content, style in pairs:
         start: list[Tile] = []
@@ -130,7 +130,7 @@ class _Meter:
             self.features = {path: self.network(image) for path, image in self.images.items()}
 
     def measure(self, result: Result) -> dict[str, Any]:
-        """The metrics of one result."""
+        """Return the metrics of one result."""
         content, style = self.images[result.content], self.images[result.style]
         height, width = content.shape[2:]
         resized = photo.to_image(result.image).resize((width, height), Image.Resampling.LANCZOS)
@@ -150,14 +150,14 @@ class _Meter:
         return row
 
     def measure_unchanged(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-        """The metrics of the contents themselves, as results of `UNCHANGED`."""
+        """Return the metrics of the contents themselves, as results of `UNCHANGED`."""
         rows = []
         for content, style in pairs:
             rows.append(self.measure(Result(UNCHANGED, content, style, self.images[content])))
         return rows
 
     def means(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """The means of a variant, from the rows of all its pairs."""
+        """Return the means of a variant, from the rows of all its pairs."""
         means = mean_row(rows)
         if self.fid:
             means["FID"] = self.fid.compute(means["method"])
@@ -166,7 +166,7 @@ class _Meter:
 
 
 def _final_losses(steps: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
-    """The losses at the best step at the last size; None for a method that does not optimize."""
+    """Return the losses at the best step at the last size; None for a method that does not optimize."""
     if not steps:
         return {"loss": None, "content loss": None, "style loss": None}
     last_size = steps[-1]["size"]
@@ -183,7 +183,7 @@ def check_outputs(output: Path, variants: Sequence[Variant], inputs: Iterable[st
 
 
 def check_variants(variants: Sequence[Variant], output: Path, device: str) -> None:
-    """Find errors before hours of work; raises as `evaluate` does."""
+    """Find errors before hours of work: raise those that `evaluate` raises."""
     labels = [UNCHANGED.label, *(variant.label for variant in variants)]
     if len(set(labels)) < len(labels):
         raise ValueError(

@@ -204,7 +204,7 @@ def _clips(content: Path, output: Path) -> dict[str, Callable[[int], Iterator[Fr
 
 
 def _is_clip(path: Path) -> bool:
-    """Whether a clip is made of a file: an image or a video."""
+    """Return whether a clip is made of a file: an image or a video."""
     return listing.is_image(path) or bool(detection.videos([path]))
 
 

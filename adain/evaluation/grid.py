@@ -51,7 +51,7 @@ class Variant:
         return self.method not in METHODS and Path(self.method).is_dir()
 
     def prepare(self, device: str, **more: Any) -> Method:
-        """The method, ready to stylize; `more` are further settings."""
+        """Return the method, ready to stylize; `more` are further settings."""
         return preparation.prepare(self.method, device, self.precision, **self.settings, **more)
 
 
@@ -77,7 +77,7 @@ class Result:
 
 
 def images_of(folder: str | Path, output: str | Path | None = None) -> list[Path]:
-    """The images of a folder, without the results in `output` if that lies in it; or a single image.
+    """Return the images of a folder, without the results in `output` if that lies in it; or a single image.
 
     Raises:
         ValueError: The folder has no images.
@@ -88,7 +88,7 @@ def images_of(folder: str | Path, output: str | Path | None = None) -> list[Path
 
 
 def all_pairs(content: str | Path, style: str | Path, output: str | Path | None = None) -> list[Pair]:
-    """Every content of a folder with every style of another, in the order of the contents.
+    """Return every content of a folder with every style of another, in the order of the contents.
 
     Args:
         content: Folder of contents, or a single image.
@@ -103,7 +103,9 @@ def all_pairs(content: str | Path, style: str | Path, output: str | Path | None 
 
 
 def listed_pairs(content: str | Path, style: str | Path, table: str | Path) -> list[Pair]:
-    """The pairs in a CSV file with the columns content and style, whose paths are relative to the folders or absolute.
+    """Return the pairs in a CSV file with the columns content and style.
+
+    Its paths are relative to the folders or absolute.
 
     Raises:
         ValueError: A wrong row, or one with a strength, which a variant has.
@@ -153,7 +155,7 @@ def _stylize_variant(variant: Variant, pairs: Sequence[Pair], device: str) -> It
 
 
 def result_names(pairs: Sequence[Pair]) -> dict[Pair, str]:
-    """The file name of each pair's result. Raises ValueError if two pairs would share one."""
+    """Return the file name of each pair's result. Raise ValueError if two pairs would share one."""
     names = {}
     for content, style in pairs:
         names[content, style] = result_stem(content.stem, [style.stem]) + ".png"
@@ -163,7 +165,7 @@ def result_names(pairs: Sequence[Pair]) -> dict[Pair, str]:
 
 
 def input_files(variants: Sequence[Variant], pairs: Sequence[Pair]) -> list[Path]:
-    """The files that are read to stylize pairs: contents, styles, weights, and results that were made before."""
+    """Return the files that are read to stylize pairs: contents, styles, weights, and results made before."""
     found = [*itertools.chain(*pairs)]
     for variant in variants:
         found.append(Path(variant.method))
@@ -180,7 +182,7 @@ def write_grid(
     device: str = "auto",
     sheet: str | Path | None = None,
 ) -> Path:
-    """Stylize every content of a folder in every style of another; returns the path of the contact sheet.
+    """Stylize every content of a folder in every style of another, and return the path of the contact sheet.
 
     The sheet has the styles in its first row and the contents in its first column.
 

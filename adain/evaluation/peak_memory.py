@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def peak_memory(variant: Variant, content: Path, style: Path, device: str) -> float | None:
-    """The peak in MiB of stylizing one pair, in a new process: in this one, earlier peaks would hide it.
+    """Measure the peak in MiB of stylizing one pair, in a new process: in this one, earlier peaks would hide it.
 
     None if that process dies or fails, for example for lack of memory: the other results count nevertheless.
     """
@@ -29,7 +29,7 @@ def peak_memory(variant: Variant, content: Path, style: Path, device: str) -> fl
 
 
 def _stylize_one(variant: Variant, content: Path, style: Path, device: str) -> int | None:
-    """Bytes at the peak of this process, or of its accelerator, after one image."""
+    """Return the bytes at the peak of this process, or of its accelerator, after one image."""
     next(stylize_variants([variant], [(content, style)], device))
     if torch.cuda.is_available() and device != "cpu":
         return torch.cuda.max_memory_allocated(None if device == "auto" else device)
@@ -43,7 +43,7 @@ def _stylize_one(variant: Variant, content: Path, style: Path, device: str) -> i
 
 
 def _linux_peak() -> int:
-    """Bytes. `getrusage` would count the pages of the parent process, which are inherited until exec."""
+    """Return the peak in bytes. `getrusage` would count the parent's pages, which are inherited until exec."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return 1024 * int(line.split()[1])

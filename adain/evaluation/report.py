@@ -20,7 +20,7 @@ FIGURES = ("figures.json", "table.md", "figures.csv")
 
 
 def mean_row(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The means of one method over the rows of its pairs; of seconds the median."""
+    """Return the means of one method over the rows of its pairs; of seconds the median."""
     means: dict[str, Any] = {"method": rows[0]["method"], "pairs": len(rows)}
     for name in rows[0]:
         if name not in NAMES:

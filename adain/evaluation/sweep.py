@@ -21,7 +21,7 @@ def variations(
     cases: Mapping[str, Mapping[str, Any]],
     settings: Mapping[str, Mapping[str, Any]],
 ) -> list[Variant]:
-    """Variants that differ from `base`: every combination of the values in `vary`, or each of `cases` by its label.
+    """Return variants of `base`: every combination of the values in `vary`, or each of `cases` by its label.
 
     Args:
         base: What all variants have in common.

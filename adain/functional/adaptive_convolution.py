@@ -11,8 +11,8 @@ def compose(depthwise: Tensor, pointwise: Tensor) -> Tensor:
     """Return the single kernel that equals a depthwise convolution followed by a pointwise one.
 
     Args:
-        depthwise: kernel (B, C, C / groups, k, k).
-        pointwise: kernel (B, C, C / groups), in the same groups.
+        depthwise: Kernel (B, C, C / groups, k, k).
+        pointwise: Kernel (B, C, C / groups), in the same groups.
 
     Returns:
         Kernel (B, C, C / groups, k, k).
@@ -47,11 +47,11 @@ def adaconv(
     folded into the kernel.
 
     Args:
-        x: features (B, C, H, W), padded by reflection.
-        kernel: kernels (B or 1, C, C / groups, k, k), with odd k.
-        bias: biases (B or 1, C).
-        residual: whether to add `x` to the result.
-        statistics_fn: computes the mean and standard deviation of `x`.
+        x: Features (B, C, H, W), padded by reflection.
+        kernel: Kernels (B or 1, C, C / groups, k, k), with odd k.
+        bias: Biases (B or 1, C).
+        residual: Whether to add `x` to the result.
+        statistics_fn: Computes the mean and standard deviation of `x`.
 
     Returns:
         Features (B, C, H, W).
@@ -82,9 +82,9 @@ def _convolve_together(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """Convolve each image of a batch with its own kernel, in one convolution with the batch folded into the groups.
 
     Args:
-        x: padded features (B, C, H + k - 1, W + k - 1).
-        kernel: kernels (B, C, C / groups, k, k).
-        bias: biases (B, C).
+        x: Padded features (B, C, H + k - 1, W + k - 1).
+        kernel: Kernels (B, C, C / groups, k, k).
+        bias: Biases (B, C).
 
     Returns:
         Features (B, C, H, W).
@@ -130,9 +130,9 @@ def _convolve_by_taps(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     This is for ONNX, whose convolution has a fixed number of groups and would therefore fix the batch size.
 
     Args:
-        x: padded features (B, C, H + k - 1, W + k - 1).
-        kernel: kernels (B, groups, outputs, inputs, k, k).
-        bias: biases (B, C).
+        x: Padded features (B, C, H + k - 1, W + k - 1).
+        kernel: Kernels (B, groups, outputs, inputs, k, k).
+        bias: Biases (B, C).
 
     Returns:
         Features (B, C, H, W).

@@ -15,7 +15,7 @@ def spherical_kmeans(vectors: Tensor, clusters: int) -> tuple[Tensor, Tensor]:
 
     Args:
         vectors: (N, C), of any length.
-        clusters: maximum number of clusters; fewer are returned if there are fewer distinct directions.
+        clusters: Maximum number of clusters; fewer are returned if there are fewer distinct directions.
 
     Returns:
         The cluster index of each vector (N,), and the centers (K, C), each of length 1.

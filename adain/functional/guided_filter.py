@@ -18,10 +18,10 @@ def guided_filter(image: Tensor, guide: Tensor, radius: int, eps: float = 1e-3) 
     result depends on pixels at most 2 `radius` away.
 
     Args:
-        image: image to smooth (B, C, H, W).
-        guide: guide image (B, C', H, W). The mean of its channels is used.
-        radius: windows have 2 `radius` + 1 pixels per side.
-        eps: added to the variance of the guide. Larger values smooth more.
+        image: Image to smooth (B, C, H, W).
+        guide: Guide image (B, C', H, W). The mean of its channels is used.
+        radius: Windows have 2 `radius` + 1 pixels per side.
+        eps: Added to the variance of the guide. Larger values smooth more.
 
     Returns:
         Image (B, 3, H, W) of the type of `image`.
@@ -56,11 +56,11 @@ def fit_linear(image: Tensor, guide: Tensor, radius: int, eps: float, weight: Te
     The model of a pixel is the mean of those of all windows that cover it.
 
     Args:
-        image: image (B, C, H, W), already multiplied by `weight`.
+        image: Image (B, C, H, W), already multiplied by `weight`.
         guide: RGB guide (B, 3, H, W).
-        radius: windows have 2 `radius` + 1 pixels per side.
-        eps: weight of the ridge penalty on the slopes, a variance of the guide.
-        weight: how much each pixel counts (B or 1, 1, H, W); by default all count the same.
+        radius: Windows have 2 `radius` + 1 pixels per side.
+        eps: Weight of the ridge penalty on the slopes, a variance of the guide.
+        weight: How much each pixel counts (B or 1, 1, H, W); by default all count the same.
     """
     if weight is None:
         weight = torch.ones_like(image[:, :1])
@@ -72,13 +72,13 @@ def fit_linear(image: Tensor, guide: Tensor, radius: int, eps: float, weight: Te
     image_mean = mean(image)
     guide_mean = mean(weight * guide)
     products = image[:, :, None] * guide[:, None]
-    covariance = mean(products.flatten(1, 2)).unflatten(1, products.shape[1:3])
-    covariance = covariance - image_mean[:, :, None] * guide_mean[:, None]
+    products_mean = mean(products.flatten(1, 2)).unflatten(1, products.shape[1:3])
+    covariance = products_mean - image_mean[:, :, None] * guide_mean[:, None]
     guide_products = guide[:, :, None] * guide[:, None]
-    variance = mean((weight[:, None] * guide_products).flatten(1, 2)).unflatten(1, (3, 3))
+    guide_products_mean = mean((weight[:, None] * guide_products).flatten(1, 2)).unflatten(1, (3, 3))
+    guide_covariance = guide_products_mean - guide_mean[:, :, None] * guide_mean[:, None]
     ridge = eps * torch.eye(3, dtype=guide.dtype, device=guide.device)
-    variance = variance - guide_mean[:, :, None] * guide_mean[:, None] + ridge[..., None, None]
-    slopes = _solve(variance, covariance)
+    slopes = _solve(guide_covariance + ridge[..., None, None], covariance)
     offset = image_mean - (slopes * guide_mean[:, None]).sum(2)
 
     covering = box_mean(total, radius)
@@ -93,8 +93,11 @@ def fit_linear(image: Tensor, guide: Tensor, radius: int, eps: float, weight: Te
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
     """Solve matrix x = right for symmetric matrices (B, 3, 3, h, w) by cofactors. `right` is (B, C, 3, h, w)."""
     a, b, c = matrix.unbind(1)
-    cofactors = [torch.linalg.cross(*pair, dim=1) for pair in ((b, c), (c, a), (a, b))]
-    determinant = (a * cofactors[0]).sum(1, keepdim=True)
-    solution = sum(right[:, :, i, None] * cofactor[:, None] for i, cofactor in enumerate(cofactors))
-    assert isinstance(solution, Tensor)
+    b_cross_c = torch.linalg.cross(b, c, dim=1)
+    c_cross_a = torch.linalg.cross(c, a, dim=1)
+    a_cross_b = torch.linalg.cross(a, b, dim=1)
+    determinant = (a * b_cross_c).sum(1, keepdim=True)
+    solution = right[:, :, 0, None] * b_cross_c[:, None]
+    solution = solution + right[:, :, 1, None] * c_cross_a[:, None]
+    solution = solution + right[:, :, 2, None] * a_cross_b[:, None]
     return solution / determinant[:, None]

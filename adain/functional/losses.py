@@ -18,8 +18,8 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
     """Return the mean squared difference of two feature maps (Huang & Belongie 2017, eq. 12).
 
     Args:
-        features: features (B, C, H, W).
-        target: features of the same shape.
+        features: Features (B, C, H, W).
+        target: Features of the same shape.
 
     Returns:
         Losses (B,) in at least float32.
@@ -31,9 +31,9 @@ def style_loss(features: Tensor, style: Tensor, reduction: Literal["mean", "sum"
     """Return the squared differences of channel means and standard deviations (Huang & Belongie 2017, eq. 13).
 
     Args:
-        features: features of one layer (B, C, H, W).
-        style: features of the same layer (B, C, h, w).
-        reduction: reduction over channels. The authors use `sum`, which gives deeper layers more weight. Later
+        features: Features of one layer (B, C, H, W).
+        style: Features of the same layer (B, C, h, w).
+        reduction: Reduction over channels. The authors use `sum`, which gives deeper layers more weight. Later
             implementations use `mean`.
 
     Returns:
@@ -51,7 +51,7 @@ def gram_loss(features: Tensor, gram: Tensor) -> Tensor:
     """Return the squared Frobenius distance of Gram matrices (Johnson et al. 2016, eq. 4).
 
     Args:
-        features: features (B, C, H, W).
+        features: Features (B, C, H, W).
         gram: Gram matrices (B or 1, C, C) to compare with.
 
     Returns:
@@ -81,24 +81,24 @@ class PerceptualLoss:
     10 (the default). The style layers weigh 0.64, 1.28, 2.56, and 5.12 with `sum`, and 10 each with `mean`.
 
     Args:
-        content_layer: layer of the content loss, which also forms AdaIN's target.
-        style_layers: layers of the style loss.
-        style_layer_weights: factors of the style layers, in the same order; null weights all of them by 1.
-        content_target: target of the content layer: `adain`, the content's features with the style's statistics, which
+        content_layer: Layer of the content loss, which also forms AdaIN's target.
+        style_layers: Layers of the style loss.
+        style_layer_weights: Factors of the style layers, in the same order; null weights all of them by 1.
+        content_target: Target of the content layer: `adain`, the content's features with the style's statistics, which
             a method that decodes them inverts; or `content`, the content's own features.
-        content_weight: factor of the content loss.
-        style_weight: factor of the sum of the layers' style losses.
-        style_reduction: reduction over channels: `mean`; or `sum`, as in the authors' code, which goes with a style
+        content_weight: Factor of the content loss.
+        style_weight: Factor of the sum of the layers' style losses.
+        style_reduction: Reduction over channels: `mean`; or `sum`, as in the authors' code, which goes with a style
             weight of 0.01.
-        style_statistics: statistics that a style layer compares: `moments`, means and standard deviations of the
+        style_statistics: Statistics that a style layer compares: `moments`, means and standard deviations of the
             channels; or `gram`, Gram matrices (`gram_loss`, where `style_reduction` does not apply).
-        relative: divide the content and style loss of each pair by the distance between its two images, as
+        relative: Divide the content and style loss of each pair by the distance between its two images, as
             `adain.evaluation.metrics.scores` does. Otherwise the gradients of a few pairs of very different images
             exceed those of all others.
-        reconstruction_weight: factor of the mean squared error, for pixels in [0, 1], of an image stylized as itself; 0
+        reconstruction_weight: Factor of the mean squared error, for pixels in [0, 1], of an image stylized as itself; 0
             omits that pass. It brings alpha 0 closer to the content.
-        tv_weight: factor of the total variation of the result.
-        adversarial_weight: factor of the adversarial loss (`adain.training.adversarial`), by which results look like
+        tv_weight: Factor of the total variation of the result.
+        adversarial_weight: Factor of the adversarial loss (`adain.training.adversarial`), by which results look like
             photos; 0 trains no discriminator.
     """
 
@@ -134,9 +134,9 @@ class PerceptualLoss:
         """Return the unweighted terms by name: `content`, `style`, and `style/<layer>`, each the mean over the batch.
 
         Args:
-            stylized: features of the results. A relative loss needs images of one size.
-            content: features of the content images.
-            style: features of the style images.
+            stylized: Features of the results. A relative loss needs images of one size.
+            content: Features of the content images.
+            style: Features of the style images.
         """
         content_features = content[self.content_layer]
         style_features = style[self.content_layer]

@@ -12,7 +12,7 @@ def adain(
     style_std: Tensor,
     statistics_fn: StatisticsFn = compute_statistics,
 ) -> Tensor:
-    """AdaIN(x, y) = std(y) (x - mean(x)) / std(x) + mean(y) (Huang & Belongie 2017, eq. 8).
+    """Compute AdaIN(x, y) = std(y) (x - mean(x)) / std(x) + mean(y) (Huang & Belongie 2017, eq. 8).
 
     A constant channel of `content` becomes the constant `style_mean`.
 
@@ -21,10 +21,10 @@ def adain(
     tensor([ 5.0000, 15.0000])
 
     Args:
-        content: features (B, C, H, W).
-        style_mean: means (B or 1, C, 1, 1).
-        style_std: standard deviations (B or 1, C, 1, 1).
-        statistics_fn: computes the mean and standard deviation of `content`.
+        content: Features (B, C, H, W).
+        style_mean: Means (B or 1, C, 1, 1).
+        style_std: Standard deviations (B or 1, C, 1, 1).
+        statistics_fn: Computes the mean and standard deviation of `content`.
 
     Returns:
         Features with the shape and type of `content`.
@@ -39,9 +39,9 @@ def blend(a: Tensor, b: Tensor, alpha: float | Tensor) -> Tensor:
     """Return (1 - alpha) a + alpha b.
 
     Args:
-        a: tensor (B, ...).
-        b: tensor (B, ...).
-        alpha: one number, or a tensor (B,) with one number per sample.
+        a: Tensor (B, ...).
+        b: Tensor (B, ...).
+        alpha: One number, or a tensor (B,) with one number per sample.
     """
     if isinstance(alpha, Tensor):
         alpha = alpha.to(a.dtype).view(-1, *[1] * (a.dim() - 1))
@@ -54,10 +54,10 @@ def add_residual(stylized: Tensor, rebuilt: Tensor, content: Tensor, weight: flo
     With `weight` = 1 - alpha, the result at alpha 0 is `content` exactly, bit for bit.
 
     Args:
-        stylized: result of the network (B, 3, H, W).
-        rebuilt: result of the network at alpha 0 (B, 3, H, W).
-        content: content image (B, 3, H, W).
-        weight: number in [0, 1], or a tensor that broadcasts.
+        stylized: Result of the network (B, 3, H, W).
+        rebuilt: Result of the network at alpha 0 (B, 3, H, W).
+        content: Content image (B, 3, H, W).
+        weight: Number in [0, 1], or a tensor that broadcasts.
 
     Returns:
         Image (B, 3, H, W), which is not clamped.

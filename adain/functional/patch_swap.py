@@ -11,18 +11,18 @@ def swap(content: Tensor, style: Tensor, size: int = 3, stride: int = 1, chunk: 
     are always included.
 
     Args:
-        content: features (B, C, H, W).
-        style: features (B or 1, C, h, w).
-        size: height and width of the patches.
-        stride: step between patches, at most `size`. Larger steps would leave gaps, which are filled with zeros.
-        chunk: number of style patches to compare at a time, rounded to whole rows, and at least 2 `size` rows. Each
+        content: Features (B, C, H, W).
+        style: Features (B or 1, C, h, w).
+        size: Height and width of the patches.
+        stride: Step between patches, at most `size`. Larger steps would leave gaps, which are filled with zeros.
+        chunk: Number of style patches to compare at a time, rounded to whole rows, and at least 2 `size` rows. Each
             takes about 3 x H x W numbers.
 
     Returns:
         Features (B, C, H, W).
 
     Raises:
-        ValueError: the patches are larger than the features.
+        ValueError: The patches are larger than the features.
     """
     style = style.expand(len(content), *style.shape[1:])
     results = []
@@ -70,12 +70,12 @@ def _best_matches(
     """Return the index of the most similar style patch for each content patch, (rows, columns).
 
     Args:
-        content: features (C, H, W).
-        style: features (C, h, w).
-        content_origins: the rows and the columns where content patches start.
-        style_origins: the rows and the columns where style patches start.
-        size: height and width of the patches.
-        chunk: number of style patches to compare at a time.
+        content: Features (C, H, W).
+        style: Features (C, h, w).
+        content_origins: The rows and the columns where content patches start.
+        style_origins: The rows and the columns where style patches start.
+        size: Height and width of the patches.
+        chunk: Number of style patches to compare at a time.
     """
     rows, columns = content_origins
     style_rows, style_columns = style_origins
@@ -106,9 +106,9 @@ def _patch_products(content: Tensor, style: Tensor, size: int) -> Tensor:
     multiplied only once. The sums over rows and over columns follow one after the other.
 
     Args:
-        content: features (C, H, W).
-        style: features (C, h, w).
-        size: height and width of the patches.
+        content: Features (C, H, W).
+        style: Features (C, h, w).
+        size: Height and width of the patches.
     """
     products = torch.tensordot(content, style, dims=([0], [0]))  # (H, W, h, w)
     return _diagonal_sums(_diagonal_sums(products, 1, 3, size), 0, 2, size)

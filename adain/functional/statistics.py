@@ -1,7 +1,7 @@
 """Statistics of feature maps: means, standard deviations, Gram matrices."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,28 @@ from torch import Tensor
 
 EPS = 1e-5  # added to variances, so that dead channels divide safely
 
-StatisticsFn = Callable[[Callable[[Tensor], Any], Tensor], Any]
-"""Computes a statistic (`mean_std` or `covariance`) of features. This is `compute_statistics`, or a function that
-returns the statistics that `adain.inference.tiling` gathered from all tiles."""
+
+class StatisticsFn(Protocol):
+    """Gives a method the statistics of features, such as those that AdaIN replaces.
+
+    A method does not compute these statistics itself. It calls a function of this type wherever it needs them, and the
+    caller decides which features count:
+
+    - `compute_statistics`, the default: the given features alone.
+    - For an image that is stylized in tiles (`adain.inference.tile_statistics`): the features of all tiles. Each tile
+      is only a part of the image, so it must not be normalized by its own statistics, or tiles would differ in color
+      and contrast.
+    - For a region of an image (`adain.inference.region_matching`): the features within its mask.
+    - For a video (`adain.video.temporal`): the features of the earlier frames, too, which avoids flicker.
+    """
+
+    def __call__(self, statistic: Callable[[Tensor], Any], features: Tensor, /) -> Any:
+        """Return what `statistic` (`mean_std` or `covariance`) gives for the features that count.
+
+        Args:
+            statistic: The function of features that is needed.
+            features: The features (B, C, H, W) at this place in the network.
+        """
 
 
 def compute_statistics(statistic: Callable[[Tensor], Any], features: Tensor) -> Any:
@@ -27,8 +46,8 @@ def mean_std(features: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor]:
     2.00 1.00
 
     Args:
-        features: features (B, C, H, W) of any floating-point type.
-        eps: added to the biased variance, so that dead channels divide safely.
+        features: Features (B, C, H, W) of any floating-point type.
+        eps: Added to the biased variance, so that dead channels divide safely.
 
     Returns:
         Mean and standard deviation, each (B, C, 1, 1), in at least float32, also under autocast.

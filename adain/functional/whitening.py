@@ -32,10 +32,10 @@ def whiten_and_color(
 
     Args:
         features: (B, C, H, W).
-        mean: their mean (B, C, 1), in float64.
-        covariance: their covariance (B, C, C), in float64.
-        style_mean: the mean to give them (B, C, 1).
-        style_root: the square root of the covariance to give them (B, C, C).
+        mean: Their mean (B, C, 1), in float64.
+        covariance: Their covariance (B, C, C), in float64.
+        style_mean: The mean to give them (B, C, 1).
+        style_root: The square root of the covariance to give them (B, C, C).
     """
     matrix = style_root.to(mean) @ symmetric_power(covariance, -0.5)
     shift = style_mean.to(mean) - matrix @ mean
@@ -50,9 +50,9 @@ def symmetric_power(matrix: Tensor, exponent: float, tolerance: float = 1e-5) ->
     amplified, so their eigenvalues count as 0, and the powers of these are 0, also for a negative exponent.
 
     Args:
-        matrix: symmetric matrices (B, C, C) without negative eigenvalues.
-        exponent: the power, which may be negative.
-        tolerance: eigenvalues below this fraction of the largest one count as 0.
+        matrix: Symmetric matrices (B, C, C) without negative eigenvalues.
+        exponent: The power, which may be negative.
+        tolerance: Eigenvalues below this fraction of the largest one count as 0.
 
     Returns:
         Symmetric matrices (B, C, C).

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adain.utils.rounding import ceil_div
+
 Border = Literal["reflect", "replicate", "zeros"]
 
 TILE = 4  # height and width of an output tile in pixels
@@ -102,9 +104,9 @@ def faster(x: Tensor, outputs: int, trained: bool = False) -> bool:
     is exported or compiled.
 
     Args:
-        x: input (B, C, H, W).
-        outputs: number of output channels.
-        trained: whether the kernel needs a gradient.
+        x: Input (B, C, H, W).
+        outputs: Number of output channels.
+        trained: Whether the kernel needs a gradient.
     """
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
@@ -138,11 +140,11 @@ def convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, border: Border, pad
     """Convolve `x` with a transformed kernel.
 
     Args:
-        x: contiguous input (B, H, W, C).
-        kernel: kernel (36, C, O) from `transform_kernel`.
-        bias: bias (O,), if any.
-        border: how to pad the input.
-        padding: number of pixels that are added to every side.
+        x: Contiguous input (B, H, W, C).
+        kernel: Kernel (36, C, O) from `transform_kernel`.
+        bias: Bias (O,), if any.
+        border: How to pad the input.
+        padding: Number of pixels that are added to every side.
 
     Returns:
         Output (B, O, H + 2 padding - 2, W + 2 padding - 2), channels last in memory.
@@ -179,9 +181,9 @@ def weight_gradient(x: Tensor, gradient: Tensor, border: Border) -> Tensor:
     This is the transpose of the forward algorithm: G^T [sum over tiles of (B^T d B) (A y A^T)] G.
 
     Args:
-        x: contiguous input (B, H, W, C).
-        gradient: gradient of the output (B, H, W, O).
-        border: how the input was padded.
+        x: Contiguous input (B, H, W, C).
+        gradient: Gradient of the output (B, H, W, O).
+        border: How the input was padded.
     """
     batch, height, width, inputs = x.shape
     outputs = gradient.shape[3]
@@ -392,7 +394,7 @@ def _fold(gradient: Tensor, border: Border) -> Tensor:
 
 def _tiles(length: int) -> int:
     """Return the number of tiles that cover an axis."""
-    return -(-length // TILE)
+    return ceil_div(length, TILE)
 
 
 def _nhwc(x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class SrgbTransform:
 
 @lru_cache(maxsize=32)
 def srgb_transform(profile: bytes | None, mode: str) -> SrgbTransform | None:
-    """The transform that brings images of `mode` with this ICC profile to sRGB; None if none is needed."""
+    """Return the transform that brings images of `mode` with this ICC profile to sRGB; None if none is needed."""
     if not profile:
         return None
     try:
@@ -45,7 +45,7 @@ def _build(data: bytes, mode: str) -> SrgbTransform:
 
 
 def _changes_colors(found: SrgbTransform) -> bool:
-    """Whether any color of a 9 x 9 x 9 grid changes by more than 1 of 255."""
+    """Return whether any color of a 9 x 9 x 9 grid changes by more than 1 of 255."""
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)
     before = Image.fromarray(grid).convert(found.mode)

@@ -18,6 +18,7 @@ from adain.imaging.options import MAX_PIXELS
 from adain.imaging.photo import as_batch
 from adain.utils.errors import DECODING_ERRORS
 from adain.utils.files import check_regular
+from adain.utils.rounding import ceil_div
 
 MARKER = b"\xff\xd8"
 """The first bytes of a JPEG file."""
@@ -85,21 +86,21 @@ def _cut_blocks(data: bytes, size: tuple[int, int], box: Box) -> tuple[bytes, in
     """Return a JPEG of the blocks that cover a region, and the position of its left top corner in the whole image.
 
     That is possible without decoding if there is a restart marker after each block, as `adain prepare-data` writes
-    them. Returns None for other files.
+    them. For other files, return None.
     """
     header = _parse_header(data)
     if header is None:
         return None
     size_offset, scan = header
-    columns, rows = (-(-side // MCU) for side in size)
+    columns, rows = (ceil_div(side, MCU) for side in size)
     compressed = np.frombuffer(data, np.uint8, offset=scan)
     ends = _block_ends(compressed, columns * rows)
     if ends is None:
         return None
     starts = np.concatenate([[0], ends[:-1] + 2])
     left, top = (max(0, side - CONTEXT) // MCU for side in box[:2])
-    right = min(columns, -(-(box[2] + CONTEXT) // MCU))
-    bottom = min(rows, -(-(box[3] + CONTEXT) // MCU))
+    right = min(columns, ceil_div(box[2] + CONTEXT, MCU))
+    bottom = min(rows, ceil_div(box[3] + CONTEXT, MCU))
     parts = []
     for row in range(top, bottom):
         first, last = row * columns + left, row * columns + right - 1

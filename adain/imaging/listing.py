@@ -22,7 +22,7 @@ def log_unreadable(folder: Path, reason: str) -> None:
 
 
 def is_image(path: Path) -> bool:
-    """Whether the suffix is that of images, in a format that is read."""
+    """Return whether the suffix is that of images, in a format that is read."""
     return path.suffix.lower() in _suffixes()
 
 
@@ -32,7 +32,7 @@ def files(
     accepts: Callable[[Path], bool] = is_image,
     expected: str = "images",
 ) -> list[Path]:
-    """The image files in a folder and its subfolders, sorted; or the files of another kind.
+    """Return the image files in a folder and its subfolders, sorted; or the files of another kind.
 
     Hidden files, and those in hidden subfolders, are left out. Links to files are followed, but those to folders are
     not, with a warning: they may lead out of the folder, or in circles. A path to a file gives that file alone.
@@ -66,7 +66,7 @@ def files(
 
 
 def _report(error: OSError, folder: Path, unreadable: Callable[[Path, str], object]) -> None:
-    """Report a subfolder that cannot be read; raises OSError if it is the folder itself."""
+    """Report a subfolder that cannot be read; raise OSError if it is the folder itself."""
     path = Path(error.filename)
     reason = f"cannot be read ({(error.strerror or str(error)).lower()})"
     if path == folder:

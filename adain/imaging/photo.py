@@ -46,7 +46,7 @@ def resize_to(image: Image.Image, sides: tuple[int, int]) -> Image.Image:
 
 
 def scaled(sides: tuple[int, int], size: int | None) -> tuple[int, int]:
-    """The two sides in pixels, scaled so that the shorter one is `size`; None keeps them."""
+    """Scale the two sides in pixels so that the shorter one is `size`; None keeps them."""
     if not size:
         return sides
     shorter = min(sides)
@@ -54,16 +54,17 @@ def scaled(sides: tuple[int, int], size: int | None) -> tuple[int, int]:
 
 
 def limited_side(sides: tuple[int, int], size: int, max_ratio: float) -> int:
-    """The shorter side, at most `size`, of an image with at most the pixels of one of the aspect ratio `max_ratio`.
+    """Return the shorter side in pixels to which to resize an image with these sides.
 
-    That image has the shorter side `size`, so this limits images of larger aspect ratios only.
+    It is `size` up to the aspect ratio `max_ratio`. More elongated images get a smaller side, so that they do not have
+    more pixels than an image with this aspect ratio and the shorter side `size`.
     """
     shorter, longer = sorted(sides)
     return max(1, min(size, int(size * math.sqrt(max_ratio * shorter / longer))))
 
 
 def image_array(image: Image.Image) -> np.ndarray:
-    """The values of an RGB or L image, (H, W, C), in strips: at once, Pillow would need two more copies."""
+    """Copy the values of an RGB or L image, (H, W, C), in strips: at once, Pillow would need two more copies."""
     width, height = image.size
     values = np.empty((height, width, len(image.getbands())), np.uint8)
     for top in range(0, height, STRIP):
@@ -73,12 +74,12 @@ def image_array(image: Image.Image) -> np.ndarray:
 
 
 def as_batch(values: np.ndarray) -> Tensor:
-    """A view (1, C, H, W), channels last, of values (H, W, C) or (H, W)."""
+    """Return a view (1, C, H, W), channels last, of values (H, W, C) or (H, W)."""
     return torch.from_numpy(values.reshape(*values.shape[:2], -1)).permute(2, 0, 1)[None]
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Pixels of any type as float32 in [0, 1]."""
+    """Convert pixels of any type to float32 in [0, 1]."""
     return pixels.float() / WHITE.get(pixels.dtype, 1)
 
 
@@ -90,12 +91,15 @@ def check_range(images: Tensor, advice: str) -> None:
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """(1, 3, H, W), RGB in [0, 1], channels last in memory, which is Pillow's order and faster in convolutions."""
+    """Convert an image to (1, 3, H, W), RGB in [0, 1].
+
+    The result is channels last in memory, which is Pillow's order and faster in convolutions.
+    """
     return as_batch(image_array(image)).float().div_(255)
 
 
 def array_to_tensor(values: np.ndarray, background: float = 1.0) -> Tensor:
-    """An array (H, W), or (H, W, C) with 1, 3, or 4 channels, as (1, 3, H, W), RGB in [0, 1], float32.
+    """Convert an array (H, W), or (H, W, C) with 1, 3, or 4 channels, to (1, 3, H, W), RGB in [0, 1], float32.
 
     The fourth channel is transparency, which is composited over a gray of 0 (black) to 1 (white).
 
@@ -119,12 +123,15 @@ def array_to_tensor(values: np.ndarray, background: float = 1.0) -> Tensor:
 
 
 def to_image(image: Tensor) -> Image.Image:
-    """A Pillow image of (1, 3, H, W) or (3, H, W), clamped and rounded to 8 bits."""
+    """Convert (1, 3, H, W) or (3, H, W) to a Pillow image, clamped and rounded to 8 bits."""
     return Image.fromarray(to_array(image_planes(image), torch.uint8))
 
 
 def image_planes(image: Tensor) -> Tensor:
-    """The image as (3, H, W). Raises TypeError for anything but a tensor, ValueError for another shape or dtype."""
+    """Return the image as (3, H, W).
+
+    Raise TypeError for anything but a tensor, ValueError for another shape or dtype.
+    """
     if not isinstance(image, Tensor):
         raise TypeError(f"Expected an image as a tensor (3, H, W) or (1, 3, H, W), got {type(image).__name__}")
     if image.dim() == 4 and len(image) == 1:
@@ -137,7 +144,7 @@ def image_planes(image: Tensor) -> Tensor:
 
 
 def to_array(planes: Tensor, dtype: torch.dtype) -> np.ndarray:
-    """Planes (C, H, W) as an array (H, W, C) of `dtype`, in strips; without a copy where only the order differs."""
+    """Convert planes (C, H, W) to an array (H, W, C) of `dtype`, in strips. No copy if only the order differs."""
     if planes.dtype == dtype:
         return planes.cpu().permute(1, 2, 0).contiguous().numpy()
     values = torch.empty((*planes.shape[1:], len(planes)), dtype=dtype)

@@ -188,7 +188,10 @@ def _file(source: str | Path | bytes, truncated: bool) -> BinaryIO:
 
 
 def _identify(file: BinaryIO) -> Any:
-    """`Image.open` of Pillow without its limit on pixels, which holds for the whole process: ours comes with a call."""
+    """Open an image with Pillow, without its limit on pixels.
+
+    That limit holds for the whole process; this package has a limit for each call.
+    """
     prefix = file.read(16)
     Image.preinit()  # the common formats first
     Image.init()
@@ -241,7 +244,7 @@ def _decode(image: Any, shrink: int | None, truncated: bool) -> tuple[bytes | No
 
 
 def _rotate_upright(image: Any) -> bytes | None:
-    """Rotate the image as its EXIF says, in place; returns the EXIF without the tags that no longer apply."""
+    """Rotate the image as its EXIF says, in place, and return the EXIF without the tags that no longer apply."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
         exif = image.getexif()
@@ -254,7 +257,7 @@ def _rotate_upright(image: Any) -> bytes | None:
 
 
 def _to_rgb(image: Image.Image, background: int = 255) -> tuple[Image.Image, Image.Image | None]:
-    """The image in sRGB, with transparency over a gray; and its transparency in mode L, if there is any."""
+    """Convert the image to sRGB, with transparency over a gray; also return the transparency (mode L or None)."""
     if image.mode[0] in "IF":
         image = _deep_gray_to_8_bit(image)
     transform = srgb_transform(image.info.get("icc_profile"), PROFILE_MODES.get(image.mode, "RGB"))
@@ -290,7 +293,7 @@ def _deep_gray_to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _load_16_bit(image: Any, size: int | None, truncated: bool) -> Photo:
-    """As `load`, with libvips, for files whose channels Pillow would reduce to 8 bits."""
+    """Load as `load` does, with libvips, files whose channels Pillow would reduce to 8 bits."""
     image.fp.seek(0)
     fail_on = "none" if truncated else "error"
     deep = pyvips.Image.new_from_buffer(image.fp.read(), "", memory=True, fail_on=fail_on)

@@ -16,18 +16,18 @@ STRIP = 128
 
 
 def strips(height: int, rows: int = STRIP) -> Iterator[slice]:
-    """Consecutive slices of at most `rows` rows that cover `height` rows."""
+    """Yield consecutive slices of at most `rows` rows that cover `height` rows."""
     for top in range(0, height, rows):
         yield slice(top, min(top + rows, height))
 
 
 def downsample(image: Tensor, shape: tuple[int, int], rows: int = STRIP) -> Tensor:
-    """The image at a smaller (height, width): antialiased bicubic, (B, C, h, w), float32.
+    """Reduce the image to a smaller (height, width): antialiased bicubic, (B, C, h, w), float32.
 
     Args:
         image: (B, C, H, W) in [0, 1], or of `torch.uint8` or `torch.uint16`.
-        shape: height and width of the result.
-        rows: rows that are converted to float32 at a time; the result does not depend on it.
+        shape: Height and width of the result.
+        rows: Rows that are converted to float32 at a time; the result does not depend on it.
     """
     narrow = []
     for strip in strips(image.shape[2], rows):
@@ -46,14 +46,14 @@ class Upsampler:
         self.device = device
 
     def rows(self, maps: Tensor, rows: slice, mode: Mode) -> Tensor:
-        """The given rows of the enlarged maps: (B, C, number of rows, W)."""
+        """Return the given rows of the enlarged maps: (B, C, number of rows, W)."""
         first, weights = _row_weights(self.source_height, self.height, rows, mode)
         tall = weights.to(self.device) @ maps[:, :, first : first + weights.shape[1]]
         return F.interpolate(tall, (tall.shape[2], self.width), mode=mode, antialias=True)
 
 
 def _row_weights(source: int, target: int, rows: slice, mode: Mode) -> tuple[int, Tensor]:
-    """How much each source row counts in some of the target rows, as in `F.interpolate` with antialiasing.
+    """Return how much each source row counts in some target rows, as in `F.interpolate` with antialiasing.
 
     Returns:
         The first source row that counts, and weights (number of target rows, number of source rows from there on).
@@ -71,7 +71,7 @@ def _row_weights(source: int, target: int, rows: slice, mode: Mode) -> tuple[int
 
 
 def _cubic(x: Tensor) -> Tensor:
-    """Keys' cubic kernel at distances `x`, with the parameter -0.5 that antialiased interpolation uses."""
+    """Evaluate Keys' cubic kernel at distances `x`, with the parameter -0.5 that antialiased interpolation uses."""
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
     return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))

@@ -60,7 +60,7 @@ def save(image: Tensor, path: str | Path, like: Photo | None = None) -> None:
 
 
 def encode(image: Tensor, suffix: str, like: Photo | None = None) -> bytes:
-    """The bytes of the file that `save` writes to a path with that suffix; errors as of `save`."""
+    """Return the bytes of the file that `save` writes to a path with that suffix. It raises the same errors."""
     check_suffix(f"name{suffix}")
     suffix = suffix.lower()
     with _as_os_error(f"an image as {suffix}"):
@@ -78,7 +78,7 @@ def _as_os_error(name: str | Path) -> Iterator[None]:
 
 
 def _for_libvips(image: Tensor, suffix: str, like: Photo | None) -> pyvips.Image:
-    """The image with everything that its file will have."""
+    """Return the image with everything that its file will have."""
     like = like or Photo(image)
     planes = image_planes(image)
     deep = planes.dtype == torch.uint16 and suffix in WITH_16_BITS
@@ -97,7 +97,7 @@ def _for_libvips(image: Tensor, suffix: str, like: Photo | None) -> pyvips.Image
 
 
 def _alpha_channel(alpha: Tensor, sides: tuple[int, int], dtype: torch.dtype) -> np.ndarray:
-    """The transparency (1, 1, h, w) as an array (H, W, 1), resized to `sides`."""
+    """Convert the transparency (1, 1, h, w) to an array (H, W, 1), resized to `sides`."""
     if alpha.shape[2:] != sides:
         alpha = F.interpolate(alpha.float().div_(WHITE[alpha.dtype]), sides, mode="bilinear", antialias=True)
     return to_array(alpha[0], dtype)
@@ -139,7 +139,10 @@ def _srgb_profile() -> bytes:
 
 
 def check_suffix(path: str | Path) -> Path:
-    """The path, if an image can be written to it. Raises ValueError, which names the supported suffixes, otherwise."""
+    """Return the path if an image can be written to it.
+
+    Otherwise, raise ValueError, which names the supported suffixes.
+    """
     path = Path(path)
     if str(path) != "-" and path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"Expected a name that ends in one of {', '.join(SUFFIXES)}, got {path.name}")

@@ -13,7 +13,7 @@ from adain.inference import guided_upsampling
 from adain.inference.guided_upsampling import Layer
 from adain.inference.options import WorkSize
 from adain.inference.regions import Finish, Layers, Region, blend_regions
-from adain.inference.tiling import to_dtype
+from adain.inference.strips import map_strips
 from adain.methods import Method
 
 LARGEST_CONTENT = 1024
@@ -27,7 +27,7 @@ Network = Callable[[Tensor, Sequence[Region]], Tensor]
 
 
 def resolve_work_size(method: Method, work_size: WorkSize) -> WorkSize:
-    """The work size for this method: `content` for gatys, which works at several sizes of its own.
+    """Return the work size for this method: `content` for gatys, which works at several sizes of its own.
 
     Raises:
         ValueError: A work size in pixels for an iterative method.
@@ -41,7 +41,7 @@ def resolve_work_size(method: Method, work_size: WorkSize) -> WorkSize:
 
 
 def work_shape(work_size: WorkSize, shape: Sequence[int]) -> tuple[int, int]:
-    """Height and width at which the network works on a content of height and width `shape`; never larger than it."""
+    """Return the height and width at which the network works on a content of that `shape`; never larger than it."""
     height, width = shape
     shorter = min(height, width)
     if work_size is None:
@@ -74,17 +74,17 @@ def stylize(
         device: Where the full-size result is computed.
         strip: Rows that are computed at a time; the result does not depend on it.
     """
-    result = torch.empty_like(pixels)  # outside of inference mode, so that it can be changed
     height, width = pixels.shape[2:]
     with torch.inference_mode():
         guide = resampling.downsample(pixels, shape).contiguous(memory_format=torch.channels_last)
         small = _stylize_small(network, guide, regions, device)
-        upsampler = Upsampler(shape, (height, width), device)
-        for rows in resampling.strips(height, strip):
-            content = to_float(pixels[:, :, rows].to(device))
-            stylized = _enlarge(small, upsampler, content, rows, regions).over(content, recolor)
-            result[:, :, rows].copy_(to_dtype(stylized, pixels.dtype))
-    return result
+    upsampler = Upsampler(shape, (height, width), device)
+
+    def stylize_rows(rows: slice) -> Tensor:
+        content = to_float(pixels[:, :, rows].to(device))
+        return _enlarge(small, upsampler, content, rows, regions).over(content, recolor)
+
+    return map_strips(stylize_rows, pixels, strip)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _stylize_small(
 def _enlarge(
     small: _SmallResult, upsampler: Upsampler, content: Tensor, rows: slice, regions: Sequence[Region]
 ) -> Layers:
-    """The layers of a strip at full size; `content` (B, 3, number of rows, W) is the strip of the content."""
+    """Enlarge the layers of a strip to full size; `content` (B, 3, number of rows, W) is the strip of the content."""
     detail = content - upsampler.rows(small.guide, rows, "bicubic")
 
     def enlarge(layer: Layer) -> Tensor:

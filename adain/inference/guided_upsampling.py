@@ -33,8 +33,8 @@ def fit(image: Tensor, guide: Tensor, radius: int = RADIUS, eps: float = EPS) ->
     Args:
         image: (B, C, h, w).
         guide: (B, 3, h, w), RGB in [0, 1].
-        radius: of the windows, in pixels.
-        eps: weight of the ridge penalty on the slopes.
+        radius: Of the windows, in pixels.
+        eps: Weight of the ridge penalty on the slopes.
 
     Returns:
         The image and the slopes, averaged over all windows that cover a pixel.
@@ -49,10 +49,10 @@ def upsample(layer: Layer, detail: Tensor, upsampler: Upsampler, rows: slice) ->
     the result gives the small image again.
 
     Args:
-        layer: what `fit` returned.
+        layer: What `fit` returned.
         detail: (B, 3, number of rows, W): those rows of the full-size guide, minus the small guide enlarged.
-        upsampler: from the small size to the full size.
-        rows: the rows of the full-size image.
+        upsampler: From the small size to the full size.
+        rows: The rows of the full-size image.
     """
     return add_linear_(upsampler.rows(layer.image, rows, "bicubic"), layer.slopes, detail, upsampler, rows)
 
@@ -64,8 +64,8 @@ def add_linear_(result: Tensor, slopes: Tensor, guide: Tensor, upsampler: Upsamp
         result: (B, C, number of rows, W): some rows at full size.
         slopes: (B, C, 3, h, w), at the small size.
         guide: (B, 3, number of rows, W): the same rows of the guide, or of its detail.
-        upsampler: from the small size to the full size.
-        rows: the rows of the full-size image.
+        upsampler: From the small size to the full size.
+        rows: The rows of the full-size image.
     """
     for channel in range(3):
         slope = upsampler.rows(slopes[:, :, channel], rows, "bilinear")

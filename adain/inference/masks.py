@@ -59,7 +59,7 @@ def read_mask(mask: str | Path | Image.Image, read_options: ReadOptions) -> Imag
 
 
 def _tensor_image(mask: np.ndarray | Tensor) -> Image.Image:
-    """An array or a tensor as an image."""
+    """Convert an array or a tensor to an image."""
     if isinstance(mask, np.ndarray):
         return photo.to_image(photo.array_to_tensor(mask, background=0))
     planes = mask[0] if mask.dim() == 4 and len(mask) == 1 else mask
@@ -90,5 +90,5 @@ def with_first(masks: Sequence[Tensor]) -> list[Tensor]:
 
 
 def union(masks: Sequence[Tensor]) -> Tensor:
-    """(1, 1, H, W), uint8: how much all masks together cover the content."""
+    """Return how much all masks together cover the content: (1, 1, H, W), uint8."""
     return torch.stack([*masks]).sum(0, dtype=torch.int32).clamp(max=255).to(torch.uint8)

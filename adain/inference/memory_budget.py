@@ -34,7 +34,7 @@ RESERVE = 2**27
 
 
 def largest_tile(pixels: Tensor) -> int:
-    """Side in pixels of the largest tiles for an image (B, 3, H, W)."""
+    """Return the side in pixels of the largest tiles for an image (B, 3, H, W)."""
     return min(LARGEST_TILE, *pixels.shape[2:])
 
 
@@ -64,7 +64,7 @@ def run_fitting(stylize: Callable[..., Tensor], tile: int | None, largest: int |
 
 
 def choose_tile(method: Method, pixels: Tensor, max_memory: float | None) -> int | None:
-    """Side in pixels of the tiles to stylize in; None if the whole image fits into memory.
+    """Return the side in pixels of the tiles to stylize in; None if the whole image fits into memory.
 
     Args:
         method: Ready to stylize.
@@ -98,7 +98,7 @@ def choose_tile(method: Method, pixels: Tensor, max_memory: float | None) -> int
 
 
 def smallest_tile_bytes(method: Method, pixels: Tensor) -> float:
-    """Bytes that one of the smallest tiles needs, with the overlap around it; less for an image that is smaller."""
+    """Return the bytes that one of the smallest tiles needs, with its overlap; less if the image is smaller."""
     side = SMALLEST_TILE + 2 * (method.receptive_radius or 0)
     height, width = pixels.shape[2:]
     return len(pixels) * min(side, height) * min(side, width) * _bytes_per_pixel(method)

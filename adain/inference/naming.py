@@ -4,5 +4,5 @@ from collections.abc import Iterable
 
 
 def result_stem(content: str, styles: Iterable[str]) -> str:
-    """The name of a result without its suffix, CONTENT__STYLE, from the stems of its content and styles."""
+    """Return the name of a result without its suffix, CONTENT__STYLE, from the stems of its content and styles."""
     return f"{content}__{'+'.join(styles)}"

@@ -9,7 +9,7 @@ from adain.imaging.photo import to_float
 from adain.imaging.resampling import Upsampler
 from adain.inference import full_size
 from adain.inference.guided_upsampling import add_linear_
-from adain.inference.tiling import to_dtype
+from adain.inference.strips import map_strips
 
 SIDE = 256
 """Shorter side in pixels at which the change of the colors is fitted."""
@@ -38,28 +38,29 @@ def transfer_colors(
 
     Args:
         stylized: (B, 3, H, W) in [0, 1], or of `torch.uint8` or `torch.uint16`; the result is alike.
-        content: the same shape.
+        content: The same shape.
         weight: (1, 1, H, W), uint8: how much of each pixel is stylized, 255 for all of it. Where it is 0, the result is
             `content` exactly.
-        share: radius of the windows over the shorter side.
-        eps: weight of the ridge penalty, a variance of the content's colors.
-        strip: rows that are computed at a time.
+        share: Radius of the windows over the shorter side.
+        eps: Weight of the ridge penalty, a variance of the content's colors.
+        strip: Rows that are computed at a time.
     """
     height, width = stylized.shape[2:]
     shape = full_size.work_shape(min(SIDE, height, width), (height, width))
     radius = max(1, round(share * min(shape)))
-    result = torch.empty_like(stylized)
     with torch.inference_mode():
         guide = resampling.downsample(content, shape)
         change = resampling.downsample(stylized, shape) - guide
         small_weight = None if weight is None else resampling.downsample(weight, shape).to(guide)
         model = fit_linear(change, guide, radius, eps, small_weight)
-        upsampler = Upsampler(shape, (height, width), stylized.device)
-        for rows in resampling.strips(height, strip):
-            content_rows = to_float(content[:, :, rows])
-            offset = upsampler.rows(model.offset, rows, "bilinear")
-            change_rows = add_linear_(offset, model.slopes, content_rows, upsampler, rows)
-            if weight is not None:
-                change_rows *= weight[:, :, rows].to(change_rows) / 255
-            result[:, :, rows].copy_(to_dtype(content_rows + change_rows, stylized.dtype))
-    return result
+    upsampler = Upsampler(shape, (height, width), stylized.device)
+
+    def recolor(rows: slice) -> Tensor:
+        content_rows = to_float(content[:, :, rows])
+        offset = upsampler.rows(model.offset, rows, "bilinear")
+        change_rows = add_linear_(offset, model.slopes, content_rows, upsampler, rows)
+        if weight is not None:
+            change_rows *= weight[:, :, rows].to(change_rows) / 255
+        return content_rows + change_rows
+
+    return map_strips(recolor, stylized, strip)

@@ -170,7 +170,7 @@ def _check_built_in_style(method: Method, style: Any, options: StyleOptions) -> 
 
 
 def _content_pixels(content: ImageLike | Photo, size: int | None, read_options: ReadOptions) -> Tensor:
-    """The content (B, 3, H, W), in [0, 1] or, of a `Photo`, as it is stored."""
+    """Return the content (B, 3, H, W), in [0, 1] or, of a `Photo`, as it is stored."""
     if not isinstance(content, Photo):
         return as_tensor(content, size, read_options)
     if size is not None:
@@ -259,7 +259,7 @@ def _regions(
 def _matched_regions(
     method: Method, styles: Sequence[Style], content: Tensor, options: StyleOptions, read_options: ReadOptions
 ) -> list[Region]:
-    """The regions of the content, each in the style of the most similar region of the style."""
+    """Return the regions of the content, each in the style of the most similar region of the style."""
     if not isinstance(method, AdaIN | AdaINLite):
         raise ValueError(f"regions are for adain and adain-lite, got {method.name}; leave out regions")
     if len(styles) != 1 or isinstance(styles[0], dict) or is_code_file(styles[0]):
@@ -281,7 +281,7 @@ def _matched_regions(
 def _mixed_region(
     styles: Sequence[Style], shares: Sequence[float], alphas: Sequence[float], encode: Callable[..., StyleCode]
 ) -> Region:
-    """One region for the whole image, in the mean of the styles, weighted by their shares and strengths."""
+    """Return one region for the whole image, in the mean of the styles, weighted by their shares and strengths."""
     strengths = [share * alpha for share, alpha in zip(shares, alphas, strict=True)]
     code = encode(styles, style_weight=strengths if any(strengths) else shares)
     return Region(code, sum(strengths) / sum(shares))
@@ -294,7 +294,7 @@ def _masked_regions(
     masks: Sequence[Tensor],
     encode: Callable[..., StyleCode],
 ) -> list[Region]:
-    """A region for each mask; or one for all, if the method takes masks itself."""
+    """Return a region for each mask; or one for all, if the method takes masks itself."""
     codes = [encode(style) for style in styles]
     if method.supports_masks:
         _check_batches(codes, contents=1)  # each style applies to all contents

@@ -66,7 +66,7 @@ def _copied(method: Method) -> Method:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the best that is available. Raises ValueError if it cannot be used."""
+    """Return the device of that name; `auto` is the best that is available. Raise ValueError if it cannot be used."""
     if name == "auto":
         name = _best_device()
     try:

@@ -89,7 +89,7 @@ class OptimizationRecorder:
 
 
 def unique_names(paths: Iterable[Path]) -> dict[Path, str]:
-    """A name for each path: its stem, with a number if an earlier path has the same."""
+    """Return a name for each path: its stem, with a number if an earlier path has the same."""
     names = dict[Path, str]()
     for path in paths:
         name = path.stem
@@ -142,7 +142,7 @@ def _write_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], path: Path)
 
 
 def _mean_run(images: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
-    """The mean over images at each step, up to the length of the shortest run."""
+    """Return the mean over images at each step, up to the length of the shortest run."""
     return [_mean(rows) for rows in zip(*images, strict=False)]
 
 

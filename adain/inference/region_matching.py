@@ -51,7 +51,7 @@ def match_regions(content: Tensor, style: Tensor, count: int) -> list[Match]:
     Args:
         content: (1, 3, H, W) in [0, 1], or of `torch.uint8` or `torch.uint16`.
         style: (1, 3, h, w) in [0, 1].
-        count: largest number of regions of each image.
+        count: Largest number of regions of each image.
     """
     small_content = _small(to_float(content))
     content_labels, content_centers = _clusters(_features(small_content), count)

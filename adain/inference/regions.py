@@ -92,7 +92,7 @@ def blend_regions(
 
 
 def _shares(regions: Sequence[Region], content: Tensor, window: Window) -> tuple[list[Tensor], Tensor]:
-    """Each region's share of the blend, and how much all of them cover the content: (1, 1, h, w) in [0, 1]."""
+    """Return each region's share of the blend, and how much all of them cover the content: (1, 1, h, w) in [0, 1]."""
     rows, columns = window
     masks = [region.mask[..., rows, columns] for region in regions if region.mask is not None]
     bottom = content.shape[2] - masks[0].shape[2]
@@ -104,5 +104,5 @@ def _shares(regions: Sequence[Region], content: Tensor, window: Window) -> tuple
 
 
 def any_below_full_strength(regions: Sequence[Region]) -> bool:
-    """Whether the content is blended with the style in any region."""
+    """Return whether the content is blended with the style in any region."""
     return any(region.alpha < 1 for region in regions)

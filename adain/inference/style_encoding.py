@@ -92,7 +92,7 @@ def encoder_for(
     options: StyleOptions = DEFAULT_STYLE_OPTIONS,
     read_options: ReadOptions = DEFAULT_READ_OPTIONS,
 ) -> Callable[..., StyleCode]:
-    """`encode_style` of `method` for one content: at its size and in its colors, where the options ask for that.
+    """Bind `encode_style` to `method` and one content: its size and its colors, where the options ask for that.
 
     `content` (B, 3, H, W) is in [0, 1], or of `torch.uint8` or `torch.uint16`.
     """
@@ -100,7 +100,10 @@ def encoder_for(
 
 
 def image_settings(content: Tensor, options: StyleOptions) -> dict[str, Any]:
-    """The size and the recoloring of style images for one content: arguments of `style_image` and `encode_style`."""
+    """Return the size and the recoloring of style images for one content.
+
+    They are arguments of `style_image` and `encode_style`.
+    """
     recolor = None
     if options.color == "coral":
         step = max(1, min(content.shape[2:]) // COLOR_SAMPLES)
@@ -109,7 +112,10 @@ def image_settings(content: Tensor, options: StyleOptions) -> dict[str, Any]:
 
 
 def depends_on_content(options: StyleOptions) -> bool:
-    """Whether style codes depend on the content: its size, colors, or regions. If not, each style is encoded once."""
+    """Return whether style codes depend on the content: its size, colors, or regions.
+
+    If not, each style is encoded once.
+    """
     return options.style_size == "content" or options.color == "coral" or options.regions is not None
 
 
@@ -135,7 +141,7 @@ def encode_once(
 
 
 def style_side(style_size: StyleSize, content: Tensor, work_size: WorkSize = None) -> int | None:
-    """The shorter side in pixels that styles are resized to for a content (B, 3, H, W); None keeps their sizes.
+    """Return the shorter side in pixels to which styles are resized for a content (B, 3, H, W); None keeps theirs.
 
     `content` means the size at which the network processes the content, at most `LARGEST_STYLE`.
     """
@@ -185,7 +191,7 @@ def network_input(method: Method, image: Tensor) -> Tensor:
 
 
 def style_shares(style_weight: Sequence[float] | None, styles: int) -> list[float]:
-    """The share of each style, 1 by default. Raises ValueError unless there is one valid weight for each style."""
+    """Return the share of each style, 1 by default. Raise ValueError unless there is one valid weight for each."""
     if not styles:
         raise ValueError("Expected a style, got none; give at least one image")
     if style_weight is None:
@@ -207,16 +213,17 @@ def refuse_style_options(method: Method, **given: Any) -> None:
 
 
 def as_list(given: Any) -> list:
-    """One item, several, or None, as a list."""
+    """Return a list: of one item, of several, or empty for None."""
     if given is None:
         return []
     return [*given] if isinstance(given, list | tuple) else [given]
 
 
 def as_tensor(image: ImageLike, size: int | None, read_options: ReadOptions, max_ratio: float | None = None) -> Tensor:
-    """The image as a batch (B, 3, H, W) in float32, with its shorter side resized to `size` pixels if given.
+    """Convert the image to a batch (B, 3, H, W) in float32.
 
-    Above the aspect ratio `max_ratio`, the size is smaller, as that of `adain.imaging.reader.load`.
+    Its shorter side is resized to `size` pixels if that is given. Above the aspect ratio `max_ratio`, the size is
+    smaller, as that of `adain.imaging.reader.load`.
     """
     check_image(image)
     if isinstance(image, np.ndarray):

@@ -118,11 +118,11 @@ class Stylizer:
         return to_image(stylized)
 
     def _encoded(self, options: StyleOptions) -> tuple[Any, StyleOptions]:
-        """The style codes and the options to use with them; the styles as given if the codes do not suit these."""
+        """Return the style codes and the options to use with them; the styles themselves if the codes do not fit."""
         if self._codes is None or depends_on_content(options) or options.style_size != self.options.style_size:
             return self.style, options
         return self._codes, replace(options, style_size=None)
 
     def __repr__(self) -> str:
-        """The name of the method, its device, and its precision."""
+        """Return the name of the method, its device, and its precision."""
         return f"Stylizer({self.method.name}, {self.method.device}, {self.method.dtype})"

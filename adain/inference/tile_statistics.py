@@ -100,7 +100,7 @@ class ImageStatistics:
             )
 
     def for_tile(self, tile: Tile) -> "StatisticsFns":
-        """Functions that return the known statistics to a tile."""
+        """Return functions that return the known statistics to a tile."""
         decoding = [replay(known, tile) for known in self.decoding]
         return StatisticsFns(replay(self.encoding, tile), decoding, replay(self.reconstruction, tile))
 
@@ -115,7 +115,7 @@ class ImageStatistics:
         return self.method.encode_content(content, replay(self.encoding, tile), self.blend)
 
     def _gather(self, computation: Computation) -> list[Statistic]:
-        """All statistics of the whole image that `computation` asks for, in its order."""
+        """Compute all statistics of the whole image that `computation` asks for, in its order."""
         known: list[Statistic] = []
         while True:
             moments = self._next_moments(computation, known)
@@ -124,25 +124,31 @@ class ImageStatistics:
             known.append(self.statistics_fn(moments.statistic_of_all, self.pixels))
 
     def _next_moments(self, computation: Computation, known: Sequence[Statistic]) -> "Moments | None":
-        """The moments of the first features whose statistic is not known, in a pass over all tiles; None if all are."""
-        moments = Moments()
+        """Compute, in a pass over all tiles, the moments of the first features whose statistic is not known.
+
+        Return None if all are known.
+        """
+        moments = None
         for tile in self.tiles:
             content = padded_part(self.pixels, tile, self.method).to(self.method.dtype)
             try:
                 computation(content, tile, replay(known, tile))
             except MissingStatistic as missing:
-                moments.add(missing.statistic, missing.features)
+                if moments is None:
+                    moments = Moments(missing.statistic)
+                moments.add(missing.features)
             else:
                 return None  # every tile asks for the same statistics
         return moments
 
 
 def replay(known: Sequence[Statistic], tile: Tile) -> StatisticsFn:
-    """A function that returns the known statistics one after the other, and then raises `MissingStatistic`."""
+    """Return a function that returns the known statistics in turn, and then raises `MissingStatistic`."""
     remaining = iter(known)
 
     def statistics_fn(statistic: Callable, features: Tensor) -> Statistic:
-        for found in remaining:
+        found = next(remaining, None)
+        if found is not None:
             return found
         rows = tile.padded[0]
         scale = 2 ** round(math.log2((rows.stop - rows.start) / features.shape[2]))
@@ -152,21 +158,26 @@ def replay(known: Sequence[Statistic], tile: Tile) -> StatisticsFn:
 
 
 class Moments:
-    """Means and variances, or covariances, merged from tiles in float64 (Chan, Golub & LeVeque 1979)."""
+    """Means and variances, or covariances, merged from tiles in float64 (Chan, Golub & LeVeque 1979).
 
-    def __init__(self) -> None:
+    Args:
+        statistic: Returns the mean and the spread of features.
+    """
+
+    def __init__(self, statistic: Callable):
+        self.statistic = statistic
         self.count = 0
         self.mean = torch.zeros(())
         self.second = torch.zeros(())
+        self.like = torch.zeros(())  # has the type and device of the result
 
-    def add(self, statistic: Callable, features: Tensor) -> None:
-        """Merge the features (B, C, h, w) of one tile; `statistic` returns their mean and spread."""
-        found = statistic(features)
-        self.statistic = statistic
+    def add(self, features: Tensor) -> None:
+        """Merge the features (B, C, h, w) of one tile."""
+        found = self.statistic(features)
         self.like = found[0]
         mean, spread = (moment.cpu().double() for moment in found)
         difference = mean - self.mean
-        if statistic is whitening.covariance:
+        if self.statistic is whitening.covariance:
             second = spread
             product = difference @ difference.mT
         else:
@@ -179,7 +190,7 @@ class Moments:
         self.count = total
 
     def statistic_of_all(self, _: Tensor | None = None) -> Statistic:
-        """What `statistic` would return for the features of all tiles together."""
+        """Return what `statistic` would return for the features of all tiles together."""
         spread = self.second
         if self.statistic is not whitening.covariance:
             spread = (self.second + statistics.EPS).sqrt()

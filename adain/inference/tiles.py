@@ -10,6 +10,7 @@ from torch import Tensor
 from adain.imaging.photo import to_float
 from adain.inference.regions import Window
 from adain.methods import Method
+from adain.utils.rounding import round_up
 
 GRID = 8
 """Tiles start on multiples of this, or of the stride, so that a pixel of any layer falls wholly into one tile."""
@@ -28,7 +29,7 @@ class Tile:
     padded: Window
 
     def crop(self, x: Tensor, scale: int = 1) -> Tensor:
-        """The interior of `x`, which covers the padded part at 1 / `scale` of its size."""
+        """Return the interior of `x`, which covers the padded part at 1 / `scale` of its size."""
         windows = []
         for interior, padded in zip(self.interior, self.padded, strict=True):
             start = (interior.start - padded.start) // scale
@@ -47,9 +48,9 @@ def split_into_tiles(height: int, width: int, tile: int | None, overlap: int, gr
         overlap: Pixels around the interior that a tile needs, rounded up to a multiple of `grid`.
         grid: Tiles start at multiples of this number.
     """
-    step_down = height if tile is None else _round_up(tile, grid)
-    step_right = width if tile is None else _round_up(tile, grid)
-    overlap = _round_up(overlap, grid)
+    step_down = height if tile is None else round_up(tile, grid)
+    step_right = width if tile is None else round_up(tile, grid)
+    overlap = round_up(overlap, grid)
     for top in range(0, height, step_down):
         for left in range(0, width, step_right):
             rows = slice(top, min(top + step_down, height))
@@ -59,14 +60,11 @@ def split_into_tiles(height: int, width: int, tile: int | None, overlap: int, gr
             yield Tile((rows, columns), (padded_rows, padded_columns))
 
 
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
-
-
 def padded_part(pixels: Tensor, tile: Tile, method: Method) -> Tensor:
-    """The padded part of a tile in float32, on the method's device; reflected beyond the bottom and right of the image.
+    """Return the padded part of a tile in float32, on the method's device.
 
-    `pixels` (B, 3, H, W) are in [0, 1], or of `torch.uint8` or `torch.uint16`.
+    It is reflected beyond the bottom and right of the image. `pixels` (B, 3, H, W) are in [0, 1], or of
+    `torch.uint8` or `torch.uint16`.
     """
     rows, columns = tile.padded
     part = to_float(pixels[..., rows, columns].to(method.device))

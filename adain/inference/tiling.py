@@ -12,6 +12,7 @@ from adain.inference.tile_statistics import ImageStatistics, StatisticsFns
 from adain.inference.tiles import GRID, Tile, padded_part, split_into_tiles
 from adain.methods import EncoderDecoder, Method
 from adain.utils.errors import ContentError
+from adain.utils.rounding import round_up
 
 
 def stylize_tiled(
@@ -66,7 +67,7 @@ def _check_tiles(method: Method, regions: Sequence[Region]) -> None:
 
 def padded_side(side: int, stride: int) -> int:
     """Round the side up to a multiple of the stride, at least two strides, which reflection padding needs."""
-    return max(2 * stride, -(-side // stride) * stride)
+    return max(2 * stride, round_up(side, stride))
 
 
 def _layers(
@@ -88,7 +89,7 @@ def _layers(
 
 
 def to_dtype(stylized: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values clamped to [0, 1], as `dtype`: floating, or scaled and rounded to `torch.uint8` or `torch.uint16`.
+    """Convert values to `dtype`, clamped to [0, 1]; scaled and rounded for `torch.uint8` and `torch.uint16`.
 
     Raises:
         ContentError: There is a NaN, because values overflowed in the network. It would become black pixels.

@@ -32,10 +32,10 @@ class Predictor(nn.Module):
     """Predicts the kernel and bias of one scale from the style descriptor (section 3.2 of the paper).
 
     Args:
-        descriptor: number of channels of the descriptor.
-        channels: number of channels of the predicted convolution.
-        groups: number of groups of the predicted convolution.
-        residual: whether the predicted convolution is in a residual block.
+        descriptor: Number of channels of the descriptor.
+        channels: Number of channels of the predicted convolution.
+        groups: Number of groups of the predicted convolution.
+        residual: Whether the predicted convolution is in a residual block.
     """
 
     def __init__(self, descriptor: int, channels: int, groups: int, residual: bool):
@@ -47,7 +47,8 @@ class Predictor(nn.Module):
         self.bias = nn.Linear(descriptor, channels)
         # The convolution starts as the identity, or as zero in a residual block, which adds the identity.
         identity = torch.eye(channels_per_group).repeat(groups, 1).flatten()
-        self._initialize(self.depthwise, identity * (not residual), residual)
+        depthwise_bias = torch.zeros_like(identity) if residual else identity.clone()
+        self._initialize(self.depthwise, depthwise_bias, residual)
         self._initialize(self.pointwise, identity, residual)
         self._initialize(self.bias, torch.zeros(channels), residual)
 
@@ -75,17 +76,17 @@ class AdaConv(EncoderDecoder, Trainable):
     The paper does not define either.
 
     Args:
-        descriptor: number of channels of the style descriptor, 512 in the paper.
-        style_width: number of channels of the style encoder's convolutions, 512 in the paper.
-        groups: number of groups of the predicted convolutions at each scale, deepest first. The paper uses C, C/2, C/4,
+        descriptor: Number of channels of the style descriptor, 512 in the paper.
+        style_width: Number of channels of the style encoder's convolutions, 512 in the paper.
+        groups: Number of groups of the predicted convolutions at each scale, deepest first. The paper uses C, C/2, C/4,
             and C/8.
-        residual: add the result of each block to AdaIN's at the deepest scale, and to its input at the others. Training
+        residual: Add the result of each block to AdaIN's at the deepest scale, and to its input at the others. Training
             then starts as AdaIN, whose decoder `--model.start` loads. The paper has no such shortcut.
-        upsampling: upsampling in the decoder, one kind or one for each level from coarse to fine. `smooth` removes the
+        upsampling: Upsampling in the decoder, one kind or one for each level from coarse to fine. `smooth` removes the
             grid artifacts of `nearest`, but loses some detail.
 
     Raises:
-        ValueError: the groups do not match the scales, or unknown upsampling.
+        ValueError: The groups do not match the scales, or unknown upsampling.
     """
 
     name = "adaconv"

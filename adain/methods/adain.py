@@ -24,13 +24,13 @@ class AdaIN(FeatureDecoder, Trainable):
     """Frozen encoder f, adaptive instance normalization, and learned decoder g: T(c, s) = g(AdaIN(f(c), f(s))).
 
     Args:
-        backbone: encoder, a row of `adain.models.backbones.BACKBONES`.
-        layer: layer at which the encoder ends and the channel statistics are aligned.
-        weights: weights of the backbone, see `adain.models.backbones.Backbone`.
-        norm: normalization in the decoder. The paper compares them in Fig. 6.
-        padding: padding in the encoder and the decoder.
-        pooling: pooling in the encoder.
-        upsampling: upsampling in the decoder, one kind or one for each level from coarse to fine. `bilinear` reduces
+        backbone: Encoder, a row of `adain.models.backbones.BACKBONES`.
+        layer: Layer at which the encoder ends and the channel statistics are aligned.
+        weights: Weights of the backbone, see `adain.models.backbones.Backbone`.
+        norm: Normalization in the decoder. The paper compares them in Fig. 6.
+        padding: Padding in the encoder and the decoder.
+        pooling: Pooling in the encoder.
+        upsampling: Upsampling in the decoder, one kind or one for each level from coarse to fine. `bilinear` reduces
             the grid artifacts of the paper's `nearest`. `smooth` removes them, but loses some detail.
     """
 

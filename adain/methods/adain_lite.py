@@ -24,9 +24,9 @@ class Block(nn.Module):
         """Apply the block.
 
         Args:
-            x: features (B, C, H, W).
-            statistics: mean and deviation for each of the two convolutions, each (B or 1, C, 1, 1).
-            statistics_fn: computes the statistics of features.
+            x: Features (B, C, H, W).
+            statistics: Mean and deviation for each of the two convolutions, each (B or 1, C, 1, 1).
+            statistics_fn: Computes the statistics of features.
         """
         mean1, std1, mean2, std2 = statistics
         y = F.relu(normalization.adain(self.conv1(x), mean1, std1, statistics_fn))
@@ -45,17 +45,17 @@ class AdaINLite(EncoderDecoder, Trainable):
     Alpha blends it with the style code of the content, for which the network has learned to reconstruct the content.
 
     Args:
-        widths: channels of the content encoder's convolutions. The residual blocks have as many channels as the last.
-        blocks: number of residual blocks.
-        style_widths: channels of the style encoder's convolutions.
-        code: length of the style code.
-        upsampling: upsampling in the decoder, one kind or one for each level from coarse to fine. `smooth` removes the
+        widths: Channels of the content encoder's convolutions. The residual blocks have as many channels as the last.
+        blocks: Number of residual blocks.
+        style_widths: Channels of the style encoder's convolutions.
+        code: Length of the style code.
+        upsampling: Upsampling in the decoder, one kind or one for each level from coarse to fine. `smooth` removes the
             grid artifacts of `nearest`, but loses some detail.
-        skips: whether 1x1 convolutions carry the encoder's features at half of the size and at the full size to the
+        skips: Whether 1x1 convolutions carry the encoder's features at half of the size and at the full size to the
             decoder, which otherwise has to rebuild fine detail from a quarter of the size.
 
     Raises:
-        ValueError: unknown upsampling.
+        ValueError: Unknown upsampling.
     """
 
     name = "adain-lite"

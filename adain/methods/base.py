@@ -60,25 +60,25 @@ class Method(nn.Module, ABC):
     such sizes and clamps the result. The state dict contains the trained weights only.
 
     Attributes:
-        name: identifier in weight files. Built-in methods use their key in `METHODS`; the default is the class name.
-        arguments: arguments of `__init__` as plain values. They rebuild the method, together with the state dict.
-        code_arguments: names of the arguments that style codes depend on; None for all.
-        stride: factor by which the network downsamples an image.
-        takes_style: whether the method takes a style image. Otherwise it always stylizes in the one style that it was
+        name: Identifier in weight files. Built-in methods use their key in `METHODS`; the default is the class name.
+        arguments: Arguments of `__init__` as plain values. They rebuild the method, together with the state dict.
+        code_arguments: Names of the arguments that style codes depend on; None for all.
+        stride: Factor by which the network downsamples an image.
+        takes_style: Whether the method takes a style image. Otherwise it always stylizes in the one style that it was
             trained on, at alpha 1, and ignores the style code.
-        supports_mixing: whether the average of several style codes is a valid style code.
-        receptive_radius: maximum distance in pixels between an output pixel and the input pixels that affect it, other
+        supports_mixing: Whether the average of several style codes is a valid style code.
+        receptive_radius: Maximum distance in pixels between an output pixel and the input pixels that affect it, other
             than through statistics; None if the method needs the whole image and cannot process it in tiles.
-        bytes_per_pixel: peak memory per pixel of the image, in bytes, for stylizing in float32.
-        bf16_safe: whether results in bfloat16 differ from results in float32 by at most 1/255 on average.
-        bf16_warmup: whether the first steps of an optimization run in bfloat16; `adain.prepare` enables it where
+        bytes_per_pixel: Peak memory per pixel of the image, in bytes, for stylizing in float32.
+        bf16_safe: Whether results in bfloat16 differ from results in float32 by at most 1/255 on average.
+        bf16_warmup: Whether the first steps of an optimization run in bfloat16; `adain.prepare` enables it where
             bfloat16 is faster.
-        supports_masks: whether the method handles masks itself, by `guide`.
-        iterative: whether the method takes many steps and calls its `callback` after each of them.
-        trained: whether the method has weights of its own. Otherwise the user chooses its arguments.
-        loaded_fingerprint: fingerprint (`adain.methods.weights.fingerprint`) of the file that the weights were loaded
+        supports_masks: Whether the method handles masks itself, by `guide`.
+        iterative: Whether the method takes many steps and calls its `callback` after each of them.
+        trained: Whether the method has weights of its own. Otherwise the user chooses its arguments.
+        loaded_fingerprint: Fingerprint (`adain.methods.weights.fingerprint`) of the file that the weights were loaded
             from, if any.
-        loaded_digests: digests of these weights in each precision. They reveal a later change of the weights.
+        loaded_digests: Digests of these weights in each precision. They reveal a later change of the weights.
     """
 
     name: str
@@ -118,10 +118,10 @@ class Method(nn.Module, ABC):
         """Stylize `content` in the style of `code`.
 
         Args:
-            content: content images (B, 3, H, W).
-            code: style codes of the batch, or one style code for all images.
-            alpha: strength of the style, from no style (0) to full strength (1).
-            statistics_fn: computes the statistics of features. To support tiles, a method must compute everything that
+            content: Content images (B, 3, H, W).
+            code: Style codes of the batch, or one style code for all images.
+            alpha: Strength of the style, from no style (0) to full strength (1).
+            statistics_fn: Computes the statistics of features. To support tiles, a method must compute everything that
                 is averaged over the whole content by this function.
 
         Returns:
@@ -134,9 +134,9 @@ class Method(nn.Module, ABC):
         """Return the input of `decode` for content images (B, 3, H, W). The default is the images themselves.
 
         Args:
-            content: content images (B, 3, H, W).
-            statistics_fn: computes the statistics of features, see `stylize`.
-            blend: whether `decode` may be called with alpha below 1. If False, the style code of the content is omitted
+            content: Content images (B, 3, H, W).
+            statistics_fn: Computes the statistics of features, see `stylize`.
+            blend: Whether `decode` may be called with alpha below 1. If False, the style code of the content is omitted
                 and no statistics are computed.
         """
         return EncodedContent(content)
@@ -159,18 +159,18 @@ class Method(nn.Module, ABC):
         """Return one code that applies each style within its mask, for methods with `supports_masks`.
 
         Args:
-            codes: one style code per mask.
-            alphas: one strength per mask.
-            masks: weights (1, 1, H, W) in [0, 1].
+            codes: One style code per mask.
+            alphas: One strength per mask.
+            masks: Weights (1, 1, H, W) in [0, 1].
 
         Raises:
-            NotImplementedError: the method does not support masks.
+            NotImplementedError: The method does not support masks.
         """
         raise NotImplementedError
 
     @cached_property
     def code_shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """Return the shapes of style codes by name, without the batch; None for a side that depends on the style."""
+        """Shapes of style codes by name, without the batch; None for a side that depends on the style."""
         examples = []
         with torch.inference_mode():
             for strides in (2, 4):
@@ -184,12 +184,12 @@ class Method(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Return the device of the weights. Inputs must be on it."""
+        """Device of the weights. Inputs must be on it."""
         return self._first_tensor().device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Return the floating-point type of the weights. Inputs must have it."""
+        """Floating-point type of the weights. Inputs must have it."""
         return self._first_tensor().dtype
 
     def _first_tensor(self) -> Tensor:
@@ -244,9 +244,9 @@ class FeatureDecoder(EncoderDecoder):
     """A method that changes the encoder's features of one layer, and decodes them.
 
     Attributes:
-        encoder: network whose features are changed.
-        layer: layer of the encoder.
-        decoder: network that maps the features to an image.
+        encoder: Network whose features are changed.
+        layer: Layer of the encoder.
+        decoder: Network that maps the features to an image.
     """
 
     encoder: Backbone
@@ -268,9 +268,9 @@ class Trainable(Method):
     """A feed-forward network that is trained with the losses of a frozen backbone.
 
     Attributes:
-        network: arguments of the `Backbone` whose features `forward` takes and the losses compare. It is empty for the
+        network: Arguments of the `Backbone` whose features `forward` takes and the losses compare. It is empty for the
             embedded VGG-19.
-        layers: layers of the backbone that `forward` reads, if any.
+        layers: Layers of the backbone that `forward` reads, if any.
     """
 
     trained = True
@@ -284,10 +284,10 @@ class Trainable(Method):
         network reads them instead of computing them again.
 
         Args:
-            content: content images (B, 3, H, W).
-            style: style images (B, 3, h, w).
-            content_features: the backbone's features of `content`.
-            style_features: the backbone's features of `style`.
+            content: Content images (B, 3, H, W).
+            style: Style images (B, 3, h, w).
+            content_features: The backbone's features of `content`.
+            style_features: The backbone's features of `style`.
         """
         return self.stylize(content, self.encode_style(style))
 
@@ -306,7 +306,7 @@ def extra_radius(network: nn.Module) -> int:
     """Return by how many pixels the blurs of `smooth` upsampling enlarge the receptive field of a network.
 
     Args:
-        network: its `UpConv2d` layers are in their order, from coarse to fine.
+        network: Its `UpConv2d` layers are in their order, from coarse to fine.
     """
     layers = [module for module in network.modules() if isinstance(module, UpConv2d)]
     radius = 0

@@ -14,7 +14,7 @@ class FeatureTransform(FeatureDecoder):
     """Encode the content, transform its features, and decode. Nothing is trained for the transform.
 
     Args:
-        decoder: weights of an `AdaIN`, whose encoder and decoder are used: its name, or a file.
+        decoder: Weights of an `AdaIN`, whose encoder and decoder are used: its name, or a file.
     """
 
     def __init__(self, decoder: str = "adain"):

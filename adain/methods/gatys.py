@@ -1,11 +1,11 @@
 """Gatys: an image is optimized until its features match content and style (Gatys, Ecker & Bethge, CVPR 2016)."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -57,39 +57,39 @@ class Gatys(Method):
     steps run in bfloat16 until the loss stalls. Alpha blends the Gram matrices of the style with those of the content.
 
     Args:
-        backbone: network whose features are compared; `adain list` shows the names.
-        weights: weights of the backbone: `embedded` (only vgg19), `imagenet` (torchvision's, downloaded), `random`, or
+        backbone: Network whose features are compared; `adain list` shows the names.
+        weights: Weights of the backbone: `embedded` (only vgg19), `imagenet` (torchvision's, downloaded), `random`, or
             a file; by default `embedded` where available, otherwise `imagenet`.
-        pooling: pooling in the backbone. According to the paper, `average` gives more appealing images.
-        padding: padding in the backbone.
-        content_layers: layers of the content loss.
-        content_layer_weights: factors of the content layers, one for each; by default 1.
-        style_layers: layers of the style loss.
-        style_layer_weights: factors of the style layers, one for each; by default 1.
-        content_weight: factor of the content loss.
-        style_weight: factor of the style loss.
-        tv_weight: factor of the total variation, the mean squared difference of neighboring pixels.
-        form: form of the losses: `normalized` uses means, `original` uses the sums of the paper.
-        style_distance: distance of the Gram matrices of a layer: `squared`, as in the paper, or `norm`, its square
+        pooling: Pooling in the backbone. According to the paper, `average` gives more appealing images.
+        padding: Padding in the backbone.
+        content_layers: Layers of the content loss.
+        content_layer_weights: Factors of the content layers, one for each; by default 1.
+        style_layers: Layers of the style loss.
+        style_layer_weights: Factors of the style layers, one for each; by default 1.
+        content_weight: Factor of the content loss.
+        style_weight: Factor of the style loss.
+        tv_weight: Factor of the total variation, the mean squared difference of neighboring pixels.
+        form: Form of the losses: `normalized` uses means, `original` uses the sums of the paper.
+        style_distance: Distance of the Gram matrices of a layer: `squared`, as in the paper, or `norm`, its square
             root.
-        optimizer: optimizer of the pixels. L-BFGS needs by far the fewest steps.
-        lr: learning rate; by default 1 for lbfgs, 0.02 for adam, 1e-3 for sgd, and for sgd with the original form, 1e-2
+        optimizer: Optimizer of the pixels. L-BFGS needs by far the fewest steps.
+        lr: Learning rate; by default 1 for lbfgs, 0.02 for adam, 1e-3 for sgd, and for sgd with the original form, 1e-2
             divided by half the number of values of the content features, because eq. 1 is a sum.
-        history: number of steps that lbfgs remembers.
-        momentum: momentum of sgd.
-        steps: number of steps at each size, each one forward and backward pass through the backbone. Coarse sizes end
+        history: Number of steps that lbfgs remembers.
+        momentum: Momentum of sgd.
+        steps: Number of steps at each size, each one forward and backward pass through the backbone. Coarse sizes end
             earlier if the loss stalls.
-        tolerance: stop when ten steps at the full size lower the loss by no more than this fraction.
-        init: image to start from: content, style, noise (uniform), gaussian (noise of mean 0.5 and standard deviation
+        tolerance: Stop when ten steps at the full size lower the loss by no more than this fraction.
+        init: Image to start from: content, style, noise (uniform), gaussian (noise of mean 0.5 and standard deviation
             0.25), or the result of a feed-forward method, by its name.
-        seed: seed of the noise.
-        coarsest: shorter side in pixels above which images are optimized from coarse to fine; 0 disables this.
-        precondition: exponent p of the preconditioner, which scales each step by 1 / frequency^p in the Fourier
+        seed: Seed of the noise.
+        coarsest: Shorter side in pixels above which images are optimized from coarse to fine; 0 disables this.
+        precondition: Exponent p of the preconditioner, which scales each step by 1 / frequency^p in the Fourier
             domain, so that fewer steps are needed; 0 optimizes the pixels directly.
-        callback: function that is called after each step. It may raise `Stop`.
+        callback: Function that is called after each step. It may raise `Stop`.
 
     Raises:
-        ValueError: unknown choices, or values out of range.
+        ValueError: Unknown choices, or values out of range.
     """
 
     name = "gatys"
@@ -128,7 +128,6 @@ class Gatys(Method):
         precondition: float = 0.5,
         callback: Callable[[Progress], None] | None = None,
     ):
-        arguments = dict(locals())
         super().__init__()
         check_choice("form", form, FORMS)
         check_choice("style_distance", style_distance, STYLE_DISTANCES)
@@ -140,7 +139,31 @@ class Gatys(Method):
         _check_at_least("style_weight", style_weight, 0)
         _check_at_least("tv_weight", tv_weight, 0)
         _check_layers(content_layers, style_layers)
-        self.arguments = _plain_arguments(arguments)
+        self.arguments = {
+            "backbone": backbone,
+            "weights": weights,
+            "pooling": pooling,
+            "padding": padding,
+            "content_layers": list(content_layers),
+            "content_layer_weights": list(content_layer_weights),
+            "style_layers": list(style_layers),
+            "style_layer_weights": list(style_layer_weights),
+            "content_weight": content_weight,
+            "style_weight": style_weight,
+            "tv_weight": tv_weight,
+            "form": form,
+            "style_distance": style_distance,
+            "optimizer": optimizer,
+            "lr": lr,
+            "history": history,
+            "momentum": momentum,
+            "steps": steps,
+            "tolerance": tolerance,
+            "init": init,
+            "seed": seed,
+            "coarsest": coarsest,
+            "precondition": precondition,
+        }
         self.content_layers = _layer_weights("content", content_layers, content_layer_weights)
         self.style_layers = _layer_weights("style", style_layers, style_layer_weights)
         self.weights = (content_weight, style_weight, tv_weight)
@@ -194,8 +217,8 @@ class Gatys(Method):
         """Optimize each content image separately, from coarse to fine. See `Method.stylize` for the arguments.
 
         Raises:
-            OptimizationError: no step lowered the loss.
-            ValueError: the loss is not finite.
+            OptimizationError: No step lowered the loss.
+            ValueError: The loss is not finite.
         """
         with torch.inference_mode(False):
             code = {name: value.clone() for name, value in code.items()}  # clones can be used by autograd
@@ -218,10 +241,10 @@ class Gatys(Method):
         """Return the weighted content, style, and total variation loss, (3,).
 
         Args:
-            image: image (1, 3, H, W).
-            content: features of the content.
-            grams: target Gram matrices (R, C, C) by layer, for R regions.
-            regions: factors of the features in each region (R, 1, h, w) by layer, if there are masks.
+            image: Image (1, 3, H, W).
+            content: Features of the content.
+            grams: Target Gram matrices (R, C, C) by layer, for R regions.
+            regions: Factors of the features in each region (R, 1, h, w) by layer, if there are masks.
         """
         features = self._features(image)
         content_part, style_part, tv_part = image.new_zeros(3).unbind()
@@ -357,16 +380,6 @@ def _check_layers(content_layers: Sequence[str], style_layers: Sequence[str]) ->
             "Expected at least one content layer and one style layer, "
             f"got {len(content_layers)} content layers and {len(style_layers)} style layers"
         )
-
-
-def _plain_arguments(local_variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `Gatys.__init__` that rebuild the method, with lists in place of tuples."""
-    arguments = {}
-    for name, value in local_variables.items():
-        if name in ("self", "__class__", "callback"):
-            continue
-        arguments[name] = list(value) if isinstance(value, tuple) else value
-    return arguments
 
 
 def _layer_weights(what: str, layers: Sequence[str], weights: Sequence[float]) -> dict[str, float]:

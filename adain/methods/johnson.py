@@ -30,13 +30,13 @@ class Johnson(Trainable):
     reflection padding throughout.
 
     Args:
-        width: number of channels of the first convolution. The residual blocks have four times as many.
-        blocks: number of residual blocks.
-        upsampling: upsampling before the last two 3x3 convolutions, one kind or one for each. `smooth` removes the grid
+        width: Number of channels of the first convolution. The residual blocks have four times as many.
+        blocks: Number of residual blocks.
+        upsampling: Upsampling before the last two 3x3 convolutions, one kind or one for each. `smooth` removes the grid
             artifacts of `nearest`, but loses some detail.
 
     Raises:
-        ValueError: unknown upsampling.
+        ValueError: Unknown upsampling.
     """
 
     name = "johnson"

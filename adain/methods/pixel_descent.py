@@ -44,22 +44,22 @@ class DescentOptions:
     precondition: float
 
 
-def _lbfgs(moves: Tensor, options: DescentOptions) -> torch.optim.Optimizer:
+def _lbfgs(offset: Tensor, options: DescentOptions) -> torch.optim.Optimizer:
     """Return an L-BFGS that does one step, with one evaluation, at a time."""
     lr = 1.0 if options.lr is None else options.lr
     return torch.optim.LBFGS(
-        [moves], lr, max_iter=1, history_size=options.history, tolerance_grad=0, tolerance_change=0
+        [offset], lr, max_iter=1, history_size=options.history, tolerance_grad=0, tolerance_change=0
     )
 
 
-def _adam(moves: Tensor, options: DescentOptions) -> torch.optim.Optimizer:
+def _adam(offset: Tensor, options: DescentOptions) -> torch.optim.Optimizer:
     lr = 0.02 if options.lr is None else options.lr
-    return torch.optim.Adam([moves], lr)
+    return torch.optim.Adam([offset], lr)
 
 
-def _sgd(moves: Tensor, options: DescentOptions) -> torch.optim.Optimizer:
+def _sgd(offset: Tensor, options: DescentOptions) -> torch.optim.Optimizer:
     lr = 1e-3 if options.lr is None else options.lr
-    return torch.optim.SGD([moves], lr, options.momentum)
+    return torch.optim.SGD([offset], lr, options.momentum)
 
 
 OPTIMIZERS: dict[OptimizerName, Callable[[Tensor, DescentOptions], torch.optim.Optimizer]] = {
@@ -67,22 +67,22 @@ OPTIMIZERS: dict[OptimizerName, Callable[[Tensor, DescentOptions], torch.optim.O
     "adam": _adam,
     "sgd": _sgd,
 }
-"""Optimizers of the pixels' moves, by name."""
+"""Optimizers of the offset from the start image, by name."""
 
 
 class Descent:
     """Minimizes the loss of one image at one size.
 
-    The optimizer works on moves. The image is the start plus the moves, weighted by `frequency_weights`. With
+    The optimizer works on an offset. The image is the start plus the offset, weighted by `frequency_weights`. With
     `bf16_warmup`, steps run in bfloat16 until the loss stalls. Float32 follows at the final size only.
 
     Args:
-        start: image to start from (1, 3, H, W).
-        loss_fn: the loss to minimize.
-        options: options of the descent.
-        bf16_warmup: whether to start in bfloat16.
-        final_size: whether this is the last and largest size.
-        callback: called after each step.
+        start: Image to start from (1, 3, H, W).
+        loss_fn: The loss to minimize.
+        options: Options of the descent.
+        bf16_warmup: Whether to start in bfloat16.
+        final_size: Whether this is the last and largest size.
+        callback: Called after each step.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class Descent:
         self.final_size = final_size
         self.callback = callback
 
-        self.moves = torch.zeros_like(start).requires_grad_()
+        self.offset = torch.zeros_like(start).requires_grad_()
         self.weights = frequency_weights(start, options.precondition)
-        self.optimizer = OPTIMIZERS[options.optimizer](self.moves, options)
+        self.optimizer = OPTIMIZERS[options.optimizer](self.offset, options)
         self.lr = self.optimizer.param_groups[0]["lr"]
 
         # The latest evaluation.
@@ -112,8 +112,8 @@ class Descent:
 
         # The best image so far. L-BFGS may overshoot and come back.
         self.best_image = start
-        self.best_total = math.inf
-        self.best_totals: list[float] = []  # after each step in the current precision
+        self.best_loss = math.inf
+        self.loss_history: list[float] = []  # the lowest loss after each step in the current precision
         self.first_total: float | None = None
         self.improved = False
 
@@ -121,7 +121,7 @@ class Descent:
         """Run all steps and return the best image, and whether any step improved on the start.
 
         Raises:
-            ValueError: the loss of the start is not finite.
+            ValueError: The loss of the start is not finite.
         """
         for step in range(1, self.options.steps + 1):
             self._set_learning_rate(step)
@@ -143,13 +143,13 @@ class Descent:
     def _set_learning_rate(self, step: int) -> None:
         lr = self.lr
         if step == 1 and isinstance(self.optimizer, torch.optim.LBFGS):
-            lr = lr * FIRST_STEP * self.moves.numel()
+            lr = lr * FIRST_STEP * self.offset.numel()
         self.optimizer.param_groups[0]["lr"] = lr
 
     def _evaluate(self) -> Tensor:
         """Compute the losses and the gradient of the current image, and return the total loss."""
         self.optimizer.zero_grad()
-        change = torch.fft.irfft2(torch.fft.rfft2(self.moves) * self.weights, s=self.start.shape[2:])
+        change = torch.fft.irfft2(torch.fft.rfft2(self.offset) * self.weights, s=self.start.shape[2:])
         image = self.start + change
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.in_bf16):
             losses = self.loss_fn(image)
@@ -169,18 +169,18 @@ class Descent:
             self.first_total = total
         if total < self.first_total or total < NEGLIGIBLE_LOSS:
             self.improved = True
-        if total < self.best_total:
-            self.best_total = total
+        if total < self.best_loss:
+            self.best_loss = total
             self.best_image = self.image
-        self.best_totals.append(self.best_total)
+        self.loss_history.append(self.best_loss)
 
     def _has_stalled(self) -> bool:
         """Return whether the latest steps decreased the loss by less than the tolerance."""
         tolerance = self._tolerance()
-        if not tolerance or len(self.best_totals) <= STALL_WINDOW:
+        if not tolerance or len(self.loss_history) <= STALL_WINDOW:
             return False
-        before = self.best_totals[-1 - STALL_WINDOW]
-        return before - self.best_total < tolerance * before
+        before = self.loss_history[-1 - STALL_WINDOW]
+        return before - self.best_loss < tolerance * before
 
     def _tolerance(self) -> float:
         if not self.final_size:
@@ -192,8 +192,8 @@ class Descent:
     def _continue_in_float32(self) -> None:
         """Switch to float32, whose losses are not comparable to those in bfloat16."""
         self.in_bf16 = False
-        self.best_total = math.inf
-        self.best_totals = []
+        self.best_loss = math.inf
+        self.loss_history = []
         self.first_total = None
 
 
@@ -204,7 +204,7 @@ def frequency_weights(image: Tensor, exponent: float) -> Tensor:
     act like a better initial estimate of the inverse Hessian.
 
     Args:
-        image: image (1, 3, H, W), which determines size, type, and device.
+        image: Image (1, 3, H, W), which determines size, type, and device.
         exponent: 0 weights all frequencies equally.
     """
     height, width = image.shape[2:]

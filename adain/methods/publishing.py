@@ -43,12 +43,12 @@ def from_pretrained(name: str, revision: str | None = None) -> Method:
     """Load a method with its weights from a repository of the Hugging Face Hub.
 
     Args:
-        name: the repository, such as `user/name`.
-        revision: a branch, a tag, or a commit; by default the newest commit.
+        name: The repository, such as `user/name`.
+        revision: A branch, a tag, or a commit; by default the newest commit.
 
     Raises:
-        ValueError: the file does not contain the weights of a method.
-        OSError: there are no such weights, or the Hub cannot be reached.
+        ValueError: The file does not contain the weights of a method.
+        OSError: There are no such weights, or the Hub cannot be reached.
     """
     return weights.load(hub.download(name, revision))
 
@@ -59,18 +59,18 @@ def push_to_hub(source: Method | str | Path, name: str, license: str, private: b
     The weights are stored in float16, as by `adain convert`. The account is the one logged in with `hf auth login`.
 
     Args:
-        source: a trained method; or a file of weights, such as the last.ckpt of a run, whose recipe is in the card.
-        name: the repository, such as `user/name`, which is created if there is none.
-        license: license of the weights, which depends on the training data; in the form of the Hub, such as `mit`,
+        source: A trained method; or a file of weights, such as the last.ckpt of a run, whose recipe is in the card.
+        name: The repository, such as `user/name`, which is created if there is none.
+        license: License of the weights, which depends on the training data; in the form of the Hub, such as `mit`,
             `cc-by-nc-4.0`, or `other`.
-        private: create a private repository.
+        private: Create a private repository.
 
     Returns:
         The address of the repository.
 
     Raises:
-        ValueError: the source has no weights, or weights that do not fit their method, or the license is empty.
-        OSError: the file cannot be read, the Hub refuses the upload, or it cannot be reached.
+        ValueError: The source has no weights, or weights that do not fit their method, or the license is empty.
+        OSError: The file cannot be read, the Hub refuses the upload, or it cannot be reached.
     """
     if not license.strip():
         raise ValueError("Expected a license of the weights, got none; use other if no license of the Hub applies")

@@ -17,8 +17,8 @@ def save_code(code: StyleCode, method: Method, path: str | Path) -> None:
     therefore contains their fingerprint.
 
     Raises:
-        ValueError: the path does not end in .safetensors, or the code is that of several styles or not finite.
-        OSError: the file cannot be written.
+        ValueError: The path does not end in .safetensors, or the code is that of several styles or not finite.
+        OSError: The file cannot be written.
     """
     if Path(path).suffix != ".safetensors":
         raise ValueError(f"Expected a .safetensors file for the style code, got {path}")
@@ -33,8 +33,8 @@ def load_code(path: str | Path, method: Method) -> StyleCode:
     """Load a style code, on the device of the method.
 
     Raises:
-        ValueError: the file contains no style code, or one of another method or of other weights.
-        OSError: there is no such file.
+        ValueError: The file contains no style code, or one of another method or of other weights.
+        OSError: There is no such file.
     """
     code, metadata = read_file(path)
     if "bank" in metadata:

@@ -18,15 +18,15 @@ class StyleSwap(FeatureTransform):
     The style code is the features of the style themselves, so that styles cannot be mixed.
 
     Args:
-        patch: height and width of the patches in feature pixels.
-        stride: step between patches of content and style in feature pixels.
-        match_statistics: give the swapped features the channel means and standard deviations of the style. Averages of
+        patch: Height and width of the patches in feature pixels.
+        stride: Step between patches of content and style in feature pixels.
+        match_statistics: Give the swapped features the channel means and standard deviations of the style. Averages of
             overlapping patches vary less than the patches. The paper leaves them as they are.
-        decoder: weights of an `AdaIN`, whose encoder and decoder are used: its name, or a file. The default is the
+        decoder: Weights of an `AdaIN`, whose encoder and decoder are used: its name, or a file. The default is the
             embedded inverse network, at relu3_1.
 
     Raises:
-        ValueError: the stride is not between 1 and the patch size, or the decoder is not an AdaIN.
+        ValueError: The stride is not between 1 and the patch size, or the decoder is not an AdaIN.
     """
 
     name = "style-swap"

@@ -15,7 +15,7 @@ class WCT(FeatureTransform):
     default the paper's second deepest (relu4_1).
 
     Args:
-        decoder: weights of an `AdaIN`, whose encoder and decoder are used: its name, or a file.
+        decoder: Weights of an `AdaIN`, whose encoder and decoder are used: its name, or a file.
     """
 
     name = "wct"

@@ -35,15 +35,15 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
     'AdaINLite'
 
     Args:
-        name: a key of `METHODS` for its embedded weights, or a file: one written by `convert`, a checkpoint of a
+        name: A key of `METHODS` for its embedded weights, or a file: one written by `convert`, a checkpoint of a
             training run, or a `decoder.pth` of naoto0804/pytorch-AdaIN; or a repository of the Hugging Face Hub, such
             as `user/name`, that `adain.push_to_hub` wrote, which is downloaded once.
-        settings: arguments of a method without weights.
+        settings: Arguments of a method without weights.
 
     Raises:
-        ValueError: unknown method or setting, a file whose weights do not fit the method, or settings for a method with
+        ValueError: Unknown method or setting, a file whose weights do not fit the method, or settings for a method with
             weights.
-        OSError: there is no such file.
+        OSError: There is no such file.
     """
     kind = METHODS.get(str(name))
     if kind and not kind.trained:
@@ -62,7 +62,7 @@ def load(name: str | Path = "adain", **settings: Any) -> Method:
 
 
 def locate(name: str | Path) -> Path:
-    """Return the path of the weights that `load` loads for this name. Raises the errors of `load` if none exist."""
+    """Return the path of the weights that `load` loads for this name. Raise the errors of `load` if none exist."""
     if str(name) in METHODS:
         return embedded(str(name))
     path = Path(name)
@@ -138,12 +138,12 @@ def fill(method: Method, state: State, origin: str | Path) -> Method:
     """Load all weights of `method` and return it.
 
     Args:
-        method: the method to change.
-        state: the weights.
-        origin: where the weights come from, for the error message.
+        method: The method to change.
+        state: The weights.
+        origin: Where the weights come from, for the error message.
 
     Raises:
-        ValueError: the weights do not fit the method, or are not finite.
+        ValueError: The weights do not fit the method, or are not finite.
     """
     versioned = method.state_dict()
     versioned.clear()  # what stays are versions of the modules: batch norm without one expects keys of its own
@@ -167,8 +167,8 @@ def read(path: str | Path) -> tuple[State, dict[str, str]]:
     `steps` and `recipe`, the YAML of the run.
 
     Raises:
-        ValueError: the file does not contain the weights of a method.
-        OSError: there is no such file.
+        ValueError: The file does not contain the weights of a method.
+        OSError: There is no such file.
     """
     content, metadata = read_file(path)
     if not isinstance(content, dict):
@@ -272,9 +272,9 @@ def _digest(method: Method, dtype: torch.dtype | None = None, arguments: Mapping
     """Return 16 hexadecimal digits of weights and arguments.
 
     Args:
-        method: the method.
-        dtype: what the weights are first rounded to, if given.
-        arguments: arguments that count; by default all.
+        method: The method.
+        dtype: What the weights are first rounded to, if given.
+        arguments: Arguments that count; by default all.
     """
     counted = method.arguments if arguments is None else arguments
     digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode())
@@ -293,12 +293,12 @@ def convert(source: str, output: str) -> None:
     The weights are stored in float16, together with the arguments that rebuild the network and the training recipe.
 
     Args:
-        source: checkpoint of a run, such as last.ckpt. Averaged weights are used if the run stored them.
-        output: file to write, ending in .safetensors.
+        source: Checkpoint of a run, such as last.ckpt. Averaged weights are used if the run stored them.
+        output: File to write, ending in .safetensors.
 
     Raises:
         ValueError: `source` does not contain the weights of a method, or `output` has another suffix or is `source`.
-        OSError: a file cannot be read or written.
+        OSError: A file cannot be read or written.
     """
     if Path(output).suffix != ".safetensors":
         raise ValueError(f"Expected an output that is a .safetensors file, got {output}")

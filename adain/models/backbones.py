@@ -64,19 +64,19 @@ class Backbone(nn.Module):
     state dict, so that no optimizer, weight average, or checkpoint includes them. The network is always in eval mode.
 
     Args:
-        name: a row of `BACKBONES`.
-        layers: layers to return. Layers after the deepest one are not computed. VGG's layers are `conv4_1` (before its
+        name: A row of `BACKBONES`.
+        layers: Layers to return. Layers after the deepest one are not computed. VGG's layers are `conv4_1` (before its
             ReLU), `bn4_1`, `relu4_1`, and `pool4`. Other networks use torchvision's node names, such as `layer2`.
         weights: `embedded` (VGG-19 normalized by Gatys et al.), `imagenet` (torchvision's IMAGENET1K_V1, downloaded
             once), `random` (seeded, for tests), or a file with a torchvision state dict. The default is `embedded` if
             the network has embedded weights, else `imagenet`.
-        padding: padding of the 3x3 convolutions. Style transfer prefers `reflect`; the networks were trained with
+        padding: Padding of the 3x3 convolutions. Style transfer prefers `reflect`; the networks were trained with
             `zeros`.
         pooling: `max` as trained, or `average` as proposed by Gatys et al.
 
     Raises:
-        ValueError: unknown name, layer, or choice, or weights that do not fit the network.
-        OSError: weights that cannot be read or downloaded.
+        ValueError: Unknown name, layer, or choice, or weights that do not fit the network.
+        OSError: Weights that cannot be read or downloaded.
     """
 
     mean: Tensor

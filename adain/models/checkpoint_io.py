@@ -28,8 +28,8 @@ def read_file(path: str | Path) -> tuple[Any, dict[str, str]]:
         The content of the file, and its metadata, which only safetensors files have.
 
     Raises:
-        OSError: there is no such file.
-        ValueError: the file is damaged, contains more than plain data, or is an embedded file that does not match its
+        OSError: There is no such file.
+        ValueError: The file is damaged, contains more than plain data, or is an embedded file that does not match its
             checksum.
     """
     path = Path(path)

@@ -33,15 +33,15 @@ def mirror(
     followed by a ReLU, except the last one, whose output is the image (Huang & Belongie 2017, section 6.1).
 
     Args:
-        backbone: the encoder.
-        layer: layer of the encoder whose features are decoded.
-        norm: normalization after each convolution. The authors found any normalization harmful (Fig. 6). The option
+        backbone: The encoder.
+        layer: Layer of the encoder whose features are decoded.
+        norm: Normalization after each convolution. The authors found any normalization harmful (Fig. 6). The option
             serves to reproduce that.
-        padding: padding of the convolutions.
-        upsampling: upsampling by 2, one kind or one for each level from coarse to fine. The authors use `nearest`.
+        padding: Padding of the convolutions.
+        upsampling: Upsampling by 2, one kind or one for each level from coarse to fine. The authors use `nearest`.
 
     Raises:
-        ValueError: unknown normalization or upsampling, or a wrong number of upsamplings.
+        ValueError: Unknown normalization or upsampling, or a wrong number of upsamplings.
     """
     check_choice("norm", norm, NORMS)
     widths = [3, *backbone.plan(layer)]

@@ -54,11 +54,11 @@ def download(name: str, revision: str | None = None) -> Path:
     """Return the path of the weights of a repository, which are downloaded once.
 
     Args:
-        name: the repository, such as `user/name`.
-        revision: a branch, a tag, or a commit; by default the newest commit.
+        name: The repository, such as `user/name`.
+        revision: A branch, a tag, or a commit; by default the newest commit.
 
     Raises:
-        OSError: there are no such weights, or the Hub cannot be reached.
+        OSError: There are no such weights, or the Hub cannot be reached.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -78,7 +78,7 @@ def upload(weights: bytes, card: str, name: str, private: bool) -> str:
     """Write weights and their model card to a repository in one commit, and return its address.
 
     Raises:
-        OSError: the Hub refuses this, for example without a login, or cannot be reached.
+        OSError: The Hub refuses this, for example without a login, or cannot be reached.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError

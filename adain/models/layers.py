@@ -143,11 +143,11 @@ def upsampling_of_levels(upsampling: Upsampling | Sequence[Upsampling], levels: 
     """Return the upsampling of each `UpConv2d` of a network, from coarse to fine.
 
     Args:
-        upsampling: one kind for all, or one for each.
-        levels: number of the network's `UpConv2d`.
+        upsampling: One kind for all, or one for each.
+        levels: Number of the network's `UpConv2d`.
 
     Raises:
-        ValueError: an unknown kind, or another number of them.
+        ValueError: An unknown kind, or another number of them.
     """
     kinds: list[Upsampling] = [upsampling] * levels if isinstance(upsampling, str) else [*upsampling]
     if len(kinds) != levels:

@@ -22,7 +22,7 @@ class PatchDiscriminator(nn.Sequential):
     H / 8.
 
     Args:
-        width: channels of the first convolution; each further one has twice as many.
+        width: Channels of the first convolution; each further one has twice as many.
     """
 
     def __init__(self, width: int = WIDTH):
@@ -47,9 +47,9 @@ def adversarial_terms(discriminator: nn.Module, stylized: Tensor, photos: Tensor
     """Return two losses (Mao et al. 2017, eq. 9), whose sum trains both networks in one step.
 
     Args:
-        discriminator: scores patches.
-        stylized: results (B, 3, H, W).
-        photos: what they should look like (B, 3, H, W).
+        discriminator: Scores patches.
+        stylized: Results (B, 3, H, W).
+        photos: What they should look like (B, 3, H, W).
 
     Returns:
         `adversarial`: how little the results score like photos. Its gradient reaches the results only.

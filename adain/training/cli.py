@@ -136,7 +136,7 @@ class TrainingCLI(LightningCLI):
         return super()._instantiate_trainer(config, [*callbacks, *console, TensorBoardRecords()])
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the command line. Raises ValueError for a flag of this package with an empty value."""
+        """Parse the command line. Raise ValueError for a flag of this package with an empty value."""
         super().parse_arguments(parser, args)
         for name, value in self.config[self.config.subcommand].items():
             if name.startswith(OWN_FLAGS):

@@ -33,7 +33,7 @@ class Console(ProgressBar):
     each validation.
 
     Args:
-        clock: returns the time in seconds.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):

@@ -60,8 +60,8 @@ class TrainingParser(PlainErrors, LightningArgumentParser):
     """A parser whose help shows the flags of this package and the usual ones of Lightning's trainer.
 
     Attributes:
-        show_all: whether the help also shows all other flags.
-        program: name of the program. Parsers of the settings of classes, which are made later, also need it.
+        show_all: Whether the help also shows all other flags.
+        program: Name of the program. Parsers of the settings of classes, which are made later, also need it.
     """
 
     show_all = False
@@ -109,7 +109,7 @@ class TrainingParser(PlainErrors, LightningArgumentParser):
 
 
 def _matches(action: argparse.Action, name: str) -> bool:
-    """Whether a flag is in a topic: `name` is its own, or a prefix that ends in a period."""
+    """Return whether a flag is in a topic: `name` is its own, or a prefix that ends in a period."""
     if not action.option_strings or action.option_strings[0].endswith(".help"):
         return False
     return action.dest == name or (name.endswith(".") and action.dest.startswith(name))

@@ -142,7 +142,7 @@ def _check_interrupted(settings: Settings, partial: Path) -> None:
 def _write_shard(
     path: Path, images: Iterator[Any], settings: Settings, pool: ThreadPoolExecutor, progress: tqdm
 ) -> bool:
-    """Write a file of images; returns whether there were any. What cannot be read is listed in the metadata."""
+    """Write a file of images, and return whether there were any. What cannot be read is listed in the metadata."""
     import datasets  # slow to import
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -149,5 +149,5 @@ def _is_folder_of_images(path: Path) -> bool:
 
 
 def is_saved_to_disk(path: Path) -> bool:
-    """Whether `save_to_disk` of `datasets` has written this folder."""
+    """Return whether `save_to_disk` of `datasets` has written this folder."""
     return (path / "state.json").exists() or (path / "dataset_dict.json").exists()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adain.training.crops import PREFETCH, Crop, CropSample, Key, Position, sample_rng
 from adain.utils.prefetch import prefetch_map
+from adain.utils.rounding import ceil_div
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def position_on_other_ranks(positions: Sequence[Position], world_size: int) -> P
         world_size: The number of ranks now.
     """
     samples = max(position["index"] for position in positions) * len(positions)
-    position: Position = {"index": -(-samples // world_size)}
+    position: Position = {"index": ceil_div(samples, world_size)}
     if "round" in positions[0]:
         position |= {"round": 1 + max(one["round"] for one in positions), "state": None}
     return position

@@ -12,7 +12,7 @@ MODULES = "PIL|torch|adain"
 
 @contextmanager
 def caught_warnings() -> Iterator[list[str]]:
-    """Collect the warnings of this thread in the `with` block instead of printing them. Yields a list of messages.
+    """Collect the warnings of this thread in the `with` block instead of printing them. Yield a list of messages.
 
     `warnings.catch_warnings` replaces the hooks and filters of the whole process. Where the blocks of two threads
     overlap, the first to end restores those from before, and the last to end leaves those of the other behind, forever.

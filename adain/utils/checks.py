@@ -10,9 +10,9 @@ def check_choice(what: str, chosen: str | Iterable[str], allowed: Iterable[str])
     """Raise ValueError unless every choice is allowed.
 
     Args:
-        what: name of the argument, for the error message.
-        chosen: one choice, or several.
-        allowed: the valid choices, which the error message lists.
+        what: Name of the argument, for the error message.
+        chosen: One choice, or several.
+        allowed: The valid choices, which the error message lists.
     """
     allowed = list(allowed)
     choices = [chosen] if isinstance(chosen, str) else list(chosen)
@@ -25,8 +25,8 @@ def check_names(given: Collection[str], *takers: Callable[..., Any]) -> None:
     """Raise ValueError, which suggests a similar name, for a keyword that no function or class in `takers` names.
 
     Args:
-        given: names of the keywords that a call was given.
-        takers: functions and classes that name keywords as their arguments. Those of `**` are no names.
+        given: Names of the keywords that a call was given.
+        takers: Functions and classes that name keywords as their arguments. Those of `**` are no names.
     """
     if not given:
         return

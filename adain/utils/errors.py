@@ -53,8 +53,8 @@ def one_line(error: Exception, advice: str = "a smaller --size, or --precision b
     message merely contains the word memory are bugs.
 
     Args:
-        error: the exception to report.
-        advice: what to do about a lack of memory.
+        error: The exception to report.
+        advice: What to do about a lack of memory.
 
     Raises:
         Exception: `error` itself, if the input did not cause it.

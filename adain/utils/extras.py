@@ -10,11 +10,11 @@ def require_extra(extra: str, what: str) -> Iterator[None]:
     """Turn an ImportError in the `with` block into an error that says what to install.
 
     Args:
-        extra: the optional dependency group of this package that brings the import.
-        what: the feature that needs the import, which starts the error message.
+        extra: The optional dependency group of this package that brings the import.
+        what: The feature that needs the import, which starts the error message.
 
     Raises:
-        ValueError: the block imports a package that is not installed.
+        ValueError: The block imports a package that is not installed.
     """
     try:
         yield

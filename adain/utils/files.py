@@ -21,10 +21,10 @@ FILE_NAMES: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 
 def sha256_of(*paths: Path) -> str:
-    """The sha256 of the contents of files, one after the other, in hexadecimal digits.
+    """Return the sha256 of the contents of files, one after the other, in hexadecimal digits.
 
     Raises:
-        OSError: a path is not a file, or cannot be read.
+        OSError: A path is not a file, or cannot be read.
     """
     digest = hashlib.sha256()
     for path in paths:
@@ -41,17 +41,20 @@ def short_hash(text: str) -> str:
 
 
 def name_bytes(name: str) -> bytes:
-    """A file name in UTF-8, even if it is not valid text: Python has lone surrogates for bytes that are not UTF-8."""
+    """Encode a file name in UTF-8, even if it is not valid text.
+
+    Python has lone surrogates for bytes that are not UTF-8.
+    """
     return name.encode(errors="surrogatepass")
 
 
 def as_text(name: str) -> str:
-    """A file name for formats that hold text only, with question marks for bytes that are not UTF-8."""
+    """Return a file name for formats that hold text only, with question marks for bytes that are not UTF-8."""
     return name.encode(errors="replace").decode()
 
 
 def truncated(name: str, length: int) -> str:
-    """The start of a file name: at most `length` bytes, as file systems count, and no part of a character."""
+    """Truncate a file name to at most `length` bytes, as file systems count, without splitting a character."""
     name = name[:length]
     while len(name_bytes(name)) > length:
         name = name[:-1]
@@ -62,8 +65,8 @@ def check_not_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]
     """Check that no output would replace an input, under whatever spelling, or through a link.
 
     Raises:
-        ValueError: an output is an input.
-        OSError: an output cannot be written, because of its name or the permissions of its folder.
+        ValueError: An output is an input.
+        OSError: An output cannot be written, because of its name or the permissions of its folder.
     """
     known = set()
     for path in inputs:
@@ -84,8 +87,8 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write rows to a CSV file with a header, in UTF-8. Bytes of file names that are not UTF-8 stay as they are.
 
     Args:
-        rows: at least one row. All rows have the columns of the first.
-        path: the file to write.
+        rows: At least one row. All rows have the columns of the first.
+        path: The file to write.
     """
     with atomic_path(path) as temporary, temporary.open("w", newline="", **FILE_NAMES) as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -123,7 +126,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _reason(error: OSError, path: Path) -> str | None:
-    """Why a file cannot be written: the system's reason, unless one of its parents is a file."""
+    """Say why a file cannot be written: the system's reason, unless one of its parents is a file."""
     for parent in path.parents:
         if parent.is_file():
             return f"{parent} is a file, not a folder"

@@ -4,7 +4,8 @@ import argparse
 import ast
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
@@ -62,7 +63,7 @@ class PlainFormatter(DefaultHelpFormatter):
         return super()._format_args(action, default_metavar)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
-        """The flag with its value; `--flag+`, which appends to a list, is left out."""
+        """Return the flag with its value; `--flag+`, which appends to a list, is left out."""
         names = [name for name in action.option_strings if not name.endswith("+")]
         if not names or action.nargs == 0 or "print_config" in action.dest:
             return ", ".join(names) or super()._format_action_invocation(action)
@@ -71,7 +72,7 @@ class PlainFormatter(DefaultHelpFormatter):
 
 
 def _sentence(text: str) -> str:
-    """The help text with an upper-case first letter and a period, without the markup of docstrings."""
+    """Return the help text with an upper-case first letter and a period, without the markup of docstrings."""
     text = " ".join(text.replace("``", "").replace("`", "").split())
     if not text:
         return text
@@ -79,12 +80,12 @@ def _sentence(text: str) -> str:
 
 
 def _is_telling(default: Any) -> bool:
-    """Whether a default is worth printing: neither empty nor an object of the code."""
+    """Return whether a default is worth printing: neither empty nor an object of the code."""
     return isinstance(default, int | float | str | list | tuple) and default not in (argparse.SUPPRESS, "", [], ())
 
 
 def _as_typed(value: Any, spread: bool) -> str:
-    """A default as it is typed; `spread` lists are separated by spaces."""
+    """Format a default as it is typed; `spread` lists are separated by spaces."""
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, list | tuple):
@@ -94,7 +95,7 @@ def _as_typed(value: Any, spread: bool) -> str:
 
 
 def _metavar(typehint: Any, text: str) -> str:
-    """What stands for a value of a type; `text` stands for any text."""
+    """Return what stands for a value of a type; `text` stands for any text."""
     names = list(dict.fromkeys(_metavars(typehint, text)))
     return "|".join(names) if len(names) <= 3 else text
 
@@ -143,7 +144,7 @@ class PlainErrors(argparse.ArgumentParser):
 
 
 def flag_name(name: str) -> str:
-    """The flag of a parameter or a field, such as --style-size of style_size."""
+    """Return the flag of a parameter or a field, such as --style-size of style_size."""
     return "--" + name.replace("_", "-")
 
 
@@ -157,7 +158,7 @@ def check_not_empty(flag: str, value: Any) -> None:
 
 
 def all_flags(parser: argparse.ArgumentParser) -> list[str]:
-    """The flags of a parser and its subcommands, as they are typed."""
+    """Return the flags of a parser and its subcommands, as they are typed."""
     flags = []
     for action in parser._actions:
         flags += [flag for flag in action.option_strings if not flag.endswith("+")]
@@ -167,10 +168,22 @@ def all_flags(parser: argparse.ArgumentParser) -> list[str]:
     return list(dict.fromkeys(flags))
 
 
+@dataclass(frozen=True)
+class _CommandLine:
+    """What messages say about a command line."""
+
+    flags: list[str]
+    """All flags, with which misspelled ones are compared."""
+    first_words: str
+    """What may stand before all flags."""
+    class_names: Mapping[str, Sequence[str]]
+    """The classes that a flag takes, by the flag."""
+
+
 def plain_message(
     message: str, flags: list[str], first_words: str = "", class_names: Mapping[str, Sequence[str]] | None = None
 ) -> str:
-    """An error message of jsonargparse in one line, in the words of the command line.
+    """Rewrite an error message of jsonargparse in one line, in the words of the command line.
 
     Args:
         message: The message.
@@ -179,45 +192,83 @@ def plain_message(
         class_names: The classes that a flag takes, by the flag.
     """
     message = " ".join(message.split())
-    if unknown := re.search(r"unrecognized arguments: (\S+)", message, re.IGNORECASE):
-        name = unknown[1].partition("=")[0]
-        if name.startswith("-"):
-            return f"unknown flag {name}{did_you_mean(name, flags)}"
-        if first_words:
-            return f"Expected {first_words} first, before all flags, got {name} after a flag"
-        return f"Expected flags, got {name}{did_you_mean(name, flags)}"
-    if config := re.search(r"config\": File does not exist: '(.*)'", message):
-        path, here = Path(config[1]), Path.cwd()
-        return f"{path.relative_to(here) if path.is_relative_to(here) else path}: no such file"
-    if command := re.search(r"argument subcommand: invalid choice: '?(\S+?)'? \(choose from (.*)\)", message):
-        return f"unknown command {command[1]}; choose from {command[2].replace(chr(39), '')}"
-    if command := re.search(r"expected \"subcommand\" to be one of \{(.*)\}", message):
-        return f"Expected one of the commands {command[1].replace(',', ', ')}, got none"
-    if setting := re.search(r"Option '(\S+)' is not accepted", message):
-        return f"unknown setting {setting[1]}"
-    if missing := re.search(r"arguments are required: (.+)", message):
-        if first_words:
-            return f"Expected {first_words}, got none"
-        return f"Expected {', '.join(_flag(name, flags) for name in missing[1].split(', '))}, got none"
-    if empty := re.search(r"argument (--\S+?)(?:/\S+)?: expected (?:at least )?one argument", message):
-        return f"Expected a value after {empty[1]}, got none"
-    if key := re.search(r"Parser key \"([\w.]+)\"", message):
-        flag = _flag(key[1], flags)
-        if name := re.search(r"Expected a dot import path string: (\S+)", message):
-            classes = (class_names or {}).get(flag)
-            kind = f"one of {', '.join(classes)}" if classes else "the name of a class"
-            return f"Expected {flag} to be {kind}, got {name[1]}; {flag}.help CLASS describes one"
-        given = re.search(r"(?:Got value|Given value): (\S+)", message)
-        expected = _expected(message)
-        if given and expected:
-            return f"Expected {flag} to be {expected}, got {given[1].strip(',')}"
-        reason = message[key.end() :].lstrip(": ")
-        return shortened(f"{flag}: {reason}", LONGEST_ERROR)
+    command_line = _CommandLine(flags, first_words, class_names or {})
+    for pattern, rewrite in MESSAGES:
+        match = pattern.search(message)
+        if match:
+            return rewrite(match, command_line)
     return shortened(message, LONGEST_ERROR)
 
 
+def _unrecognized(match: re.Match[str], command_line: _CommandLine) -> str:
+    name = match[1].partition("=")[0]
+    if name.startswith("-"):
+        return f"unknown flag {name}{did_you_mean(name, command_line.flags)}"
+    if command_line.first_words:
+        return f"Expected {command_line.first_words} first, before all flags, got {name} after a flag"
+    return f"Expected flags, got {name}{did_you_mean(name, command_line.flags)}"
+
+
+def _missing_configuration(match: re.Match[str], _: _CommandLine) -> str:
+    path, here = Path(match[1]), Path.cwd()
+    return f"{path.relative_to(here) if path.is_relative_to(here) else path}: no such file"
+
+
+def _unknown_command(match: re.Match[str], _: _CommandLine) -> str:
+    choices = match[2].replace("'", "")
+    return f"unknown command {match[1]}; choose from {choices}"
+
+
+def _missing_command(match: re.Match[str], _: _CommandLine) -> str:
+    return f"Expected one of the commands {match[1].replace(',', ', ')}, got none"
+
+
+def _unknown_setting(match: re.Match[str], _: _CommandLine) -> str:
+    return f"unknown setting {match[1]}"
+
+
+def _missing_flags(match: re.Match[str], command_line: _CommandLine) -> str:
+    if command_line.first_words:
+        return f"Expected {command_line.first_words}, got none"
+    names = [_flag(name, command_line.flags) for name in match[1].split(", ")]
+    return f"Expected {', '.join(names)}, got none"
+
+
+def _missing_value(match: re.Match[str], _: _CommandLine) -> str:
+    return f"Expected a value after {match[1]}, got none"
+
+
+def _wrong_value(match: re.Match[str], command_line: _CommandLine) -> str:
+    message = match.string
+    flag = _flag(match[1], command_line.flags)
+    name = re.search(r"Expected a dot import path string: (\S+)", message)
+    if name:
+        classes = command_line.class_names.get(flag)
+        kind = f"one of {', '.join(classes)}" if classes else "the name of a class"
+        return f"Expected {flag} to be {kind}, got {name[1]}; {flag}.help CLASS describes one"
+    given = re.search(r"(?:Got value|Given value): (\S+)", message)
+    expected = _expected(message)
+    if given and expected:
+        return f"Expected {flag} to be {expected}, got {given[1].strip(',')}"
+    reason = message[match.end() :].lstrip(": ")
+    return shortened(f"{flag}: {reason}", LONGEST_ERROR)
+
+
+MESSAGES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], _CommandLine], str]], ...] = (
+    (re.compile(r"unrecognized arguments: (\S+)", re.IGNORECASE), _unrecognized),
+    (re.compile(r"config\": File does not exist: '(.*)'"), _missing_configuration),
+    (re.compile(r"argument subcommand: invalid choice: '?(\S+?)'? \(choose from (.*)\)"), _unknown_command),
+    (re.compile(r"expected \"subcommand\" to be one of \{(.*)\}"), _missing_command),
+    (re.compile(r"Option '(\S+)' is not accepted"), _unknown_setting),
+    (re.compile(r"arguments are required: (.+)"), _missing_flags),
+    (re.compile(r"argument (--\S+?)(?:/\S+)?: expected (?:at least )?one argument"), _missing_value),
+    (re.compile(r"Parser key \"([\w.]+)\""), _wrong_value),
+)
+"""Messages of jsonargparse, and what rewrites each. The first pattern that is found counts."""
+
+
 def with_flags(message: str, flags: Iterable[str]) -> str:
-    """An error message of the library with the flags for the names of Python, such as --style-size for style_size.
+    """Replace the names of Python in an error message by flags, such as style_size by --style-size.
 
     Earlier flags have precedence. A setting of a method is named as it is typed, such as --gatys.steps.
     """
@@ -235,13 +286,13 @@ def with_flags(message: str, flags: Iterable[str]) -> str:
 
 
 def _as_flags(names: str, flags: Iterable[str]) -> str:
-    """The list of names in a message, with those that are flags as flags."""
+    """Return the list of names in a message, with those that are flags as flags."""
     known = {flag.removeprefix("--").replace("-", "_"): flag for flag in flags}
     return re.sub(r"\w+", lambda name: known.get(name[0], name[0]), names)
 
 
 def _flag(key: str, flags: list[str]) -> str:
-    """The flag of a key of the configuration, such as --style-size of style_size."""
+    """Return the flag of a key of the configuration, such as --style-size of style_size."""
     without_command = key.partition(".")[2]
     for flag in (flag_name(key), f"--{key}", f"--{without_command}"):
         if flag in flags:
@@ -250,7 +301,7 @@ def _flag(key: str, flags: list[str]) -> str:
 
 
 def _expected(message: str) -> str:
-    """The types that a message about a wrong value lists, such as `a whole number or content`."""
+    """Return the types that a message about a wrong value lists, such as `a whole number or content`."""
     union = re.search(r"Subtypes: \[(.*?)\] Errors:", message)
     types = union[1] if union else message
     names = []

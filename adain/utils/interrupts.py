@@ -41,9 +41,9 @@ def catch_interrupt(
     Does nothing outside the main thread, which is the only one to receive signals.
 
     Args:
-        stop: what to call.
-        signals: the signals to catch.
-        repeat_seconds: for how long after the first one signals have no effect. A launcher such as `torchrun` passes
+        stop: What to call.
+        signals: The signals to catch.
+        repeat_seconds: For how long after the first one signals have no effect. A launcher such as `torchrun` passes
             signals on to processes that may have received them themselves.
 
     Returns:

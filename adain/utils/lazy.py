@@ -14,8 +14,8 @@ def lazy_attributes(package: str, modules: Mapping[str, str]) -> Callable[[str],
     Importing the package, or another module in it, then does not wait for what these modules import.
 
     Args:
-        package: name of the package.
-        modules: the module of each attribute.
+        package: Name of the package.
+        modules: The module of each attribute.
     """
 
     def getattribute(name: str) -> Any:

@@ -68,14 +68,14 @@ def frames(
     """Yield the frames of a video one by one: (1, 3, H, W), RGB in [0, 1], float32, upright.
 
     Args:
-        path: a video in any format that FFmpeg decodes.
-        size: shorter side of the frames in pixels; by default that of the video.
-        max_pixels: the largest number of pixels of a frame.
-        truncated: stop where the file is corrupt or ends too early, instead of raising OSError.
+        path: A video in any format that FFmpeg decodes.
+        size: Shorter side of the frames in pixels; by default that of the video.
+        max_pixels: The largest number of pixels of a frame.
+        truncated: Stop where the file is corrupt or ends too early, instead of raising OSError.
 
     Raises:
-        ValueError: the size is below 1.
-        OSError: the file does not exist, is not a video, or its frames are too large; during iteration, the file is
+        ValueError: The size is below 1.
+        OSError: The file does not exist, is not a video, or its frames are too large; during iteration, the file is
             corrupt or ends too early.
     """
     check_size(size)
@@ -85,7 +85,7 @@ def frames(
 
 
 def is_video(path: str | Path) -> bool:
-    """Whether a file can be read as a video; a still image is not one."""
+    """Return whether a file can be read as a video; a still image is not one."""
     try:
         with open_video(path, None, ReadOptions(max_pixels=0)):
             return True
@@ -97,21 +97,21 @@ class VideoReader:
     """An open video: an iterator over its frames.
 
     Attributes:
-        trailing_packets: packets of the copied streams since the last frame.
+        trailing_packets: Packets of the copied streams since the last frame.
         sides: (width, height) of the frames in pixels, before they are turned upright; None before the first frame.
-        matrix: the YUV matrix of the first frame, as libswscale names it.
-        tags: color primaries and transfer characteristic of the first frame.
-        sides_swapped: whether the latest frame was turned by a quarter.
+        matrix: The YUV matrix of the first frame, as libswscale names it.
+        tags: Color primaries and transfer characteristic of the first frame.
+        sides_swapped: Whether the latest frame was turned by a quarter.
 
     Args:
-        path: the file, for messages.
-        container: the file, as PyAV opened it.
-        size: shorter side of the frames in pixels; None for that of the video.
-        options: which videos are accepted; `max_pixels` is that of a frame, 0 for any, and with `truncated` the video
+        path: The file, for messages.
+        container: The file, as PyAV opened it.
+        size: Shorter side of the frames in pixels; None for that of the video.
+        options: Which videos are accepted; `max_pixels` is that of a frame, 0 for any, and with `truncated` the video
             ends where the file is corrupt or ends too early.
 
     Raises:
-        OSError: the file is not a video, or its frames are too large.
+        OSError: The file is not a video, or its frames are too large.
     """
 
     def __init__(self, path: Path, container: Any, size: int | None, options: ReadOptions):
@@ -193,7 +193,7 @@ class VideoReader:
         """Compare the end of the packets, in seconds, with the duration in the header.
 
         Raises:
-            OSError: the file is truncated, and that is not allowed.
+            OSError: The file is truncated, and that is not allowed.
         """
         start = self.container.start_time or 0
         missing = ((self.container.duration or 0) + start) / av.time_base - end
@@ -248,8 +248,8 @@ def _upright(frame: Any, values: np.ndarray) -> tuple[bool, np.ndarray]:
     """Turn and mirror a frame as its display matrix says.
 
     Args:
-        frame: the frame as PyAV decoded it.
-        values: its values, (H, W, C).
+        frame: The frame as PyAV decoded it.
+        values: Its values, (H, W, C).
 
     Returns:
         Whether height and width are swapped, and the upright values.
@@ -275,7 +275,7 @@ def open_video(path: str | Path, size: int | None, options: ReadOptions) -> Iter
     """Open a video for reading, and close it on exit; the arguments are those of `VideoReader`.
 
     Raises:
-        OSError: the file does not exist or is not a video, or its frames are too large.
+        OSError: The file does not exist or is not a video, or its frames are too large.
     """
     try:
         check_regular(path)

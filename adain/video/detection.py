@@ -14,11 +14,11 @@ def videos(content: Iterable[str | Path], output: str | None = None) -> set[Path
     Animated images, such as GIF files, count as videos if the output is a video.
 
     Args:
-        content: file names.
-        output: file name of the result, if there is one.
+        content: File names.
+        output: File name of the result, if there is one.
 
     Raises:
-        ValueError: there are videos, but the packages to read them are not installed.
+        ValueError: There are videos, but the packages to read them are not installed.
     """
     writes_video = output is not None and (_kind(output) == "video" or Path(output).suffix.lower() in WRITTEN)
     found = set()
@@ -40,7 +40,7 @@ def _kind(name: str | Path) -> str:
 
 
 def _is_video_file(name: str | Path) -> bool:
-    """Whether a file is a video; False if it does not exist or the packages to read videos are not installed."""
+    """Return whether a file is a video; False if it does not exist or the packages to read videos are not installed."""
     if not Path(name).is_file():
         return False
     try:

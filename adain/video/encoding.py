@@ -29,12 +29,12 @@ def write_video(path: Path, source: VideoReader, frames: Iterator[Frame]) -> Non
     """Encode stylized frames, with copies of the packets between them.
 
     Args:
-        path: the file to write, which appears only when it is complete.
-        source: the video that the frames come from.
-        frames: the stylized frames.
+        path: The file to write, which appears only when it is complete.
+        source: The video that the frames come from.
+        frames: The stylized frames.
 
     Raises:
-        OSError: there are no frames, or the file cannot be written.
+        OSError: There are no frames, or the file cannot be written.
     """
     first = next(frames, None)
     if first is None:
@@ -66,10 +66,10 @@ def _add_video_stream(output: Any, suffix: str, source: VideoReader, first: Fram
     """Add the stream for the frames, with the properties of the source.
 
     Args:
-        output: the file, as PyAV opened it.
-        suffix: of the file, a key of `WRITTEN`.
-        source: the video that the frames come from.
-        first: the first stylized frame.
+        output: The file, as PyAV opened it.
+        suffix: Of the file, a key of `WRITTEN`.
+        source: The video that the frames come from.
+        first: The first stylized frame.
     """
     codec, options = WRITTEN[suffix]
     height, width = first.pixels.shape[2:]
@@ -128,8 +128,8 @@ def _encodable(image: Tensor, pixel_format: str, matrix: Any) -> Any:
 
     Args:
         image: (1, 3, H, W), RGB in [0, 1].
-        pixel_format: as FFmpeg names it.
-        matrix: the YUV matrix, as libswscale names it.
+        pixel_format: As FFmpeg names it.
+        matrix: The YUV matrix, as libswscale names it.
     """
     pil_image = photo.to_image(image)
     if pixel_format == "pal8":

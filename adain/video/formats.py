@@ -17,7 +17,7 @@ def check_suffix(path: str | Path) -> Path:
     """Return the path if its suffix is that of a video format.
 
     Raises:
-        ValueError: no video can be written to this path.
+        ValueError: No video can be written to this path.
     """
     path = Path(path)
     if path.suffix.lower() not in WRITTEN:
@@ -31,7 +31,7 @@ def suffix(path: Path) -> str:
 
 
 def is_truncated(path: Path) -> bool:
-    """Whether a Matroska, WebM, AVI, MP4, or MOV file is smaller than the sizes in its headers say.
+    """Return whether a Matroska, WebM, AVI, MP4, or MOV file is smaller than the sizes in its headers say.
 
     FFmpeg reads such a file as if it ended there. False for other formats.
     """
@@ -48,7 +48,7 @@ def is_truncated(path: Path) -> bool:
 
 
 def _mp4_is_truncated(file: BinaryIO, size: int) -> bool:
-    """Whether the last box of an MP4 or MOV file ends behind the end of the file, at `size` bytes."""
+    """Return whether the last box of an MP4 or MOV file ends behind the end of the file, at `size` bytes."""
     position = 0
     while position < size:
         # A box starts with its length and its type; after a length of 1 comes the length in 8 bytes.
@@ -69,7 +69,7 @@ def _matroska_end(start: bytes) -> int:
     """Return where the segment of a Matroska file ends (RFC 9559), in bytes; 0 if the header does not say.
 
     Args:
-        start: the first bytes of the file.
+        start: The first bytes of the file.
     """
     segment = start.find(b"\x18\x53\x80\x67")
     if segment < 0 or segment + 12 > len(start) or not start[segment + 4]:

@@ -46,7 +46,7 @@ def stylize_frames(
     precision: Precision = "auto",
     **changes: "Unpack[StyleChanges]",
 ) -> Iterator[Tensor]:
-    """Stylize frames in order, with temporal stability: yields (1, 3, H, W), RGB in [0, 1].
+    """Stylize frames in order, with temporal stability, and yield (1, 3, H, W), RGB in [0, 1].
 
     Args:
         frames: Each (1, 3, H, W), RGB in [0, 1], on the CPU. They are taken in advance, in another thread, as
@@ -82,7 +82,7 @@ def stylize_frames(
 
 
 def _loaded(masks: Any, read_options: ReadOptions) -> list[ImageLike]:
-    """The masks, files of which are read once for all frames."""
+    """Load the masks, so that files are read once for all frames."""
     loaded = []
     for mask in style_encoding.as_list(masks):
         loaded.append(read_mask(mask, read_options) if isinstance(mask, str | Path) else mask)
@@ -126,7 +126,7 @@ class FrameStyler:
             before = result
 
     def _with_motion(self, frames: Iterable[Tensor]) -> Iterator[tuple[Tensor, Any]]:
-        """Each frame and its motion from the one before, which is None where a scene begins."""
+        """Yield each frame and its motion from the one before, which is None where a scene begins."""
         if self.steady:
             yield from prefetch(temporal.motions(frames))
         else:
@@ -149,7 +149,7 @@ class FrameStyler:
         return pipeline.stylize(frame, self.codes or None, self.method, options=options, statistics_fn=statistics_fn)
 
     def _carried_where_stylized(self, frame: Tensor, result: Tensor, carried: Tensor) -> Tensor:
-        """The carried result; but the frame itself where no mask covers it, or alpha 0 leaves it as it is."""
+        """Return the carried result, but the frame itself where no mask covers it, or where alpha 0 keeps it."""
         if self.options.mask is not None:
             unchanged = (result == frame).all(1)[:, None]
             return torch.where(unchanged, result, carried)

@@ -29,7 +29,7 @@ class AverageStatistics:
     Statistics are identified by their order within a frame.
 
     Args:
-        decay: the weight of the past, from 0 to 1.
+        decay: The weight of the past, from 0 to 1.
     """
 
     def __init__(self, decay: float):
@@ -76,9 +76,9 @@ class Motion:
         channel by channel.
 
         Args:
-            previous: the previous result, (1, 3, H, W) in [0, 1].
-            stylized: the stylized frame, of the same shape.
-            steady: the largest share of the previous result, from 0 to 1.
+            previous: The previous result, (1, 3, H, W) in [0, 1].
+            stylized: The stylized frame, of the same shape.
+            steady: The largest share of the previous result, from 0 to 1.
         """
         new = to_array(stylized)
         # Cubic interpolation: with a linear one, repeated resampling would blur more.
@@ -118,10 +118,10 @@ def _motion(search: Any, previous: np.ndarray, current: np.ndarray, sides: Seque
     check alone would accept what changes without moving.
 
     Args:
-        search: the DIS algorithm.
-        previous: brightness of the previous frame, (h, w), uint8.
-        current: brightness of the frame, of the same shape.
-        sides: height and width of the frame in full size.
+        search: The DIS algorithm.
+        previous: Brightness of the previous frame, (h, w), uint8.
+        current: Brightness of the frame, of the same shape.
+        sides: Height and width of the frame in full size.
     """
     height, width = current.shape
     flow = search.calc(current, previous, None)
@@ -161,7 +161,7 @@ def sampled(values: np.ndarray, places: np.ndarray, how: int = cv2.INTER_LINEAR)
     Args:
         values: (H, W, C) or (H, W).
         places: (h, w, 2): column and row of each sample.
-        how: the interpolation, as OpenCV numbers it.
+        how: The interpolation, as OpenCV numbers it.
     """
     columns, rows = np.moveaxis(places.astype(np.float32), -1, 0).copy()
     return np.asarray(cv2.remap(values, columns, rows, how, borderMode=cv2.BORDER_REPLICATE))

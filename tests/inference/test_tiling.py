@@ -85,9 +85,9 @@ def test_tiles_cover_a_picture_once_and_lie_on_the_grid():
 @pytest.mark.parametrize("statistic", [statistics.mean_std, whitening.covariance])
 def test_moments_of_parts_are_those_of_the_whole(statistic):
     features = torch.randn(2, 5, 12, 20) * 3 + 100
-    moments = Moments()
+    moments = Moments(statistic)
     for part in (features[..., :7, :], features[..., 7:, :3], features[..., 7:, 3:]):
-        moments.add(statistic, part)
+        moments.add(part)
     for found, expected in zip(moments.statistic_of_all(), statistic(features), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
         assert found.dtype == expected.dtype

@@ -1,4 +1,5 @@
 import csv
+import inspect
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -446,9 +447,9 @@ def options(**changes):
     ("optimizer", "rate", "setting"), [("lbfgs", 1.0, "history_size"), ("adam", 0.02, ""), ("sgd", 1e-3, "momentum")]
 )
 def test_the_optimizers_and_their_default_rates(optimizer, rate, setting):
-    moves = torch.zeros(3, requires_grad=True)
+    offset = torch.zeros(3, requires_grad=True)
     for lr, expected in ((None, rate), (0.3, 0.3)):
-        (group,) = pixel_descent.OPTIMIZERS[optimizer](moves, options(lr=lr)).param_groups
+        (group,) = pixel_descent.OPTIMIZERS[optimizer](offset, options(lr=lr)).param_groups
         assert group["lr"] == expected
         assert not setting or group[setting] == {"history_size": 7, "momentum": 0.5}[setting]
 
@@ -547,6 +548,11 @@ def test_a_method_is_rebuilt_from_its_arguments():
     assert {name: method.arguments[name] for name in ("form", "steps", "init", "seed")} == {
         name: settings[name] for name in ("form", "steps", "init", "seed")
     }
+
+
+def test_every_argument_is_recorded():
+    parameters = inspect.signature(Gatys).parameters
+    assert [*Gatys(weights="random").arguments] == [name for name in parameters if name != "callback"]
 
 
 def test_starts_are_the_images_they_name():

@@ -44,9 +44,9 @@ class StylizeForm:
     """The images and options of a request.
 
     Attributes:
-        content: file of the content.
-        style: file of the style; none for a method with a built-in style.
-        options: what `adain.stylize` takes: alpha, color, style_size, detail, and photorealistic.
+        content: File of the content.
+        style: File of the style; none for a method with a built-in style.
+        options: What `adain.stylize` takes: alpha, color, style_size, detail, and photorealistic.
     """
 
     content: bytes
@@ -61,9 +61,9 @@ class StylizeApi:
     """Stylizes the images of requests, one after another.
 
     Args:
-        service: the service of the page, whose methods and limit of pixels are used.
-        method: method of requests that name none.
-        queue: largest number of waiting requests.
+        service: The service of the page, whose methods and limit of pixels are used.
+        method: Method of requests that name none.
+        queue: Largest number of waiting requests.
     """
 
     def __init__(self, service: StylizeService, method: str, queue: int):
@@ -174,7 +174,7 @@ def _invalid_form(_: Request, error: Exception) -> Response:
 
 
 def _shown(value: Any) -> str:
-    """A wrong value on one line, as it is shown in an error."""
+    """Format a wrong value on one line, as it is shown in an error."""
     line = " ".join(str(value).split()) or "nothing"
     return line if len(line) <= LONGEST_VALUE else f"{line[:LONGEST_VALUE]} ..."
 

@@ -141,9 +141,9 @@ async def serve_page(page: StylizePage, listener: socket.socket, options: Server
     Everything runs in the current event loop, because Gradio would create loops that it does not close.
 
     Args:
-        page: the page.
-        listener: a socket that listens already.
-        options: the host, for the address that is printed, and the limits.
+        page: The page.
+        listener: A socket that listens already.
+        options: The host, for the address that is printed, and the limits.
     """
     app = mount(page, options)
     headers = [("Content-Security-Policy", POLICY), ("Referrer-Policy", "no-referrer")]

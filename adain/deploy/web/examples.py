@@ -28,12 +28,12 @@ TITLES = {
 
 
 def images(folder: str) -> list[Path]:
-    """The example images of a folder, content or style; none if somebody removed the folder."""
+    """Return the example images of a folder, content or style; none if somebody removed the folder."""
     return listing.files(EXAMPLES / folder) if (EXAMPLES / folder).is_dir() else []
 
 
 def caption(path: Path) -> str:
-    """The title of an example, or the name of another file in words: "my_own.jpg" becomes "My own"."""
+    """Return the title of an example, or the name of another file in words: "my_own.jpg" becomes "My own"."""
     if path.is_relative_to(EXAMPLES):
         name = path.relative_to(EXAMPLES).as_posix()
         if name in TITLES:
@@ -43,7 +43,7 @@ def caption(path: Path) -> str:
 
 
 def command_path(path: Path) -> str:
-    """The path of a file as a command takes it; for an example in a clone, that from the top of the clone."""
+    """Return the path of a file as a command takes it; for an example in a clone, that from the top of the clone."""
     clone = EXAMPLES.parent
     if EXAMPLES != _INSTALLED and path.is_relative_to(clone):
         path = path.relative_to(clone)

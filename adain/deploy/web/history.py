@@ -18,7 +18,7 @@ class History:
     """A folded gallery of the latest results, the newest first; a click shows one again.
 
     Args:
-        result: the state with the `StylizeResult` that is shown.
+        result: The state with the `StylizeResult` that is shown.
     """
 
     def __init__(self, result: gr.State):
@@ -31,8 +31,8 @@ class History:
         """Register the events.
 
         Args:
-            outputs: the components that show a result.
-            show: returns their values for a result.
+            outputs: The components that show a result.
+            show: Returns their values for a result.
         """
 
         def on_choose(results: list[StylizeResult], event: gr.SelectData) -> list[Any]:

@@ -23,11 +23,11 @@ class ImagePicker:
     """A box to upload an image, and a gallery to choose from; `upload` is the state with the `Upload`.
 
     Args:
-        service: opens the uploads.
-        label: label of the box; in lower case, with dashes, its `elem_id`.
-        gallery: the images to choose from.
-        chosen: the image of the gallery that is chosen at first, if any.
-        sources: where images come from, besides the gallery, as `gr.Image` names them.
+        service: Opens the uploads.
+        label: Label of the box; in lower case, with dashes, its `elem_id`.
+        gallery: The images to choose from.
+        chosen: The image of the gallery that is chosen at first, if any.
+        sources: Where images come from, besides the gallery, as `gr.Image` names them.
     """
 
     def __init__(
@@ -115,9 +115,9 @@ def thumbnails(elem_id: str, columns: int, images: Any = None) -> gr.Gallery:
     """Build a gallery of small images to choose from.
 
     Args:
-        elem_id: its `elem_id`.
-        columns: images in a row.
-        images: pairs of an image and its caption.
+        elem_id: Its `elem_id`.
+        columns: Images in a row.
+        images: Pairs of an image and its caption.
     """
     return gr.Gallery(
         images,
@@ -135,7 +135,7 @@ def thumbnails(elem_id: str, columns: int, images: Any = None) -> gr.Gallery:
 
 @cache
 def thumbnail(path: Path) -> Image.Image:
-    """A small image for a gallery. Both styles are chosen from the same files, which are read once."""
+    """Return a small image for a gallery. Both styles are chosen from the same files, which are read once."""
     return ImageOps.fit(reader.read(path, shrink=192), (192, 144))
 
 
@@ -144,7 +144,7 @@ def reports_errors(*uploads: Upload) -> Iterator[None]:
     """Show errors of the block to the visitor, in one line that names the uploads as the visitor knows them.
 
     Raises:
-        gr.Error: the input is wrong. A bug raises its own error.
+        gr.Error: The input is wrong. A bug raises its own error.
     """
     try:
         yield

@@ -45,8 +45,8 @@ class MaskPainter:
     Gradio's own editor does not report what is painted on an image that the program set.
 
     Args:
-        service: opens the photo, and keeps the mask.
-        content: the state with the `Upload` of the photo.
+        service: Opens the photo, and keeps the mask.
+        content: The state with the `Upload` of the photo.
     """
 
     def __init__(self, service: StylizeService, content: gr.State):
@@ -91,7 +91,7 @@ class MaskPainter:
         return gr.HTML("", photo=self._photo(content)), None, gr.update(visible=False)
 
     def _photo(self, content: Upload | None) -> str:
-        """A preview of the photo as a data URL; empty if there is none."""
+        """Return a preview of the photo as a data URL; empty if there is none."""
         if content is None:
             return ""
         _, preview = self.service.open_upload(content.path, content.name)
@@ -104,11 +104,11 @@ def painted_area(painting: str) -> Image.Image | None:
     """Return what was painted in white on black, as an image of mode L; None if nothing was.
 
     Args:
-        painting: a PNG image as a data URL, opaque where it was painted.
+        painting: A PNG image as a data URL, opaque where it was painted.
 
     Raises:
-        ValueError: this is not a data URL, or the image is larger than a preview.
-        OSError: this is not a PNG image.
+        ValueError: This is not a data URL, or the image is larger than a preview.
+        OSError: This is not a PNG image.
     """
     if not painting:
         return None

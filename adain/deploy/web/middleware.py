@@ -90,7 +90,7 @@ class SizeLimit(RequestFilter):
 
 
 def _is_same_origin(origin: str, headers: Headers) -> bool:
-    """Whether a request with this origin comes from a page of this server."""
+    """Return whether a request with this origin comes from a page of this server."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
@@ -98,7 +98,7 @@ def _is_same_origin(origin: str, headers: Headers) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an IPv4 or IPv6 address is a loopback address of this computer."""
+    """Return whether a name or an IPv4 or IPv6 address is a loopback address of this computer."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:  # another name

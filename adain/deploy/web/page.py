@@ -68,7 +68,7 @@ class ResultPanel:
     """The `StylizeResult` that is shown; None if there is none, or during an optimization."""
 
     def outputs(self) -> list[Any]:
-        """The components in the order of an answer."""
+        """Return the components in the order of an answer."""
         return [self.image, self.png, self.jpeg, self.command, self.status, self.result]
 
 
@@ -78,9 +78,9 @@ class StylizePage:
     The `api_name`s and `elem_id`s are stable: clients and tests use them.
 
     Args:
-        service: stylizes the requests.
-        method: name of the method that is selected first.
-        styles: more styles to choose from, besides the examples.
+        service: Stylizes the requests.
+        method: Name of the method that is selected first.
+        styles: More styles to choose from, besides the examples.
     """
 
     pickers: list[ImagePicker]
@@ -185,7 +185,7 @@ class StylizePage:
         )
 
     def _method_dependents(self) -> list[Any]:
-        """The components that `method_updates` updates, in its order."""
+        """Return the components that `method_updates` updates, in its order."""
         names = ("color", "alpha", "mix", "strokes", "steps")
         return [
             self.pickers[1].column,
@@ -235,7 +235,7 @@ class StylizePage:
                     yield [preview, unfinished, unfinished, "", _progress_status(progress, seconds), None]
 
     def _status_only(self, status: str) -> list[Any]:
-        """The values of `ResultPanel.outputs` that change nothing but the status."""
+        """Return the values of `ResultPanel.outputs` that change nothing but the status."""
         panel = self.results
         return [status if output is panel.status else gr.skip() for output in panel.outputs()]
 
@@ -248,10 +248,10 @@ class StylizePage:
         self.service.end(str(visit.session_hash))
 
     def _request(self, values: dict) -> StylizeRequest | None:
-        """The request that the values of the components describe; None while an image is missing.
+        """Return the request that the values of the components describe; None while an image is missing.
 
         Args:
-            values: the value of each component, as Gradio passes them.
+            values: The value of each component, as Gradio passes them.
         """
         content, *styles = [values[picker.upload] for picker in self.pickers]
         fields = {name: values[control] for name, control in self.controls.items()}
@@ -276,8 +276,8 @@ def method_updates(method: str, second: Upload | None) -> list[Any]:
     """Return updates that show what a method needs, in the order of `StylizePage._method_dependents`.
 
     Args:
-        method: name of the selected method.
-        second: the second style, if there is one.
+        method: Name of the selected method.
+        second: The second style, if there is one.
     """
     kind = METHODS[method]
     mixes = kind.takes_style and kind.supports_mixing
@@ -356,7 +356,7 @@ def _build_results() -> ResultPanel:
 
 
 def _result_values(result: StylizeResult, status: str) -> list[Any]:
-    """The values of `ResultPanel.outputs` for a result."""
+    """Return the values of `ResultPanel.outputs` for a result."""
     images = (str(result.before), str(result.path))
     png = gr.update(value=str(result.path), interactive=True)
     jpeg = gr.update(value=str(result.jpeg), interactive=True)
@@ -364,24 +364,24 @@ def _result_values(result: StylizeResult, status: str) -> list[Any]:
 
 
 def shown_again(result: StylizeResult) -> list[Any]:
-    """The values of `ResultPanel.outputs` for an earlier result."""
+    """Return the values of `ResultPanel.outputs` for an earlier result."""
     return _result_values(result, "An earlier result of this visit. A change of the controls makes a new one.")
 
 
 def _expectation(seconds: float | None) -> str:
-    """The status line while a result is awaited."""
+    """Return the status line while a result is awaited."""
     return "Stylizing ..." if seconds is None else f"Stylizing, about {max(seconds, 0.1):.1f} s ..."
 
 
 def _progress_status(progress: Progress, seconds: float) -> str:
-    """The status line during an optimization with `seconds` left."""
+    """Return the status line during an optimization with `seconds` left."""
     time_left = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
     position = f"Step {progress.step} of {progress.steps} at {progress.size} px"
     return f"{position}, loss {progress.total:.4g}; about {time_left} left."
 
 
 def _final_status(request: StylizeRequest, result: StylizeResult, stopped: bool) -> str:
-    """The status line at the end of an optimization."""
+    """Return the status line at the end of an optimization."""
     if not stopped:
         return "Optimized."
     if result.request == request:  # no smaller number of steps reproduces the result

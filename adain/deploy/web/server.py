@@ -30,19 +30,19 @@ def serve(
     """Serve the web page until Ctrl-C or SIGTERM.
 
     Args:
-        host: name or address to listen on.
-        port: port to listen on; 0 chooses a free one.
-        method: name of the method that is selected first.
-        device: as `adain.prepare` takes it.
-        max_pixels: the largest number of pixels of an upload and of a result.
-        max_upload: the largest size of an uploaded file in MiB.
-        queue: the largest number of waiting requests.
-        styles: folder of styles to choose from, besides the examples.
-        api: whether to serve the HTTP API, too.
+        host: Name or address to listen on.
+        port: Port to listen on; 0 chooses a free one.
+        method: Name of the method that is selected first.
+        device: As `adain.prepare` takes it.
+        max_pixels: The largest number of pixels of an upload and of a result.
+        max_upload: The largest size of an uploaded file in MiB.
+        queue: The largest number of waiting requests.
+        styles: Folder of styles to choose from, besides the examples.
+        api: Whether to serve the HTTP API, too.
 
     Raises:
-        ValueError: an argument is out of range, or the folder has no images.
-        OSError: the host or port is not available, or there is no such folder.
+        ValueError: An argument is out of range, or the folder has no images.
+        OSError: The host or port is not available, or there is no such folder.
     """
     check_choice("method", method, METHODS)
     for name, value in {"max-pixels": max_pixels, "max-upload": max_upload, "queue": queue}.items():

@@ -94,13 +94,13 @@ class StylizeRequest:
         return {"steps": self.steps} if METHODS[self.method].iterative else {}
 
     def file_name(self) -> str:
-        """The file name of the result, the same as the command line chooses."""
+        """Return the file name of the result, the same as the command line chooses."""
         images = (self.content, *self.styles)
         content, *styles = [truncated(Path(image.name).stem, MAX_STEM_LENGTH) for image in images]
         return result_stem(content, styles or [self.method]) + ".png"
 
     def command_line(self) -> str:
-        """The command line that writes the same result when run in the folder that contains the images."""
+        """Return the command line that writes the same result when run in the folder that contains the images."""
         images = [image.name for image in (self.content, *self.styles)]
         paths = [f"./{name}" if name.startswith("-") else name for name in images]  # else a flag
         content, *styles = paths
@@ -142,9 +142,9 @@ class StylizeService:
     """Stylizes requests. Methods and style codes are cached; results are written to a folder.
 
     Args:
-        folder: the folder for results.
-        device: as `adain.prepare` takes it.
-        max_pixels: the largest number of pixels of an upload and of a result.
+        folder: The folder for results.
+        device: As `adain.prepare` takes it.
+        max_pixels: The largest number of pixels of an upload and of a result.
     """
 
     def __init__(self, folder: str | Path, device: str, max_pixels: int):
@@ -191,11 +191,11 @@ class StylizeService:
         """Return an upload and a preview of it.
 
         Args:
-            path: the file.
-            name: the name under which the visitor knows the file.
+            path: The file.
+            name: The name under which the visitor knows the file.
 
         Raises:
-            OSError: the file is not an image, or the image has more than `max_pixels` pixels.
+            OSError: The file is not an image, or the image has more than `max_pixels` pixels.
         """
         image = reader.read(path, options=ReadOptions(self.max_pixels))
         upload = Upload(path, name, image.size)
@@ -206,12 +206,12 @@ class StylizeService:
         """Stylize a request and write the result to a file.
 
         Args:
-            request: what to stylize.
-            callback: called after each step of an optimization.
+            request: What to stylize.
+            callback: Called after each step of an optimization.
 
         Raises:
-            ValueError: the result would have more than `max_pixels` pixels.
-            OSError: an upload no longer exists.
+            ValueError: The result would have more than `max_pixels` pixels.
+            OSError: An upload no longer exists.
         """
         self._check(request)
         started = time.monotonic()
@@ -270,8 +270,8 @@ class StylizeService:
         """Yield the progress of an optimization and the seconds left, every `PREVIEW_INTERVAL`; finally the result.
 
         Args:
-            request: what to stylize, with a method that optimizes.
-            stop: stops the optimization when set. It is set when this iterator ends, as the visitor may have left.
+            request: What to stylize, with a method that optimizes.
+            stop: Stops the optimization when set. It is set when this iterator ends, as the visitor may have left.
         """
         tracker = _ProgressTracker(request.size, stop)
         future: Future[StylizeResult] = self.pool.submit(self.stylize, request, tracker)
@@ -294,8 +294,8 @@ class _ProgressTracker:
     """A callback that records the latest progress of an optimization and the seconds left, and stops it on request.
 
     Args:
-        size: shorter side of the result in pixels.
-        stop: when it is set, the next call raises `Stop`.
+        size: Shorter side of the result in pixels.
+        stop: When it is set, the next call raises `Stop`.
     """
 
     def __init__(self, size: int, stop: threading.Event):
@@ -320,9 +320,9 @@ def seconds_left(progress: Progress, side: int, seconds: float) -> float:
     """Return the estimated seconds until all sizes are optimized, assuming that time is proportional to pixels.
 
     Args:
-        progress: the state of the optimization, at one of its sizes.
-        side: shorter side of the final size in pixels. Each size doubles the one before.
-        seconds: the time spent at the current size.
+        progress: The state of the optimization, at one of its sizes.
+        side: Shorter side of the final size in pixels. Each size doubles the one before.
+        seconds: The time spent at the current size.
     """
     finer_sizes = max(0, round(math.log2(side / progress.size)))
     steps_left = progress.steps - progress.step  # in units of a step at the current size

@@ -17,8 +17,8 @@ class UploadsOnly(gr.Blocks):
     metadata, and URLs, which the server downloads.
 
     Args:
-        folder: the folder of uploads and results.
-        options: the arguments of `gr.Blocks`.
+        folder: The folder of uploads and results.
+        options: The arguments of `gr.Blocks`.
     """
 
     def __init__(self, folder: Path, **options: Any):
@@ -29,7 +29,7 @@ class UploadsOnly(gr.Blocks):
         """Convert the inputs of an event as `gr.Blocks` does.
 
         Raises:
-            gr.Error: an input contains the path of another file.
+            gr.Error: An input contains the path of another file.
         """
         for path in _paths(inputs):
             if not _is_inside(path, self.folder):
@@ -39,7 +39,7 @@ class UploadsOnly(gr.Blocks):
 
 
 def _paths(value: Any) -> Iterator[str]:
-    """All paths of files in a value of JSON, at any depth."""
+    """Yield all paths of files in a value of JSON, at any depth."""
     if isinstance(value, dict):
         if isinstance(value.get("path"), str):
             yield value["path"]
@@ -50,7 +50,7 @@ def _paths(value: Any) -> Iterator[str]:
 
 
 def _is_inside(path: str, folder: Path) -> bool:
-    """Whether this is an absolute path, and no URL, inside the folder."""
+    """Return whether this is an absolute path, and no URL, inside the folder."""
     try:
         return Path(path).is_absolute() and Path(path).resolve().is_relative_to(folder.resolve())
     except ValueError:  # a null byte
