@@ -115,7 +115,7 @@ def test_no_recipe_starts_from_the_embedded_weights_of_its_own_method(recipe):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--data.crop", "20"], "for this method, got 20"),
+        (["--data.crop", "20"], "a multiple of 8 and at least 16, got 20"),
         (["--data.content", "nowhere"], "Expected a folder of images, a local dataset, or"),
     ],
 )
