@@ -531,7 +531,7 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused(finished, batch_size, st
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--data.crop", "33"], "a multiple of 8 and at least 16, got 33"),
+        (["--data.crop", "33"], "a multiple of 2 and at least 4, got 33"),
         (["--model.lr", "1e30"], "Expected a finite loss, got"),
         (
             ["--ckpt_path", "checkpoints/vgg19.safetensors"],
