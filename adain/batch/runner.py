@@ -1,62 +1,33 @@
 """Folder runs: every content in its styles, in batches, shared among processes, resumed where a run stopped."""
 
-import itertools
-import logging
-import signal
-import threading
-import time
-import warnings
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from adain.batch.jobs import ImageFolder, Job, plan_jobs
+from adain.batch.folder_run import FolderRun, Stylized
+from adain.batch.jobs import ImageFolder, plan_jobs
 from adain.batch.locking import locked
 from adain.batch.manifest import MANIFEST, Manifest
 from adain.batch.options import DEFAULT_RUN_OPTIONS, RunOptions
 from adain.batch.ranks import TORCHRUN, Rank, rank_of
-from adain.imaging import reader, writer
+from adain.batch.reading import LARGE, pixel_count
+from adain.imaging import writer
 from adain.imaging.options import DEFAULT_READ_OPTIONS, ReadOptions, check_size
-from adain.imaging.photo import Photo
-from adain.inference import full_size, pipeline, preparation, style_encoding
+from adain.inference import full_size, preparation
 from adain.inference.options import DEFAULT_STYLE_OPTIONS, StyleOptions, override
-from adain.methods import ITERATIVE, METHODS, Method, StyleCode, weights
+from adain.methods import ITERATIVE, METHODS, Method, weights
 from adain.utils import files
 from adain.utils.checks import check_names
-from adain.utils.errors import INPUT_ERRORS, one_line
 from adain.utils.precision import Precision
-
-log = logging.getLogger(__name__)
-
-BATCH_PIXELS = 2**21
-"""Largest number of pixels of a batch: eight images of 512 x 512. Larger batches save no time, but need more memory."""
-
-LARGE = 2**23
-"""Pixels from which on an image is neither decoded in advance nor kept in memory until it is written."""
-
-BATCHES_WAITING = 8
-"""Largest number of images that wait for others of their size, in batches."""
-
-CODES_CACHED = 512
-"""Styles whose codes are cached."""
-
-LARGE_CODES_CACHED = 16
-"""The same for methods whose codes take tens of megabytes."""
 
 SINGLE_IMAGE_OPTIONS = ("style_weight", "mask", "feather", "regions")
 """Style options that do not apply to folders. gatys has a setting that is called style_weight, too."""
-
-ReadImage = Callable[[Path], Photo | str]
-"""Reads a content, or returns the reason why it cannot be read."""
 
 
 def stylize_folder(
@@ -187,228 +158,13 @@ def _recorded_settings(method: Method, options: StyleOptions, size: int | None, 
     }
 
 
-@dataclass(frozen=True)
-class Unit:
-    """A job that is ready to be stylized."""
-
-    job: Job
-    content: Photo
-    style: StyleCode | Path | None
-    """The code of the style; or its file, if it must be encoded for the content."""
-
-
-@dataclass(frozen=True)
-class Stylized:
-    """A finished job."""
-
-    job: Job
-    result: Photo
-    seconds: float
-
-
-class FolderRun:
-    """Reads and stylizes the images of jobs.
-
-    Args:
-        method: Ready to stylize.
-        options: How images are stylized; the jobs have their own alpha.
-        size: Shorter side of the results in pixels; None for each content's own.
-        read_options: Which files are accepted.
-        run_options: How the run works.
-
-    Attributes:
-        failures: Why images could not be read or stylized, by path.
-    """
-
-    def __init__(
-        self,
-        method: Method,
-        options: StyleOptions,
-        size: int | None,
-        read_options: ReadOptions,
-        run_options: RunOptions,
-    ):
-        self.method = method
-        self.options = options
-        self.read_options = read_options
-        self.batch_size = 1 if method.iterative else run_options.batch_size
-        self.workers = run_options.workers
-        self.failures = dict[Path, str]()
-        self._read = partial(read_content, size=size, options=read_options)
-        # With coral, styles get the colors of each content before they are encoded.
-        self.encodes_once = method.takes_style and options.color != "coral"
-        cached = CODES_CACHED if method.supports_mixing and not method.iterative else LARGE_CODES_CACHED
-        self._encode = lru_cache(cached)(
-            partial(style_encoding.encode_style, method, read_options=read_options),
-        )
-
-    def results(self, jobs: Sequence[Job]) -> Iterator[Stylized]:
-        """Stylize the jobs. Those that fail are left out and noted in `failures`."""
-        for batch in batches(self._units(jobs), self.batch_size):
-            yield from self._stylize_batch(batch)
-
-    def _units(self, jobs: Sequence[Job]) -> Iterator[Unit]:
-        """Yield the jobs with their styles and their contents, each of which is decoded once and in advance."""
-        by_content = defaultdict[Path, list[Job]](list)
-        for job in jobs:
-            by_content[job.content].append(job)
-        contents = read_in_advance([*by_content], self._read, self.workers)
-        for (path, same_content), content in zip(by_content.items(), contents, strict=True):
-            if isinstance(content, str):
-                self.failures[path] = content
-                continue
-            for job in same_content:
-                try:
-                    style = self._style(job, content)
-                except INPUT_ERRORS as error:
-                    self.failures[job.style or path] = one_line(error)
-                else:
-                    yield Unit(job, content, style)
-
-    def _style(self, job: Job, content: Photo) -> StyleCode | Path | None:
-        if not self.encodes_once:
-            return job.style
-        side = style_encoding.style_side(self.options.style_size, content.pixels, self.options.work_size)
-        return self._encode(job.style, side)
-
-    def _stylize_batch(self, batch: Sequence[Unit]) -> Iterator[Stylized]:
-        """Stylize units of one size, style and strength at once; if that fails, one by one."""
-        start = time.perf_counter()
-        try:
-            pixels = self._stylize(batch)
-        except INPUT_ERRORS as error:
-            if len(batch) > 1:
-                for unit in batch:
-                    yield from self._stylize_batch([unit])
-            else:
-                # An OSError is about the style: the content was read before.
-                job = batch[0].job
-                self.failures[job.style if isinstance(error, OSError) and job.style else job.content] = one_line(error)
-            return
-        seconds = (time.perf_counter() - start) / len(batch)
-        for unit, stylized in zip(batch, pixels.split(1), strict=True):
-            yield Stylized(unit.job, replace(unit.content, pixels=stylized), seconds)
-
-    def _stylize(self, batch: Sequence[Unit]) -> torch.Tensor:
-        pixels = batch[0].content.pixels
-        if len(batch) > 1:
-            pixels = torch.cat([unit.content.pixels for unit in batch])
-        options = replace(self.options, alpha=batch[0].job.alpha)
-        if self.encodes_once:
-            options = replace(options, style_size=None)  # the codes have it
-        content = Photo(pixels)
-        return pipeline.stylize(
-            content, _joined_style(batch), self.method, options=options, read_options=self.read_options
-        ).pixels
-
-
-def _joined_style(batch: Sequence[Unit]) -> StyleCode | Path | None:
-    """Return the style of a batch: one for all, or codes stacked in the order of the contents."""
-    first = batch[0].style
-    if not isinstance(first, dict) or all(unit.style is first for unit in batch):
-        return first
-    codes: list[Any] = [unit.style for unit in batch]
-    return {name: torch.cat([code[name] for code in codes]) for name in first}
-
-
-def batches(units: Iterable[Unit], batch_size: int) -> Iterator[list[Unit]]:
-    """Group units that can be stylized at once. If too many wait for others of their kind, the oldest go first."""
-    waiting: dict[str, list[Unit]] = {}
-    for unit in units:
-        kind = _kind(unit)
-        waiting.setdefault(kind, []).append(unit)
-        full = min(batch_size, BATCH_PIXELS // _pixels(unit.content))
-        if isinstance(unit.style, Path):
-            full = 1
-        if len(waiting[kind]) >= full:
-            yield waiting.pop(kind)
-        elif sum(map(len, waiting.values())) >= BATCHES_WAITING * batch_size:
-            oldest = next(iter(waiting))
-            yield waiting.pop(oldest)
-    yield from waiting.values()
-
-
-def _kind(unit: Unit) -> str:
-    """Return a key that is equal for units that can be stylized in one batch."""
-    style: Any = unit.style
-    if isinstance(style, dict):
-        style = [(name, value.shape) for name, value in style.items()]
-    pixels = unit.content.pixels
-    return str((pixels.shape, pixels.dtype, unit.job.alpha, style))
-
-
-def _pixels(photo: Photo) -> int:
-    return photo.pixels[0, 0].numel()
-
-
-def read_content(path: Path, size: int | None, options: ReadOptions) -> Photo | str:
-    """Return the content, or the reason why it cannot be read."""
-    try:
-        return reader.load(path, size, options)
-    except INPUT_ERRORS as error:
-        return one_line(error)
-
-
-class _Contents(Dataset):
-    """Contents for the workers of a `DataLoader`: each one, or why it cannot be read; None for a large one."""
-
-    def __init__(self, paths: Sequence[Path], read: ReadImage):
-        self.paths = paths
-        self.read = read
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Photo | str | None:
-        photo = self.read(self.paths[index])
-        return None if isinstance(photo, Photo) and _pixels(photo) > LARGE else photo
-
-
-def read_in_advance(paths: Sequence[Path], read: ReadImage, workers: int) -> Iterator[Photo | str]:
-    """Read the images in order, in other processes and in advance; large ones in this process, at their turn."""
-    with warnings.catch_warnings():
-        # There may be more workers than cores, as the user asked for.
-        warnings.filterwarnings("ignore", "This DataLoader will create")
-        workers = min(workers, len(paths))
-        # A forked process would lack the threads of libvips, and wait for them forever. A fork server and its workers
-        # would survive this process if it is killed.
-        start = "spawn" if workers else None
-        loader = DataLoader(_Contents(paths, read), batch_size=None, num_workers=workers, multiprocessing_context=start)
-        with _child_signal_unchanged():
-            decoded: Iterator[Photo | str | None] = iter(loader)
-    for path in paths:
-        try:
-            content = next(decoded)
-        except RuntimeError as error:  # the system may kill a worker, for example to free memory
-            log.warning("A process that reads images ended; this process reads the others (%s)", error)
-            decoded = itertools.repeat(None)
-            content = None
-        yield read(path) if content is None else content
-
-
-@contextmanager
-def _child_signal_unchanged() -> Iterator[None]:
-    """Restore the handler of SIGCHLD after the `with` block.
-
-    PyTorch's raises an error wherever the main thread is when a worker is killed. The iterator raises it as well.
-    """
-    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.getsignal(signal.SIGCHLD)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, previous)
-
-
 def _write(results: Iterable[Stylized], manifest: Manifest, threads: int) -> None:
     """Save results while the next ones are stylized, but keep none in memory while a large one waits."""
     writing = deque[Future]()
     with ThreadPoolExecutor(threads) as pool:
         for stylized in results:
             writing.append(pool.submit(manifest.write, stylized.job, stylized.result, stylized.seconds))
-            most = 0 if _pixels(stylized.result) > LARGE else 2 * threads
+            most = 0 if pixel_count(stylized.result) > LARGE else 2 * threads
             while len(writing) > most:
                 writing.popleft().result()
         for future in writing:

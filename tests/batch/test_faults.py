@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from adain.batch import locking, runner
+from adain.batch import folder_run, locking, reading
 from adain.batch.manifest import Manifest
 from adain.batch.runner import stylize_folder
 from adain.imaging import writer
+from adain.imaging.options import DEFAULT_READ_OPTIONS
 from adain.inference import pipeline
 from tests.conftest import ROOT, SIZES, picture, wait_for
 
@@ -179,15 +180,15 @@ def test_runs_that_are_killed_at_random_lines_are_resumed_to_equal_bytes(tree, t
 
 STOPS = """
 import sys, time
-from adain.batch import runner
+from adain.batch.folder_run import FolderRun
 from adain.cli.main import main
-stylize, done = runner.FolderRun._stylize, []
+stylize, done = FolderRun._stylize, []
 def stop_after_five(self, batch):
     if len(done) == 5:
         time.sleep(600)  # in the main thread, which the signal interrupts
     done.append(batch)
     return stylize(self, batch)
-runner.FolderRun._stylize = stop_after_five
+FolderRun._stylize = stop_after_five
 sys.exit(main(["stylize", *sys.argv[1:]]))
 """
 
@@ -310,13 +311,13 @@ class Fatal:
     def __call__(self, path):
         if path.name == "b.png" and os.getpid() != self.process:
             os.kill(os.getpid(), signal.SIGKILL)
-        return runner.read_content(path, None, runner.DEFAULT_READ_OPTIONS)
+        return reading.read_content(path, None, DEFAULT_READ_OPTIONS)
 
 
 @pytest.mark.timeout(120)
 def test_the_rest_is_read_in_this_process_if_a_worker_is_killed(tree, whole, lite, monkeypatch, caplog):
-    unchanged = runner.read_in_advance
-    monkeypatch.setattr(runner, "read_in_advance", lambda paths, read, workers: unchanged(paths, Fatal(), workers))
+    unchanged = folder_run.read_in_advance
+    monkeypatch.setattr(folder_run, "read_in_advance", lambda paths, read, workers: unchanged(paths, Fatal(), workers))
     handler = signal.getsignal(signal.SIGCHLD)
     with caplog.at_level(logging.WARNING, "adain"):
         assert stylize_folder(*tree, method=lite, **{**OPTIONS, "workers": 1}) == []
@@ -327,7 +328,7 @@ def test_the_rest_is_read_in_this_process_if_a_worker_is_killed(tree, whole, lit
 
 def test_the_signal_handler_is_restored_if_the_workers_do_not_start():
     handler = signal.getsignal(signal.SIGCHLD)
-    with pytest.raises(OSError, match="no more processes"), runner._child_signal_unchanged():
+    with pytest.raises(OSError, match="no more processes"), reading._child_signal_unchanged():
         signal.signal(signal.SIGCHLD, lambda *_: None)
         raise OSError("no more processes")
     found = signal.signal(signal.SIGCHLD, handler)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from adain.batch import runner
+from adain.batch import folder_run, reading, runner
+from adain.batch.jobs import Job
 from adain.batch.runner import stylize_folder
 from adain.imaging import photo, reader, writer
 from adain.imaging.photo import Photo
@@ -414,18 +415,19 @@ def test_large_pictures_go_alone(run_folder, tree, calls, monkeypatch):
     run_folder()
     batched = results(tree[2])
     calls.clear()
-    monkeypatch.setattr(runner, "BATCH_PIXELS", 1000)
-    monkeypatch.setattr(runner, "LARGE", 1300)
+    monkeypatch.setattr(folder_run, "BATCH_PIXELS", 1000)
+    for module in (reading, runner):
+        monkeypatch.setattr(module, "LARGE", 1300)
     assert run_folder(output=tree[2].with_name("alone"), workers=1) == []
     assert {*calls} == {1}
     assert_alike(tree[2].with_name("alone"), batched)
-    assert runner._Contents([tree[0] / "cats/b.png"], reader.load)[0] is None, "not sent from process to process"
+    assert reading._Contents([tree[0] / "cats/b.png"], reader.load)[0] is None, "not sent from process to process"
 
 
 @pytest.mark.parametrize(("large", "most"), [(0, 0), (64, 4)])
 def test_few_results_wait_to_be_written(large, most, monkeypatch):
     monkeypatch.setattr(runner, "LARGE", large)
-    job, result = runner.Job(Path("a.png"), None, 1.0), Photo(torch.zeros(1, 3, 8, 8))
+    job, result = Job(Path("a.png"), None, 1.0), Photo(torch.zeros(1, 3, 8, 8))
     written, waiting = [], []
 
     class SlowManifest:
@@ -436,7 +438,7 @@ def test_few_results_wait_to_be_written(large, most, monkeypatch):
     def stylized():
         for number in range(12):
             waiting.append(number - len(written))
-            yield runner.Stylized(job, result, number)
+            yield folder_run.Stylized(job, result, number)
 
     runner._write(stylized(), SlowManifest(), threads=2)
     assert len(written) == 12
@@ -444,16 +446,16 @@ def test_few_results_wait_to_be_written(large, most, monkeypatch):
 
 
 def test_few_wait_for_others_of_their_size(monkeypatch):
-    monkeypatch.setattr(runner, "BATCHES_WAITING", 2)
+    monkeypatch.setattr(folder_run, "BATCHES_WAITING", 2)
     read = []
 
     def units():
         for i in range(40):
             read.append(i)
-            yield runner.Unit(runner.Job(Path(str(i)), None, 1.0), Photo(torch.zeros(1, 3, 8, 8 + i % 20)), None)
+            yield folder_run.Unit(Job(Path(str(i)), None, 1.0), Photo(torch.zeros(1, 3, 8, 8 + i % 20)), None)
 
     stylized = 0
-    for batch in runner.batches(units(), 4):
+    for batch in folder_run.batches(units(), 4):
         assert len(read) - stylized <= 8
         stylized += len(batch)
     assert stylized == 40
@@ -489,11 +491,11 @@ def test_a_result_that_cannot_be_written_ends_the_run(run_folder, tree):
 
 
 def unit(name="a", style=None, alpha=1.0, sides=(8, 8), dtype=torch.uint8):
-    return runner.Unit(runner.Job(Path(name), None, alpha), Photo(torch.zeros(1, 3, *sides, dtype=dtype)), style)
+    return folder_run.Unit(Job(Path(name), None, alpha), Photo(torch.zeros(1, 3, *sides, dtype=dtype)), style)
 
 
 def grouped(units, batch_size):
-    return [[one.job.content.name for one in batch] for batch in runner.batches(units, batch_size)]
+    return [[one.job.content.name for one in batch] for batch in folder_run.batches(units, batch_size)]
 
 
 def test_only_units_of_one_kind_share_a_batch():
@@ -517,28 +519,28 @@ def test_styles_that_are_encoded_for_their_content_go_alone():
 
 
 def test_a_batch_has_no_more_pixels_than_its_limit(monkeypatch):
-    monkeypatch.setattr(runner, "BATCH_PIXELS", 3 * 64)
+    monkeypatch.setattr(folder_run, "BATCH_PIXELS", 3 * 64)
     units = [unit(str(i)) for i in range(4)]
     assert grouped(units, 8) == [["0", "1", "2"], ["3"]]
     assert grouped(units, 2) == [["0", "1"], ["2", "3"]]
-    monkeypatch.setattr(runner, "BATCH_PIXELS", 10)
+    monkeypatch.setattr(folder_run, "BATCH_PIXELS", 10)
     assert grouped(units, 8) == [["0"], ["1"], ["2"], ["3"]]
 
 
 def test_the_oldest_go_first_when_too_many_wait(monkeypatch):
-    monkeypatch.setattr(runner, "BATCHES_WAITING", 2)
+    monkeypatch.setattr(folder_run, "BATCHES_WAITING", 2)
     units = [unit(str(i), sides=(8, 8 + i % 3)) for i in range(5)]
     assert grouped(units, 2) == [["0", "3"], ["1", "4"], ["2"]]
     units = [unit(str(i), sides=(8, 8 + i)) for i in range(5)]
     assert grouped(units, 2) == [["0"], ["1"], ["2"], ["3"], ["4"]]
     drawn = []
     list_of = (drawn.append(one.job.content.name) or one for one in units)
-    next(runner.batches(list_of, 2))
+    next(folder_run.batches(list_of, 2))
     assert drawn == ["0", "1", "2", "3"], "two batches' worth wait"
 
 
 def test_the_time_of_a_batch_is_shared_by_its_images(run_folder, tree, monkeypatch):
-    monkeypatch.setattr(runner.time, "perf_counter", iter(range(0, 600, 6)).__next__)
+    monkeypatch.setattr(folder_run.time, "perf_counter", iter(range(0, 600, 6)).__next__)
     table = write_csv(
         tree[0].parent / "t.csv", "content,style", *(f"{name}.png,x.png" for name in ("a", "cats/c", "dogs/b"))
     )
