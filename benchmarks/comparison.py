@@ -51,7 +51,7 @@ class Meter:
     def objective(self, image: Tensor, content: Tensor, style: Tensor) -> float:
         """The value that Gatys' optimization minimizes, at full size and with the default weights."""
         code = self.gatys.encode_style(style)
-        grams = {layer: code[f"{layer}/0"] for layer in self.gatys.style_layers}
+        grams = {layer: code[f"{layer}/0"] for layer in self.gatys.objective.style_layers}
         return self.gatys.losses(image, self.gatys.backbone(content), grams).sum().item()
 
 

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adain.functional import statistics
-from adain.functional.losses import Features, content_loss, gram_loss, total_variation
+from adain.functional.losses import Features
 from adain.functional.statistics import StatisticsFn, at_least_float32, compute_statistics
 from adain.methods.base import Alpha, Method, StyleCode
+from adain.methods.gatys_objective import Objective
 from adain.methods.pixel_descent import OPTIMIZERS, Descent, DescentOptions, OptimizerName
 from adain.methods.progress import Progress, Stop
 from adain.models.backbones import POOL, Backbone, Padding, Pooling
@@ -34,8 +35,6 @@ MAX_HALVINGS = 5  # a style code contains this many halvings of the style, whate
 START_SIZE = (512, 512)  # of a style image in a style code; one size for all, so that codes can be averaged
 
 SUM_LR = 1e-2  # learning rate of SGD, times half the number of values that the original form's content loss sums up
-
-NO_DISTANCE = 1e-12  # added before a square root, whose gradient is infinite at 0
 
 MIN_STEPS = 10  # steps after which a lower loss can be expected; the first steps of L-BFGS may increase it
 
@@ -164,11 +163,15 @@ class Gatys(Method):
             "coarsest": coarsest,
             "precondition": precondition,
         }
-        self.content_layers = _layer_weights("content", content_layers, content_layer_weights)
-        self.style_layers = _layer_weights("style", style_layers, style_layer_weights)
-        self.weights = (content_weight, style_weight, tv_weight)
-        self.original = form == "original"
-        self.squared = style_distance == "squared"
+        self.objective = Objective(
+            content_layers=_layer_weights("content", content_layers, content_layer_weights),
+            style_layers=_layer_weights("style", style_layers, style_layer_weights),
+            content_weight=content_weight,
+            style_weight=style_weight,
+            tv_weight=tv_weight,
+            original=form == "original",
+            squared=style_distance == "squared",
+        )
         self.descent_options = DescentOptions(optimizer, lr, history, momentum, steps, tolerance, precondition)
         self.steps = steps
         self.init = init
@@ -188,7 +191,7 @@ class Gatys(Method):
             if halvings > 0 and min(scaled.shape[2:]) >= 4 * self.stride:
                 scaled = F.interpolate(scaled, scale_factor=0.5, mode="bilinear", antialias=True)
                 features = self._features(scaled)
-            for layer in self.style_layers:
+            for layer in self.objective.style_layers:
                 code[f"{layer}/{halvings}"] = statistics.gram(features[layer])
         if self.init == "style":
             code["picture"] = _resize(at_least_float32(style), START_SIZE)
@@ -244,24 +247,10 @@ class Gatys(Method):
             image: Image (1, 3, H, W).
             content: Features of the content.
             grams: Target Gram matrices (R, C, C) by layer, for R regions.
-            regions: Factors of the features in each region (R, 1, h, w) by layer, if there are masks.
+            regions: Factors of the features in each region (R, 1, h, w) by layer, if there are masks; see
+                `Objective.region_factors`.
         """
-        features = self._features(image)
-        content_part, style_part, tv_part = image.new_zeros(3).unbind()
-        for layer, weight in self.content_layers.items():
-            scale = content[layer].numel() / 2 if self.original else 1
-            content_part = content_part + weight * scale * content_loss(features[layer], content[layer]).sum()
-        for layer, weight in self.style_layers.items():
-            scale = 1 / 4 if self.original else 1
-            masked = _apply_regions(features, regions, layer)
-            distances = scale * gram_loss(masked, grams[layer])
-            if not self.squared:
-                distances = (distances + NO_DISTANCE).sqrt()
-            style_part = style_part + weight * distances.sum()
-        if self.weights[2]:
-            tv_part = total_variation(image).sum()
-        terms = torch.stack([content_part, style_part, tv_part])
-        return terms * terms.new_tensor(self.weights)
+        return self.objective.losses(image, self._features(image), content, grams, regions)
 
     def _optimize(self, content: Tensor, code: StyleCode, alpha: Tensor) -> Tensor:
         """Optimize one image (1, 3, H, W) at each of its sizes, in styles (R, ...) with strengths (R,)."""
@@ -273,8 +262,9 @@ class Gatys(Method):
             scaled = _resize(content, size)
             with torch.no_grad():
                 features = self._features(scaled)
-            regions = self._regions(features, code.get("mask"))
-            grams = self._target_grams(features, regions, code, alpha, halvings)
+            regions = self.objective.region_factors(features, code.get("mask"))
+            styles = self._style_grams(code, halvings)
+            grams = self.objective.target_grams(features, styles, regions, alpha)
             start = self._start(scaled, code) if image is None else _resize(image, size)
             loss_fn = partial(self.losses, content=features, grams=grams, regions=regions)
             options = self._scaled_options(features)
@@ -301,31 +291,10 @@ class Gatys(Method):
         possible = int(math.log2(side / (2 * self.stride)))
         return max(0, min(possible, wanted))
 
-    def _target_grams(
-        self, features: Features, regions: Features, code: StyleCode, alpha: Tensor, halvings: int
-    ) -> dict[str, Tensor]:
-        """Return the target Gram matrices (R, C, C) by layer, blended from those of content and style."""
-        targets = {}
-        for layer in self.style_layers:
-            content_gram = statistics.gram(_apply_regions(features, regions, layer))
-            style_gram = code[f"{layer}/{min(halvings, MAX_HALVINGS)}"]
-            targets[layer] = content_gram.lerp(style_gram, alpha.to(content_gram).view(-1, 1, 1))
-        return targets
-
-    def _regions(self, features: Features, mask: Tensor | None) -> dict[str, Tensor]:
-        """Return the factors of each layer's features in each region, (R, 1, h, w), or nothing without masks.
-
-        The factors are square roots of weights whose spatial mean is 1.
-        """
-        factors: dict[str, Tensor] = {}
-        if mask is None:
-            return factors
-        for layer in self.style_layers:
-            layer_features = features[layer]
-            resized = F.interpolate(mask.to(layer_features.device).float(), layer_features.shape[2:], mode="area")
-            weights = resized / resized.mean((2, 3), keepdim=True).clamp(min=1e-6)
-            factors[layer] = weights.sqrt().to(layer_features.dtype)
-        return factors
+    def _style_grams(self, code: StyleCode, halvings: int) -> dict[str, Tensor]:
+        """Return the Gram matrices (R, C, C) by layer that a style code has for a number of halvings."""
+        known = min(halvings, MAX_HALVINGS)
+        return {layer: code[f"{layer}/{known}"] for layer in self.objective.style_layers}
 
     def _start(self, content: Tensor, code: StyleCode) -> Tensor:
         """Return the image to start from, with the size of `content`."""
@@ -360,9 +329,9 @@ class Gatys(Method):
     def _scaled_options(self, content: Features) -> DescentOptions:
         """Return the options of the descent. The original form scales the default learning rate of SGD to the size."""
         options = self.descent_options
-        if not self.original or options.optimizer != "sgd" or options.lr is not None:
+        if not self.objective.original or options.optimizer != "sgd" or options.lr is not None:
             return options
-        lr = SUM_LR / sum(content[layer].numel() / 2 for layer in self.content_layers)
+        lr = SUM_LR / sum(content[layer].numel() / 2 for layer in self.objective.content_layers)
         return replace(options, lr=lr)
 
     def _features(self, image: Tensor) -> Features:
@@ -396,13 +365,6 @@ def _load_start_method(init: str) -> Method:
     trained = [name for name, kind in weights.METHODS.items() if kind.trained]
     check_choice("init", init, (*STARTS, *trained))
     return weights.load(init)
-
-
-def _apply_regions(features: Features, regions: Features, layer: str) -> Tensor:
-    """Return the features of a layer (1, C, h, w), or their products with each region (R, C, h, w)."""
-    if not regions:
-        return features[layer]
-    return features[layer] * regions[layer]
 
 
 def _pad_to(mask: Tensor, size: Sequence[int]) -> Tensor:

@@ -55,7 +55,7 @@ def test_the_losses_are_the_equations(form):
     method = Gatys(form=form, style_layer_weights=[1, 2, 4, 0.5, 0.25], **layers, **weights).double()
     content, style, image = (one.double() for one in images(32, 48, 32))
     code = method.encode_style(style)
-    grams = {layer: code[f"{layer}/0"] for layer in method.style_layers}
+    grams = {layer: code[f"{layer}/0"] for layer in method.objective.style_layers}
     found = method.losses(image, method.backbone(content), grams)
     f, p, s = (method.backbone(one) for one in (image, content, style))
     content_term = style_term = 0.0
@@ -97,7 +97,7 @@ def test_the_norm_is_the_root_of_each_layers_squared_distance():
         terms = []
         for weights in ([1, 0], [0, 1], [2, 3]):
             method = Gatys(**layers, style_layer_weights=weights, style_weight=1, style_distance=distance)
-            grams = {layer: method.encode_style(style)[f"{layer}/0"] for layer in method.style_layers}
+            grams = {layer: method.encode_style(style)[f"{layer}/0"] for layer in method.objective.style_layers}
             terms.append(method.losses(content, method.backbone(content), grams)[1].item())
         return terms
 
@@ -144,7 +144,7 @@ def test_the_bf16_warmup_ends_when_it_stalls_and_float32_continues(monkeypatch):
     code = method.encode_style(style)
     method.stylize(content, code)
     assert [progress.step for progress in reports] == list(range(1, 15))
-    features, grams = method.backbone(content), {layer: code[f"{layer}/0"] for layer in method.style_layers}
+    features, grams = method.backbone(content), {layer: code[f"{layer}/0"] for layer in method.objective.style_layers}
     off = [
         abs(1 - method.losses(one.picture, features, grams).sum().item() / one.total)
         for one in (reports[9], reports[-1])
@@ -213,7 +213,7 @@ def test_alpha_blends_the_targets():
     code = method.encode_style(style)
     torch.testing.assert_close(method.stylize(content, code, 0.0), content)
     features = [method.backbone(method.stylize(content, code, alpha)) for alpha in (0.0, 0.5, 1.0)]
-    grams = {layer: code[f"{layer}/0"] for layer in method.style_layers}
+    grams = {layer: code[f"{layer}/0"] for layer in method.objective.style_layers}
     losses = [sum(gram_loss(f[layer], gram).item() for layer, gram in grams.items()) for f in features]
     assert losses[0] > losses[1] > losses[2]
 
@@ -590,10 +590,10 @@ def test_regions_weight_features_by_the_area_of_their_masks():
     mask = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
     mask[..., :3] = 255
     features = method.backbone(torch.rand(1, 3, 8, 8))
-    regions = method._regions(features, mask)
+    regions = method.objective.region_factors(features, mask)
     torch.testing.assert_close(regions["relu1_1"][0, 0, 0, :4].square(), torch.tensor([8 / 3, 8 / 3, 8 / 3, 0]))
     torch.testing.assert_close(regions["relu2_1"][0, 0, 0].square(), torch.tensor([8 / 3, 4 / 3, 0, 0]))
-    assert method._regions(features, None) == {}
+    assert method.objective.region_factors(features, None) == {}
 
 
 def test_the_rate_of_sgd_follows_the_size_in_the_original_form_only():
