@@ -352,7 +352,7 @@ def test_guided_masks_keep_to_their_place_and_picture():
     together = method.stylize(contents, code)
     torch.testing.assert_close(together[1:], method.stylize(contents[1:], code), atol=1e-4, rtol=0)
     padded = torch.nn.functional.pad(mask, (0, 7, 0, 7))
-    regions = method._regions(method.backbone(contents[:1]), padded)
+    regions = method.objective.region_factors(method.backbone(contents[:1]), padded)
     assert (regions["relu1_1"][..., 20:] == 0).all()
 
 
