@@ -95,7 +95,7 @@ bench: $(RUN) ## benchmark training and stylizing against a textbook implementat
 figures: $(DEV) ## make the tables of the documentation again; ARGS='--only NAME ...' for some of them
 	$(BIN)/python -m benchmarks.figures $(ARGS)
 
-experiments: $(DEV) ## run the experiments of docs/experiments.md and docs/methods.md again; takes about eleven hours
+experiments: $(DEV) ## run the experiments of docs/experiments.md and docs/methods.md again; takes about twelve hours
 	$(BIN)/python -m benchmarks.figures --only docs/experiments.md comparison photorealism "experiments regions"
 
 clean: ## remove the virtual environment, caches, and output folders
