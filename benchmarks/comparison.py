@@ -20,7 +20,7 @@ from adain.imaging import photo, reader
 from adain.inference.options import StyleOptions
 from adain.methods.gatys import Gatys
 from adain.models.checkpoint_io import CHECKPOINTS
-from benchmarks.experiments import experiment_pairs, save_image
+from benchmarks.experiments import experiment_pairs, pair_tiles, save_image
 from benchmarks.timing import machine
 
 SIZE = 512
@@ -51,8 +51,7 @@ class Meter:
     def objective(self, image: Tensor, content: Tensor, style: Tensor) -> float:
         """The value that Gatys' optimization minimizes, at full size and with the default weights."""
         code = self.gatys.encode_style(style)
-        grams = {layer: code[f"{layer}/0"] for layer in self.gatys.objective.style_layers}
-        return self.gatys.losses(image, self.gatys.backbone(content), grams).sum().item()
+        return self.gatys.losses(image, self.gatys.backbone(content), self.gatys.style_grams(code)).sum().item()
 
 
 def stylize_all(pairs: list[Pair], steps: int) -> list[Result]:
@@ -75,7 +74,7 @@ def sheet_rows(pairs: list[Pair], results: list[Result]) -> list[list[Tile]]:
     images = {(result.variant.label, result.content, result.style): result.image for result in results}
     rows = []
     for pair in pairs:
-        tiles: list[Tile] = [(thumbnail(reader.read(path)), path.stem) for path in pair]
+        tiles = pair_tiles(pair)
         for label in labels:
             image = images.get((label, *pair))
             tiles.append(None if image is None else (thumbnail(photo.to_image(image)), label))

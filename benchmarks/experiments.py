@@ -4,7 +4,6 @@ Runs the sweep of configs/experiments/NAME.yaml, writes its contact sheet with i
 docs/experiments/NAME.webp, and prints the machine, the minutes, and the table.
 """
 
-import math
 import sys
 import time
 from pathlib import Path
@@ -12,9 +11,11 @@ from pathlib import Path
 from PIL import Image
 
 from adain.cli.main import main as adain
-from adain.evaluation.contact_sheet import CELL, GAP
+from adain.evaluation.contact_sheet import CELL, GAP, Tile, thumbnail
 from adain.evaluation.grid import Pair, listed_pairs
+from adain.imaging import reader
 from adain.utils.files import atomic_path
+from adain.utils.rounding import ceil_div
 from benchmarks.timing import machine
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,11 @@ def experiment_pairs() -> list[Pair]:
     """The three pairs of a portrait, a building, and a landscape."""
     examples = ROOT / "examples"
     return listed_pairs(examples / "content", examples / "style", ROOT / "configs" / "experiments" / "pairs.csv")
+
+
+def pair_tiles(pair: Pair) -> list[Tile]:
+    """The tiles of a content and a style, with which a row of a contact sheet starts."""
+    return [(thumbnail(reader.read(path)), path.stem) for path in pair]
 
 
 def stack(images: list[Image.Image]) -> Image.Image:
@@ -57,8 +63,8 @@ def parts_of(sheet: Image.Image) -> list[Image.Image]:
     if columns <= MOST_COLUMNS:
         return [sheet]
     results = columns - FIXED_COLUMNS
-    count = math.ceil(results / (MOST_COLUMNS - FIXED_COLUMNS))
-    wide = math.ceil(results / count)
+    count = ceil_div(results, MOST_COLUMNS - FIXED_COLUMNS)
+    wide = ceil_div(results, count)
     fixed = sheet.crop((0, 0, FIXED_COLUMNS * step, sheet.height))
     parts = []
     for first in range(FIXED_COLUMNS, columns, wide):

@@ -38,7 +38,7 @@ from adain.imaging import photo, reader
 from adain.inference.photorealism import transfer_colors
 from adain.methods import Method
 from benchmarks import wavelets
-from benchmarks.experiments import experiment_pairs, parts_of, save_image
+from benchmarks.experiments import experiment_pairs, pair_tiles, parts_of, save_image
 from benchmarks.timing import machine
 
 ROOT = Path(__file__).parents[1]
@@ -158,17 +158,18 @@ def main() -> None:
     )
     rows: dict[str, list[dict[str, float]]] = {}
     sheet_rows: list[list[Tile]] = []
+    shown = experiment_pairs()
     pairs = all_pairs(options.content, options.style)
     for pair in pairs:
         content, results = stylize_pair(pair, options.size, networks)
         wanted = color_change(results["linear change"], content)
-        tiles: list[Tile] = [(thumbnail(reader.read(path)), path.stem) for path in pair]
+        tiles = pair_tiles(pair)
         for name, result in results.items():
             factor = wanted / color_change(result, content)
             blended = content + factor * (result - content)
             rows.setdefault(name, []).append(measure(blended, content, results["stylized"], factor))
             tiles.append((thumbnail(photo.to_image(blended.clamp(0, 1))), name))
-        if pair in experiment_pairs():
+        if pair in shown:
             sheet_rows.append(tiles)
     print(f"{machine()}; {len(pairs)} pairs, shorter side {options.size} px\n")
     table = []

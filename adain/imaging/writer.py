@@ -16,6 +16,7 @@ from PIL import ImageCms
 from torch import Tensor
 
 from adain.imaging.photo import STRIP, WHITE, Photo, image_planes, to_array
+from adain.imaging.resampling import strips
 from adain.utils.files import atomic_path
 
 JPEG = {"Q": 95, "subsample_mode": "on"}
@@ -114,10 +115,10 @@ def _with_alpha(values: np.ndarray, alpha: np.ndarray, white: int) -> np.ndarray
     `values` = c * `alpha` + white * (1 - `alpha`) is solved for the colors c. Where nothing is visible, `values` stay.
     """
     combined = np.concatenate((values, alpha), axis=2)
-    for top in range(0, len(combined), STRIP):
-        colors, opacity = np.split(combined[top : top + STRIP].astype(np.float32), [3], axis=2)
+    for rows in strips(len(combined), STRIP):
+        colors, opacity = np.split(combined[rows].astype(np.float32), [3], axis=2)
         visible = np.maximum(colors + opacity - white, 0) / np.maximum(opacity, 1) * white
-        combined[top : top + STRIP, :, :3] = np.where(opacity > 0, visible.round(), colors)
+        combined[rows, :, :3] = np.where(opacity > 0, visible.round(), colors)
     return combined
 
 

@@ -1,6 +1,5 @@
 """Recording an optimization: a progress bar, losses as CSV, events and curves, snapshots."""
 
-import math
 import re
 import signal
 import statistics
@@ -17,6 +16,7 @@ from adain.imaging import writer
 from adain.methods.progress import Progress, Stop
 from adain.utils.files import atomic_path, write_csv
 from adain.utils.interrupts import catch_interrupt
+from adain.utils.rounding import ceil_div
 
 LOSSES = ("total", "content", "style", "tv")
 
@@ -125,7 +125,7 @@ def _write_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], path: Path)
     """Plot the first three losses of each run over its steps."""
     import matplotlib.figure
 
-    legend_rows = math.ceil(len(runs) / LEGEND_COLUMNS) if len(runs) > 1 else 0
+    legend_rows = ceil_div(len(runs), LEGEND_COLUMNS) if len(runs) > 1 else 0
     figure = matplotlib.figure.Figure(figsize=(10, 3.2 + 0.2 * legend_rows), layout="constrained")
     for axis, loss in zip(figure.subplots(1, 3), LOSSES, strict=False):
         for name, rows in runs.items():

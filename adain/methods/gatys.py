@@ -263,7 +263,7 @@ class Gatys(Method):
             with torch.no_grad():
                 features = self._features(scaled)
             regions = self.objective.region_factors(features, code.get("mask"))
-            styles = self._style_grams(code, halvings)
+            styles = self.style_grams(code, halvings)
             grams = self.objective.target_grams(features, styles, regions, alpha)
             start = self._start(scaled, code) if image is None else _resize(image, size)
             loss_fn = partial(self.losses, content=features, grams=grams, regions=regions)
@@ -291,8 +291,8 @@ class Gatys(Method):
         possible = int(math.log2(side / (2 * self.stride)))
         return max(0, min(possible, wanted))
 
-    def _style_grams(self, code: StyleCode, halvings: int) -> dict[str, Tensor]:
-        """Return the Gram matrices (R, C, C) by layer that a style code has for a number of halvings."""
+    def style_grams(self, code: StyleCode, halvings: int = 0) -> dict[str, Tensor]:
+        """Return the Gram matrices (R, C, C) by layer that a style code has for a number of halvings of the style."""
         known = min(halvings, MAX_HALVINGS)
         return {layer: code[f"{layer}/{known}"] for layer in self.objective.style_layers}
 

@@ -18,6 +18,7 @@ from adain.models.backbones import Backbone
 from adain.training.adversarial import MIN_SIDE, PatchDiscriminator, adversarial_terms
 from adain.training.batches import Batch
 from adain.training.muon import Muon
+from adain.utils.rounding import ceil_div
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "muon": Muon}
 
@@ -275,8 +276,8 @@ def reconstruction_share(pairs: int, rank: int, world_size: int) -> tuple[int, f
         rank: The rank.
         world_size: The number of ranks.
     """
-    quarter = math.ceil(pairs * world_size / 4)
-    count = max(0, math.ceil((quarter - rank) / world_size))
+    quarter = ceil_div(pairs * world_size, 4)
+    count = max(0, ceil_div(quarter - rank, world_size))
     return count, count * world_size / quarter
 
 
