@@ -192,16 +192,26 @@ def is_running(pid):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_two_launchers_one_of_which_is_killed(words, tmp_path):
+@pytest.mark.parametrize("survivor_is_host", [True, False])
+def test_two_launchers_one_of_which_is_killed(survivor_is_host, words, tmp_path):
     def launch(*flags):
         port = free_port()
         launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
         launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "--rdzv-id", "test"]
         node = words("two", *flags, "--last.every_n_steps", 2, ranks=2, nodes=2, fault={"kind": "none", "rank": 0})
-        command = [*launcher, "train.py", "fit", *map(str, node)]
+        training = ["train.py", "fit", *map(str, node)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with (tmp_path / "log").open("a") as log:
-            return [subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log) for _ in range(2)]
+            return [
+                subprocess.Popen(
+                    [*launcher, "--rdzv-conf", f"is_host={is_host}", *training],
+                    cwd=ROOT,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                )
+                for is_host in (survivor_is_host, not survivor_is_host)
+            ]
 
     launchers = launch("--trainer.max_steps", 100000)
     wait_for(lambda: list(tmp_path.rglob("last.ckpt")), launchers[0], 600)
@@ -215,8 +225,10 @@ def test_two_launchers_one_of_which_is_killed(words, tmp_path):
     while any(map(is_running, pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(map(is_running, pids))
-    # If the killed launcher served the rendezvous, the other one ends its rank, whose loss may be noticed first.
-    assert re.search("was killed; |lost the connection to another rank", log.read_text())
+    if survivor_is_host:
+        assert "the process that started it was killed; resume with --ckpt_path last" in log.read_text()
+    else:  # the surviving launcher loses its rendezvous, and may end its rank before that has noticed anything
+        assert re.search("was killed; |lost the connection|connection to the C10d store has failed", log.read_text())
 
     steps = state(last(tmp_path))["global_step"] + 3
     codes = [launcher.wait(600) for launcher in launch("--ckpt_path", "last", "--trainer.max_steps", steps)]
