@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from adain.functional import normalization, statistics
+from adain.functional import normalization, patch_swap, statistics
 from adain.functional.statistics import at_least_float32
 
 Features = Mapping[str, Tensor]
@@ -85,7 +85,8 @@ class PerceptualLoss:
         style_layers: Layers of the style loss.
         style_layer_weights: Factors of the style layers, in the same order; null weights all of them by 1.
         content_target: Target of the content layer: `adain`, the content's features with the style's statistics, which
-            a method that decodes them inverts; or `content`, the content's own features.
+            a method that decodes them inverts; `swap`, the style's patches that are most similar to the content's
+            (`adain.functional.patch_swap.swap_and_match`); or `content`, the content's own features.
         content_weight: Factor of the content loss.
         style_weight: Factor of the sum of the layers' style losses.
         style_reduction: Reduction over channels: `mean`; or `sum`, as in the authors' code, which goes with a style
@@ -105,7 +106,7 @@ class PerceptualLoss:
     content_layer: str = "relu4_1"
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
     style_layer_weights: tuple[float, ...] | None = None
-    content_target: Literal["adain", "content"] = "adain"
+    content_target: Literal["adain", "swap", "content"] = "adain"
     content_weight: float = 1.0
     style_weight: float = 10.0
     style_reduction: Literal["mean", "sum"] = "mean"
@@ -143,6 +144,8 @@ class PerceptualLoss:
         target = content_features
         if self.content_target == "adain":
             target = normalization.adain(content_features, *statistics.mean_std(style_features))
+        elif self.content_target == "swap":
+            target = patch_swap.swap_and_match(content_features, style_features)
         content_term = content_loss(stylized[self.content_layer], target)
         layer_terms = self._style_losses(stylized, style)
         if self.relative:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from adain.functional import normalization, statistics
+
 
 def swap(content: Tensor, style: Tensor, size: int = 3, stride: int = 1, chunk: int = 1024) -> Tensor:
     """Replace every patch of `content` by the most similar patch of `style`, and average overlaps.
@@ -29,6 +31,14 @@ def swap(content: Tensor, style: Tensor, size: int = 3, stride: int = 1, chunk: 
     for content_features, style_features in zip(content, style, strict=True):
         results.append(_swap_one(content_features, style_features, size, stride, chunk))
     return torch.stack(results)
+
+
+def swap_and_match(content: Tensor, style: Tensor, size: int = 3, stride: int = 1) -> Tensor:
+    """Swap patches, and give the result the channel means and standard deviations of the style.
+
+    Averages of overlapping patches vary less than the patches themselves. See `swap` for the arguments.
+    """
+    return normalization.adain(swap(content, style, size, stride), *statistics.mean_std(style))
 
 
 def _swap_one(content: Tensor, style: Tensor, size: int, stride: int, chunk: int) -> Tensor:

@@ -32,6 +32,7 @@ class AdaIN(FeatureDecoder, Trainable):
         pooling: Pooling in the encoder.
         upsampling: Upsampling in the decoder, one kind or one for each level from coarse to fine. `bilinear` reduces
             the grid artifacts of the paper's `nearest`. `smooth` removes them, but loses some detail.
+        extra_convolutions: Number of additional convolutions at the start of the decoder.
     """
 
     name = "adain"
@@ -46,6 +47,7 @@ class AdaIN(FeatureDecoder, Trainable):
         padding: Padding = "reflect",
         pooling: Pooling = "max",
         upsampling: Upsampling | Sequence[Upsampling] = "nearest",
+        extra_convolutions: int = 0,
     ):
         super().__init__()
         self.layer = layer
@@ -54,16 +56,18 @@ class AdaIN(FeatureDecoder, Trainable):
         self.network = {"name": backbone, **settings}
         self.arguments = {"backbone": backbone, "layer": layer, "norm": norm, **settings}
         self.arguments |= upsampling_argument(upsampling)
+        if extra_convolutions:  # 0 has no entry, so that the fingerprints of older weights stay the same
+            self.arguments["extra_convolutions"] = extra_convolutions
 
         self.encoder = Backbone(layers=self.layers, **self.network)
-        self.decoder = mirror(self.encoder, layer, norm, padding, upsampling)
+        self.decoder = mirror(self.encoder, layer, norm, padding, upsampling, extra_convolutions)
         self.stride = 2 ** self.encoder.plan(layer).count(POOL)
         encoder_radius = self.encoder.receptive_radius(layer)
         if norm in ("instance", "layer") or encoder_radius is None:
             self.receptive_radius = None
         else:
             # The decoder mirrors the encoder.
-            self.receptive_radius = 2 * encoder_radius + extra_radius(self.decoder)
+            self.receptive_radius = 2 * encoder_radius + extra_radius(self.decoder) + extra_convolutions * self.stride
 
     def encode_style(self, style: Tensor, statistics_fn: StatisticsFn = compute_statistics) -> StyleCode:
         """Return the channel means and standard deviations of f(s), each (B, C, 1, 1)."""

@@ -2,8 +2,10 @@
 
 from torch import Tensor
 
-from adain.functional import normalization, patch_swap, statistics
+from adain.functional import patch_swap
+from adain.functional.losses import Features
 from adain.functional.statistics import StatisticsFn, compute_statistics
+from adain.methods.adain import AdaIN
 from adain.methods.base import StyleCode
 from adain.methods.feature_transform import FeatureTransform
 from adain.models.checkpoint_io import CHECKPOINTS
@@ -51,7 +53,18 @@ class StyleSwap(FeatureTransform):
         patch = min(self.patch, *features.shape[2:], *code["features"].shape[2:])
         stride = min(self.step, patch)
         style_features = code["features"].to(features)
-        swapped = patch_swap.swap(features, style_features, patch, stride)
-        if not self.match_statistics:
-            return swapped
-        return normalization.adain(swapped, *statistics.mean_std(style_features))
+        swap = patch_swap.swap_and_match if self.match_statistics else patch_swap.swap
+        return swap(features, style_features, patch, stride)
+
+
+class InverseNetwork(AdaIN):
+    """The network of `StyleSwap` in training: an `AdaIN` whose decoder learns to invert swapped features (section 4).
+
+    Its weights are those of an `AdaIN`.
+    """
+
+    name = "adain"
+
+    def forward(self, content: Tensor, style: Tensor, content_features: Features, style_features: Features) -> Tensor:
+        """Decode the content's features with the patches and statistics of the style. See `Trainable.forward`."""
+        return self.decoder(patch_swap.swap_and_match(content_features[self.layer], style_features[self.layer]))

@@ -26,6 +26,7 @@ def mirror(
     norm: Norm = "none",
     padding: Padding = "reflect",
     upsampling: Upsampling | Sequence[Upsampling] = "nearest",
+    extra_convolutions: int = 0,
 ) -> nn.Sequential:
     """Return a decoder that mirrors `backbone` up to `layer`: convolutions in reverse, and upsampling for pooling.
 
@@ -39,12 +40,14 @@ def mirror(
             serves to reproduce that.
         padding: Padding of the convolutions.
         upsampling: Upsampling by 2, one kind or one for each level from coarse to fine. The authors use `nearest`.
+        extra_convolutions: Number of convolutions before the mirrored ones. They preserve the number of channels.
 
     Raises:
         ValueError: Unknown normalization or upsampling, or a wrong number of upsamplings.
     """
     check_choice("norm", norm, NORMS)
     widths = [3, *backbone.plan(layer)]
+    widths += extra_convolutions * [[width for width in widths if width != POOL][-1]]
     kinds = iter(upsampling_of_levels(upsampling, widths.count(POOL)))
     net = OrderedDict[str, nn.Module]()
     for i in range(len(widths) - 1, 0, -1):
