@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from adain.evaluation import metrics
-from adain.functional import normalization, statistics
+from adain.functional import normalization, patch_swap, statistics
 from adain.functional.losses import PerceptualLoss, content_loss, style_loss, total_variation
 from adain.models.backbones import Backbone
 
@@ -53,6 +53,14 @@ def test_the_content_itself_as_the_target(features):
     loss = PerceptualLoss(content_target="content")
     assert loss(features[1], features[1], features[2])["content"] == 0
     assert PerceptualLoss()(features[1], features[1], features[2])["content"] > 0
+
+
+def test_swapped_patches_with_the_statistics_of_the_style_as_the_target(features):
+    stylized, content, style = ({"relu3_1": image["relu3_1"]} for image in features)
+    swapped = patch_swap.swap(content["relu3_1"], style["relu3_1"])
+    target = normalization.adain(swapped, *statistics.mean_std(style["relu3_1"]))
+    terms = PerceptualLoss("relu3_1", ("relu3_1",), content_target="swap")(stylized, content, style)
+    assert terms["content"] == pytest.approx((stylized["relu3_1"] - target).square().mean().item(), rel=1e-5)
 
 
 def test_relative_terms_are_the_scores_of_the_evaluation(features):

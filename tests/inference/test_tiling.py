@@ -276,7 +276,13 @@ def test_reach_follows_the_encoder():
 
 @pytest.mark.parametrize("upsampling", get_args(Upsampling))
 @pytest.mark.parametrize(
-    "kind", [partial(AdaIN, layer="relu2_1"), partial(AdaINLite, blocks=1), partial(AdaINLite, blocks=1, skips=True)]
+    "kind",
+    [
+        partial(AdaIN, layer="relu2_1"),
+        partial(AdaIN, layer="relu2_1", extra_convolutions=2),
+        partial(AdaINLite, blocks=1),
+        partial(AdaINLite, blocks=1, skips=True),
+    ],
 )
 def test_no_pixel_is_affected_from_farther_than_the_receptive_radius(kind, upsampling):
     method = kind(upsampling=upsampling).double()

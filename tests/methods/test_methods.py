@@ -1,9 +1,11 @@
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from adain.functional import patch_swap, statistics
 from adain.methods import METHODS, Method, weights
+from adain.methods.style_swap import InverseNetwork
 from adain.models.backbones import Backbone
 from adain.models.layers import UpConv2d
 from tests.conftest import QUICK
@@ -120,6 +122,17 @@ def test_style_swap_matches_the_statistics_of_the_style_unless_asked_not_to():
     for computed, expected in zip(found, statistics.mean_std(style), strict=True):
         torch.testing.assert_close(computed, expected, atol=1e-3, rtol=1e-3)
     assert (statistics.mean_std(swapped)[1] < found[1]).float().mean() > 0.9, "averages vary less"
+
+
+def test_the_inverse_network_is_trained_on_what_style_swap_decodes(tmp_path):
+    network = InverseNetwork(layer="relu3_1", upsampling="bilinear", extra_convolutions=1)
+    path = tmp_path / "inverse.safetensors"
+    save_file(network.state_dict(), path, weights.metadata(network))
+    swap = METHODS["style-swap"](decoder=str(path))
+    content, style = images(2, 3, 32, 40), images(2, 3, 48, 32)
+    features = [network.encoder(image) for image in (content, style)]
+    expected = swap.stylize(content, swap.encode_style(style))
+    torch.testing.assert_close(network(content, style, *features), expected)
 
 
 def test_only_the_decoder_of_adain_is_trained():

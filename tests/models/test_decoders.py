@@ -21,6 +21,12 @@ def test_the_mirror_of_vgg19_is_the_papers():
     assert sum(isinstance(part, nn.ReLU) for part in decoder) == 8
 
 
+def test_extra_convolutions_come_first_and_keep_the_channels():
+    decoder = mirror(Backbone("vgg19", ["relu3_1"], "random"), "relu3_1", extra_convolutions=2)
+    assert plan(decoder) == "256 256 128 up 128 64 up 64 3"
+    assert isinstance(decoder[1], nn.ReLU)
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_has_a_mirror_of_its_shape(name):
     layer = LAYERS.get(name, "relu3_1")
