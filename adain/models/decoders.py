@@ -19,6 +19,9 @@ NORMS = {
     "layer": partial(nn.GroupNorm, 1),  # over all channels and pixels of an image
 }
 
+MAX_EXTRA_CONVOLUTIONS = 16
+"""Files of weights, which are not trusted, contain this argument."""
+
 
 def mirror(
     backbone: Backbone,
@@ -43,9 +46,11 @@ def mirror(
         extra_convolutions: Number of convolutions before the mirrored ones. They preserve the number of channels.
 
     Raises:
-        ValueError: Unknown normalization or upsampling, or a wrong number of upsamplings.
+        ValueError: Unknown normalization or upsampling, or a wrong number of upsamplings or extra convolutions.
     """
     check_choice("norm", norm, NORMS)
+    if not 0 <= extra_convolutions <= MAX_EXTRA_CONVOLUTIONS:
+        raise ValueError(f"Expected 0 to {MAX_EXTRA_CONVOLUTIONS} extra_convolutions, got {extra_convolutions}")
     widths = [3, *backbone.plan(layer)]
     widths += extra_convolutions * [[width for width in widths if width != POOL][-1]]
     kinds = iter(upsampling_of_levels(upsampling, widths.count(POOL)))

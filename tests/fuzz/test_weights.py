@@ -98,6 +98,7 @@ HOSTILE_WEIGHTS = {
     "no arguments": with_metadata(arguments="null"),
     "deep arguments": with_metadata(arguments="[" * 100_000),
     "another method": with_metadata(method="adaconv"),
+    "deep decoder": with_metadata(method="adain", arguments='{"extra_convolutions": 1000000000000}'),
     "no groups": with_metadata(method="adaconv", arguments='{"groups": [0, 0, 0, 0]}'),
     "method without weights": with_metadata(method="gatys", arguments="{}"),
     "no method": with_metadata(method="../../etc"),

@@ -62,6 +62,12 @@ def test_the_start_keeps_the_scale_of_the_signal():
     assert 0 < image.mean() < 1, "the first images are gray"
 
 
+@pytest.mark.parametrize("number", [-1, 17])
+def test_wrong_number_of_extra_convolutions(number):
+    with pytest.raises(ValueError, match=f"Expected 0 to 16 extra_convolutions, got {number}"):
+        mirror(Backbone("vgg19", ["relu1_1"], "random"), "relu1_1", extra_convolutions=number)
+
+
 def test_unknown_norm():
     with pytest.raises(ValueError, match="unknown norm group; choose from none, batch, instance, layer"):
         mirror(Backbone("vgg19", ["relu1_1"], "random"), "relu1_1", "group")
