@@ -181,7 +181,7 @@ def test_two_processes_stop_together(finished, tmp_path):
     process = start(finished[0], tmp_path, "--trainer.max_steps", "100000", *flags)
     wait_for(lambda: list(tmp_path.rglob("last.ckpt")), process)
     process.send_signal(signal.SIGINT)  # to the first of them only
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, output + errors
     assert 0 < state(next(tmp_path.rglob("last.ckpt")))["global_step"] < 100_000
 
