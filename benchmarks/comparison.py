@@ -1,11 +1,12 @@
 """All methods on three pairs at 512 px, beside Gatys' optimization: `python -m benchmarks.comparison`.
 
 Prints the machine and a table of the metrics of `adain evaluate`, the value of Gatys' objective, and the seconds, and
-writes the results as docs/comparison.webp. Johnson's networks have one style each, so that they have two of the three
-pairs.
+writes the results as docs/comparison.webp. Johnson's networks have one style each. The repository has those of two
+styles; `--scream FILE` names weights for the third one, The Scream (docs/methods.md says how to train them).
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from benchmarks.timing import machine
 
 SIZE = 512
 FEED_FORWARD = ("adain", "adain-lite", "adaconv", "style-swap", "wct")
-JOHNSON = {"starry_night": "johnson.safetensors", "wave": "johnson_wave.safetensors"}
+JOHNSON = {"starry_night": CHECKPOINTS / "johnson.safetensors", "wave": CHECKPOINTS / "johnson_wave.safetensors"}
 """Weights by the stem of the style."""
 
 
@@ -54,16 +55,21 @@ class Meter:
         return self.gatys.losses(image, self.gatys.backbone(content), self.gatys.style_grams(code)).sum().item()
 
 
-def stylize_all(pairs: list[Pair], steps: int) -> list[Result]:
-    """The results of all methods, in the order of the table."""
+def stylize_all(pairs: list[Pair], steps: int, johnson: Mapping[str, Path]) -> list[Result]:
+    """The results of all methods, in the order of the table.
+
+    Args:
+        pairs: Contents and styles.
+        steps: Steps of the optimization at each of its sizes.
+        johnson: Weights of Johnson's networks by the stem of their style.
+    """
     options = StyleOptions(style_size=SIZE)
     variants = [Variant(name, name, {}, options, SIZE) for name in FEED_FORWARD]
     results = list(stylize_variants(variants, pairs, "cpu"))
     for pair in pairs:
-        weights = JOHNSON.get(pair[1].stem)
+        weights = johnson.get(pair[1].stem)
         if weights:
-            johnson = Variant("johnson", str(CHECKPOINTS / weights), {}, options, SIZE)
-            results += stylize_variants([johnson], [pair], "cpu")
+            results += stylize_variants([Variant("johnson", str(weights), {}, options, SIZE)], [pair], "cpu")
     gatys = Variant(f"gatys, {steps} steps", "gatys", {"steps": steps}, options, SIZE)
     return [*results, *stylize_variants([gatys], pairs, "cpu")]
 
@@ -87,10 +93,14 @@ def main() -> None:
     """Print the machine and the table; write the image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=500, help="steps of the optimization at each of its sizes")
+    parser.add_argument("--scream", type=Path, help="weights of a Johnson network for The Scream")
     options = parser.parse_args()
+    if options.scream and not options.scream.is_file():
+        parser.error(f"no file {options.scream}; docs/methods.md says how to train it, or leave --scream out")
+    johnson = JOHNSON | ({"the_scream": options.scream} if options.scream else {})
     pairs = experiment_pairs()
     meter = Meter()
-    results = stylize_all(pairs, options.steps)
+    results = stylize_all(pairs, options.steps, johnson)
     rows: dict[str, list[dict[str, Any]]] = {}
     for pair in pairs:
         rows.setdefault("content", []).append(meter.measure("content", pair, reader.load_image(pair[0], SIZE), None))
