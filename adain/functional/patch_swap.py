@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from adain.functional import normalization, statistics
+from adain.functional.statistics import at_least_float32
 
 
 def swap(content: Tensor, style: Tensor, size: int = 3, stride: int = 1, chunk: int = 1024) -> Tensor:
@@ -55,7 +56,9 @@ def _swap_one(content: Tensor, style: Tensor, size: int, stride: int, chunk: int
     ys = grid_ys.flatten()
     xs = grid_xs.flatten()
 
-    match = _best_matches(content, style, (rows, columns), (style_rows, style_columns), size, chunk)
+    # Sums in half precision are too coarse to tell similar patches apart.
+    features = at_least_float32(content), at_least_float32(style)
+    match = _best_matches(*features, (rows, columns), (style_rows, style_columns), size, chunk)
     pixels = style.permute(1, 2, 0).contiguous()  # the channels of a pixel are copied at once
     result = torch.zeros_like(content.permute(1, 2, 0), memory_format=torch.contiguous_format)
     count = content.new_zeros(*content_shape, 1)

@@ -227,7 +227,7 @@ def test_half_precision_stays_close(examples, ready):
     name = next(name for name, kind in METHODS.items() if type(ready) is kind)
     rounded = stylize_image(content, style, adain.prepare(name, "cpu", "bf16", **QUICK.get(name, {})), size=64)
     assert rounded.dtype == torch.float32
-    bound = 8 if name == "style-swap" else 1.2  # rounded features can have other patches as their nearest
+    bound = 3 if name == "style-swap" else 1.2  # rounded features can have other patches as their nearest
     assert 0 < (rounded - expected).abs().mean() < bound / 255
 
 

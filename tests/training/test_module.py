@@ -23,7 +23,7 @@ from adain.training.callbacks import LastCheckpoint
 from adain.training.datamodule import Pictures
 from adain.training.module import StyleTransfer, reconstruction_share
 from tests.conftest import ROOT, picture_folders, wait_for
-from tests.launcher import Run, run_ranks
+from tests.launcher import DEADLINE, Run, run_ranks
 
 CONFIG = {
     "model": {"method": {"class_path": "AdaIN", "init_args": {"layer": "relu2_1"}}, "loss": {}},
@@ -181,7 +181,7 @@ def test_two_processes_stop_together(finished, tmp_path):
     process = start(finished[0], tmp_path, "--trainer.max_steps", "100000", *flags)
     wait_for(lambda: list(tmp_path.rglob("last.ckpt")), process)
     process.send_signal(signal.SIGINT)  # to the first of them only
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, output + errors
     assert 0 < state(next(tmp_path.rglob("last.ckpt")))["global_step"] < 100_000
 
